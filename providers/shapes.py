@@ -1,0 +1,128 @@
+"""What every wire shape offers, and the records that pass between a shape and the gateway.
+
+A *shape* is one provider-native request/answer format (`openai_chat`, `anthropic_messages`, …), not a vendor. It
+reads a request without keeping its content, says what must be changed in it before it is forwarded (almost always
+nothing), and makes a meter that reads the answer's bytes. Pure: bytes in, records out.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from providers.usage import Usage
+
+
+class BadRequest(Exception):  # noqa: N818 - it names whose fault it is, as HTTP does
+    """The client's request cannot be read or bounded. `param` names the field, `message` is fit for the client."""
+
+    def __init__(self, message: str, *, param: str | None = None, code: str = "invalid_request") -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code  # "invalid_request" | "unbounded_cost"
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gateway must know of a request: facts and bounds, nothing of its content.
+
+    Attributes:
+        model: As the client named it; "" where the operation has no model (listing models).
+        stream: The client asked for a streamed answer.
+        input_upper: Tight upper estimate of the input's usage (token counts by byte classes; media by part).
+        input_bound: Sound upper bound of the input's usage (text bytes as tokens). Never below `input_upper`.
+        input_typical: Best guess of the input's usage, to bill an answer that was cut before usage was seen.
+        output_tokens_max: The output limit that the client declared, per choice; None where it declared none.
+        output_field: Name of the request field that declares it ("max_completion_tokens", …); "" = it has none and
+            the answer has no output tokens (embeddings).
+        choices: How many answers are asked for (`n`); the output bound counts for each.
+        unbounded: Name of the first request field that makes the cost unknowable from the bytes
+            (a remote image URL, `previous_response_id`, …); "" when there is none.
+        splice: Usage has to be asked for in the forwarded body and its extra event removed from the answer.
+    """
+
+    model: str = ""
+    stream: bool = False
+    input_upper: Usage = Usage()
+    input_bound: Usage = Usage()
+    input_typical: Usage = Usage()
+    output_tokens_max: int | None = None
+    output_field: str = ""
+    choices: int = 1
+    service_tier: str = ""
+    unbounded: str = ""
+    splice: bool = False
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What a meter saw when the answer ended, however it ended.
+
+    Attributes:
+        usage: The provider's own count, normalised; None where none was seen. An explicit zero is a `Usage()`.
+        complete: The answer's own end mark was seen (last byte of a JSON body, `[DONE]`, `message_stop`, …).
+        model: The model that the provider says it served; "" where it does not say.
+        output_tokens_seen: Typical estimate of the output tokens visible in the answer so far.
+        flags: Oddities worth keeping on the event: "usage_missing", "usage_contradictory", "usage_negative",
+            "usage_decreased", "malformed".
+        error: The provider reported a failure inside a 200 answer.
+        partial: Usage seen so far is a true lower bound but not the final count (Anthropic's `message_start`).
+    """
+
+    usage: Usage | None = None
+    complete: bool = False
+    model: str = ""
+    output_tokens_seen: int = 0
+    flags: tuple[str, ...] = ()
+    error: bool = False
+    partial: bool = False
+
+
+class Meter(Protocol):
+    """Reads an answer's bytes as they pass. Never raises, whatever the bytes; memory is bounded."""
+
+    def feed(self, chunk: bytes) -> None:
+        """Read the next bytes exactly as the provider sent them."""
+        ...
+
+    def finish(self) -> Reading:
+        """Say what was seen. Called once, after the last chunk or the cut."""
+        ...
+
+
+class Filter(Protocol):
+    """Removes from a streamed answer the one event that our own splice caused. Everything else passes verbatim."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Bytes that may go to the client now."""
+        ...
+
+    def flush(self) -> bytes:
+        """What was kept back at the end of the answer."""
+        ...
+
+
+class Shape(Protocol):
+    """One wire shape."""
+
+    name: str
+
+    def read(self, body: bytes) -> Call:
+        """Read a request body.
+
+        Raises:
+            BadRequest: The body is not what this operation takes; the message names the field.
+        """
+        ...
+
+    def prepare(self, body: bytes, call: Call) -> bytes:
+        """The body to forward: the same bytes, or the same bytes with the usage splice where `call.splice`."""
+        ...
+
+    def meter(self, call: Call, *, streamed: bool) -> Meter:
+        """A meter for one answer. `streamed` says what the answer is, by its content type, not what was asked."""
+        ...
+
+    def filter(self, call: Call) -> Filter | None:
+        """The stream filter that undoes the splice; None where nothing was spliced."""
+        ...
