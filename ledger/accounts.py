@@ -1,0 +1,327 @@
+"""Accounts as their owners see them: scripts that find, look at and list.
+
+Each takes the caller's own account as `owner_id` and finds nothing outside its subtree: what belongs to somebody else
+is as if it did not exist. Knows nothing of what a profile or a verifier means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from ledger.book import Match
+from ledger.engine import Row, Script
+from ledger.records import Unit
+from ledger.windows import Window, window_span_ms
+
+
+class NotFound(LookupError):
+    """There is no such account under the caller."""
+
+
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """One secret of an account, as the ledger keeps it: where to find it and how to verify it."""
+
+    locator: str
+    verifier: str
+    last4: str
+    expires_ms: int | None = None
+    id: int = 0
+    account_id: int = 0
+
+
+class LimitView(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit with the counter of its present window."""
+
+    public_id: str
+    role: str
+    unit: Unit
+    max: int | None
+    window: Window
+    match: Match
+    per: str
+    timezone: str | None
+    anchor_ms: int | None
+    action: str
+    used: int
+    held: int
+    unsettled: int
+    window_start_ms: int
+    resets_at_ms: int | None
+
+
+class AccountView(msgspec.Struct, frozen=True, kw_only=True):
+    """An account as its owner sees it.
+
+    Attributes:
+        status: "active", or why it or an ancestor lets nothing through: "revoked", "disabled", "expired".
+        remaining_micros: The least that it and its ancestors have left to spend; None where none has a cap.
+    """
+
+    id: int
+    public_id: str
+    parent_id: int | None
+    parent_public_id: str | None
+    chain: tuple[int, ...]
+    kind: str
+    livemode: bool
+    subject: str | None
+    status: str
+    disabled: bool
+    revoked_ms: int | None
+    expires_ms: int | None
+    profile: dict[str, Any]
+    spent_micros: int
+    overrun_micros: int
+    last4: str | None
+    created_ms: int
+    last_used_ms: int | None
+    limits: tuple[LimitView, ...]
+    remaining_micros: int | None
+
+    def limit(self, role: str) -> LimitView | None:
+        """The limit with this role, if there is one."""
+        return next((limit for limit in self.limits if limit.role == role), None)
+
+    @property
+    def cap(self) -> LimitView:
+        """The limit that carries the spend cap: a windowed one if there is a reset, else the balance itself."""
+        found = self.limit("cap") or self.limit("total")
+        assert found is not None  # noqa: S101 - every account is opened with its balance
+        return found
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One account of a chain, as far as deciding on a call needs it."""
+
+    id: int
+    public_id: str
+    kind: str
+    livemode: bool
+    version: int
+    disabled: bool
+    revoked_ms: int | None
+    expires_ms: int | None
+    profile: dict[str, Any]
+
+    def status(self, now_ms: int) -> str:
+        """ "active", "revoked", "disabled" or "expired"."""
+        if self.revoked_ms is not None:
+            return "revoked"
+        if self.disabled:
+            return "disabled"
+        return "expired" if self.expires_ms is not None and self.expires_ms <= now_ms else "active"
+
+
+_NODE = "id, public_id, kind, livemode, version, disabled, revoked_ms, expires_ms, profile"
+decode_profile = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_match = msgspec.json.Decoder(Match).decode
+
+
+def marks(items: Iterable[Any]) -> str:
+    """A `?` for each item, for `IN (…)`."""
+    return ", ".join("?" for _ in items)
+
+
+def _chain(path: str) -> tuple[int, ...]:
+    """Account ids from the account itself up to the root."""
+    return tuple(int(part) for part in reversed(path.strip("/").split("/")))
+
+
+def _node(row: Row) -> Node:
+    return Node(
+        id=row[0],
+        public_id=row[1],
+        kind=row[2],
+        livemode=bool(row[3]),
+        version=row[4],
+        disabled=bool(row[5]),
+        revoked_ms=row[6],
+        expires_ms=row[7],
+        profile=decode_profile(row[8]),
+    )
+
+
+def chain(account_id: int) -> Script[tuple[Node, ...]]:
+    """The account and its ancestors, up to the root; empty if there is no such account."""
+    rows = yield "SELECT path FROM accounts WHERE id = ?", (account_id,)
+    if not rows:
+        return ()
+    ids = _chain(rows[0][0])
+    rows = yield f"SELECT {_NODE} FROM accounts WHERE id IN ({marks(ids)})", ids  # noqa: S608 - constants and marks
+    nodes = {row[0]: _node(row) for row in rows}
+    return tuple(nodes[id_] for id_ in ids)
+
+
+def credential(locator: str) -> Script[tuple[Credential, tuple[Node, ...]] | None]:
+    """The credential with this locator and the chain of its account."""
+    rows = yield (
+        "SELECT locator, verifier, last4, expires_ms, id, account_id FROM credentials WHERE locator = ?",
+        (locator,),
+    )
+    if not rows:
+        return None
+    locator, verifier, last4, expires_ms, credential_id, account_id = rows[0]
+    nodes = yield from chain(account_id)
+    return (
+        Credential(
+            locator=locator,
+            verifier=verifier,
+            last4=last4,
+            expires_ms=expires_ms,
+            id=credential_id,
+            account_id=account_id,
+        ),
+        nodes,
+    )
+
+
+def find(owner_id: int, public_id: str) -> Script[int]:
+    """The id of an account in the owner's subtree, the owner included.
+
+    Raises:
+        NotFound: There is none, or it is somebody else's.
+    """
+    rows = yield (
+        "SELECT found.id FROM accounts AS found JOIN accounts AS owner ON owner.id = ? WHERE found.public_id = ?"
+        " AND found.path >= owner.path AND found.path < substr(owner.path, 1, length(owner.path) - 1) || '0'",
+        (owner_id, public_id),
+    )
+    if not rows:
+        raise NotFound(public_id)
+    (account_id,) = rows[0]
+    return int(account_id)
+
+
+def view(owner_id: int, public_id: str, now_ms: int) -> Script[AccountView]:
+    """One account of the owner's subtree. Raises NotFound."""
+    account_id = yield from find(owner_id, public_id)
+    views = yield from views_of([account_id], now_ms)
+    return views[0]
+
+
+def list_keys(
+    owner_id: int, *, limit: int, starting_after: str | None, livemode: bool | None, now_ms: int
+) -> Script[tuple[list[AccountView], bool]]:
+    """A page of the keys under the owner, newest first, and whether there are more. Raises NotFound."""
+    below = None
+    if starting_after is not None:
+        below = yield from find(owner_id, starting_after)
+    ((path, parent_id),) = yield "SELECT path, parent_id FROM accounts WHERE id = ?", (owner_id,)
+    # Under a root nearly every key is a hit, so the newest ids are walked; under a team the subtree's range is.
+    range_sql = "+path" if parent_id is None else "path"
+    sql = f"SELECT id FROM accounts WHERE {range_sql} > ? AND {range_sql} < ? AND kind = 'key'"  # noqa: S608 - constants
+    parameters: list[Any] = [path, path[:-1] + "0"]
+    if below is not None:
+        sql += " AND id < ?"
+        parameters.append(below)
+    if livemode is not None:
+        sql += " AND livemode = ?"
+        parameters.append(int(livemode))
+    rows = yield f"{sql} ORDER BY id DESC LIMIT ?", (*parameters, limit + 1)
+    ids = [row[0] for row in rows]
+    views = yield from views_of(ids[:limit], now_ms)
+    return views, len(ids) > limit
+
+
+def views_of(account_ids: list[int], now_ms: int) -> Script[list[AccountView]]:
+    """The accounts in the order of their ids, with limits, counters and what their ancestors leave them."""
+    if not account_ids:
+        return []
+    columns = "path, parent_id, subject, spent_micros, overrun_micros, created_ms, last_used_ms"
+    rows = yield (
+        f"SELECT {_NODE}, {columns} FROM accounts WHERE id IN ({marks(account_ids)})",  # noqa: S608 - as above
+        tuple(account_ids),
+    )
+    own = {row[0]: row for row in rows}
+    chains = {id_: _chain(own[id_][9]) for id_ in account_ids}
+    ancestors = sorted({id_ for ids in chains.values() for id_ in ids})
+    rows = yield f"SELECT {_NODE} FROM accounts WHERE id IN ({marks(ancestors)})", tuple(ancestors)  # noqa: S608
+    nodes = {row[0]: _node(row) for row in rows}
+    limits = yield from _limit_views(ancestors, now_ms)
+    rows = yield (
+        "SELECT account_id, last4 FROM credentials WHERE id IN (SELECT max(id) FROM credentials"  # noqa: S608
+        f" WHERE account_id IN ({marks(account_ids)}) GROUP BY account_id)",
+        tuple(account_ids),
+    )
+    last4: dict[int, str] = dict(rows)
+    views = []
+    for id_ in account_ids:
+        row, node = own[id_], nodes[id_]
+        statuses = [nodes[each].status(now_ms) for each in chains[id_]]
+        lefts = [
+            max(limit.max - limit.used - limit.held - limit.unsettled, 0)
+            for each in chains[id_]
+            if nodes[each].livemode == node.livemode
+            for limit in limits.get(each, ())
+            if limit.max is not None and limit.role in ("total", "cap")
+        ]
+        views.append(
+            AccountView(
+                id=id_,
+                public_id=node.public_id,
+                parent_id=row[10],
+                parent_public_id=nodes[row[10]].public_id if row[10] is not None else None,
+                chain=chains[id_],
+                kind=node.kind,
+                livemode=node.livemode,
+                subject=row[11],
+                status=next((status for status in statuses if status != "active"), "active"),
+                disabled=node.disabled,
+                revoked_ms=node.revoked_ms,
+                expires_ms=node.expires_ms,
+                profile=node.profile,
+                spent_micros=row[12],
+                overrun_micros=row[13],
+                last4=last4.get(id_),
+                created_ms=row[14],
+                last_used_ms=row[15],
+                limits=tuple(limits.get(id_, ())),
+                remaining_micros=min(lefts, default=None),
+            )
+        )
+    return views
+
+
+def _limit_views(account_ids: list[int], now_ms: int) -> Script[dict[int, list[LimitView]]]:
+    rows = yield (
+        "SELECT id, account_id, public_id, role, unit, max, window, timezone, anchor_ms, match, per, action FROM limits"  # noqa: S608
+        f" WHERE account_id IN ({marks(account_ids)}) AND removed_ms IS NULL ORDER BY id",
+        tuple(account_ids),
+    )
+    keys = {row[0]: window_span_ms(now_ms, row[6], row[7], row[8]) for row in rows}
+    counters: dict[int, Row] = {}
+    if keys:
+        starts = sorted({start for start, _ in keys.values()})
+        found = yield (
+            "SELECT limit_id, window_start_ms, used, held, unsettled FROM counters"  # noqa: S608
+            f" WHERE limit_id IN ({marks(keys)}) AND subject_id = 0 AND window_start_ms IN ({marks(starts)})",
+            (*keys, *starts),
+        )
+        counters = {row[0]: row[2:] for row in found if row[1] == keys[row[0]][0]}
+    views: dict[int, list[LimitView]] = {}
+    for row in rows:
+        used, held, unsettled = counters.get(row[0], (0, 0, 0))
+        start_ms, end_ms = keys[row[0]]
+        views.setdefault(row[1], []).append(
+            LimitView(
+                public_id=row[2],
+                role=row[3],
+                unit=row[4],
+                max=row[5],
+                window=row[6],
+                timezone=row[7],
+                anchor_ms=row[8],
+                match=_decode_match(row[9]),
+                per=row[10],
+                action=row[11],
+                used=used,
+                held=held,
+                unsettled=unsettled,
+                window_start_ms=start_ms,
+                resets_at_ms=end_ms,
+            )
+        )
+    return views

@@ -1,0 +1,339 @@
+"""Scripts that open, change and close accounts.
+
+What a script changes and the answer to its Idempotency-Key are one transaction. Like the looking, the changing finds
+nothing outside the caller's subtree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ledger.accounts import AccountView, Credential, Node, NotFound, chain, decode_profile, find, views_of
+from ledger.book import Match
+from ledger.engine import Script
+from ledger.records import Unit
+from ledger.windows import Window
+
+DEPTH_MAX = 8  # every hold walks the chain
+
+
+class Closed(Exception):
+    """The account is revoked, disabled or expired; `status` says which."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class TooDeep(Exception):
+    """The tree would get deeper than `DEPTH_MAX`."""
+
+
+class ReplayMismatch(Exception):
+    """The Idempotency-Key was used before, with another request."""
+
+
+class Once(msgspec.Struct, frozen=True, kw_only=True):
+    """An Idempotency-Key: who sent it, with what, and for how long it is remembered.
+
+    `note` is kept beside the answer for the caller's own use and given back with it.
+    """
+
+    account_id: int
+    key: str
+    fingerprint: str
+    expires_ms: int
+    note: str = ""
+
+
+class LimitTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a limit says. `public_id` names an existing one, which then keeps its counters."""
+
+    public_id: str
+    unit: Unit
+    max: int | None
+    window: Window
+    timezone: str | None = None
+    anchor_ms: int | None = None
+    match: Match = Match()
+    per: str = "key"
+    action: str = "block"
+
+
+class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
+    """An account to open. `cap` is its spend cap in micros (None: no cap), counted anew in each `reset` window."""
+
+    public_id: str
+    parent_id: int | None
+    kind: str
+    livemode: bool
+    created_ms: int
+    limit_ids: tuple[str, str]
+    cap_micros: int | None = None
+    reset: Window = "total"
+    limits: tuple[LimitTerms, ...] = ()
+    expires_ms: int | None = None
+    subject: str | None = None
+    profile: dict[str, Any] = {}
+    credential: Credential | None = None
+
+
+class Edit(msgspec.Struct, frozen=True, kw_only=True):
+    """Changes to an account. UNSET leaves a thing as it is."""
+
+    disabled: bool | msgspec.UnsetType = msgspec.UNSET
+    expires_ms: int | None | msgspec.UnsetType = msgspec.UNSET
+    cap_micros: int | None | msgspec.UnsetType = msgspec.UNSET
+    reset: Window | msgspec.UnsetType = msgspec.UNSET
+    limits: tuple[LimitTerms, ...] | msgspec.UnsetType = msgspec.UNSET
+    profile: dict[str, Any] = {}  # merged into the profile: None removes an entry
+    merge: tuple[str, ...] = ()  # entries of the profile that are themselves merged, entry by entry
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """The account after a change; `replayed` if the change was made by an earlier request with the same key."""
+
+    account: AccountView
+    note: str = ""
+    replayed: bool = False
+
+
+_decode_answer = msgspec.json.Decoder(Answer).decode
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def once(guard: Once | None, now_ms: int, change: Callable[[], Script[AccountView]]) -> Script[Answer]:
+    """Make a change, or give the answer of the earlier request with the same Idempotency-Key.
+
+    Raises:
+        ReplayMismatch: The earlier request was another one.
+    """
+    if guard is None:
+        account = yield from change()
+        return Answer(account=account)
+    yield "DELETE FROM replays WHERE expires_ms <= ?", (now_ms,)
+    rows = yield (
+        "SELECT fingerprint, answer FROM replays WHERE account_id = ? AND key = ?",
+        (guard.account_id, guard.key),
+    )
+    if rows:
+        if rows[0][0] != guard.fingerprint:
+            raise ReplayMismatch(guard.key)
+        return msgspec.structs.replace(_decode_answer(rows[0][1]), replayed=True)
+    account = yield from change()
+    answer = Answer(account=account, note=guard.note)
+    yield (
+        "INSERT INTO replays (account_id, key, fingerprint, answer, expires_ms) VALUES (?, ?, ?, ?, ?)",
+        (guard.account_id, guard.key, guard.fingerprint, _json(answer), guard.expires_ms),
+    )
+    return answer
+
+
+def open_account(new: NewAccount) -> Script[AccountView]:
+    """Open an account under its parent.
+
+    Raises:
+        NotFound: There is no such parent.
+        Closed: The parent lets nothing through.
+        TooDeep: The tree would get too deep.
+    """
+    parents: tuple[Node, ...] = ()
+    if new.parent_id is not None:
+        parents = yield from chain(new.parent_id)
+        if not parents:
+            raise NotFound(str(new.parent_id))
+        if len(parents) >= DEPTH_MAX:
+            raise TooDeep
+        for parent in parents:
+            if (status := parent.status(new.created_ms)) != "active":
+                raise Closed(status)
+    ((account_id,),) = yield (
+        "INSERT INTO accounts (public_id, parent_id, path, kind, livemode, subject, expires_ms, profile, created_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        (
+            new.public_id,
+            new.parent_id,
+            new.public_id,
+            new.kind,
+            int(new.livemode),
+            new.subject,
+            new.expires_ms,
+            _json(new.profile),
+            new.created_ms,
+        ),
+    )
+    path = "/" + "/".join(str(id_) for id_ in (*reversed([parent.id for parent in parents]), account_id)) + "/"
+    yield "UPDATE accounts SET path = ? WHERE id = ?", (path, account_id)
+    total_id, cap_id = new.limit_ids
+    balance = LimitTerms(public_id=total_id, unit="micros", max=None, window="total")
+    yield from _add_limit(account_id, "total", balance, new.created_ms)
+    yield from _set_cap(account_id, new.cap_micros, new.reset, cap_id, new.created_ms)
+    for terms in new.limits:
+        yield from _add_limit(account_id, "limit", terms, new.created_ms)
+    if new.credential is not None:
+        yield from _add_credential(account_id, new.credential, new.created_ms)
+    views = yield from views_of([account_id], new.created_ms)
+    return views[0]
+
+
+def edit(
+    owner_id: int, public_id: str, changes: Edit, *, cap_id: str, now_ms: int, touched: set[int]
+) -> Script[AccountView]:
+    """Change an account of the owner's subtree; in force on the next call. Raises NotFound."""
+    account_id = yield from find(owner_id, public_id)
+    touched.add(account_id)
+    ((disabled, expires_ms, profile_json),) = yield (
+        "SELECT disabled, expires_ms, profile FROM accounts WHERE id = ?",
+        (account_id,),
+    )
+    if changes.disabled is not msgspec.UNSET:
+        disabled = int(changes.disabled)
+    if changes.expires_ms is not msgspec.UNSET:
+        expires_ms = changes.expires_ms
+    profile = decode_profile(profile_json)
+    for name, value in changes.profile.items():
+        merged = name in changes.merge and isinstance(value, dict)
+        profile[name] = {k: v for k, v in (profile.get(name, {}) | value).items() if v is not None} if merged else value
+    profile = {name: value for name, value in profile.items() if value is not None}
+    yield (
+        "UPDATE accounts SET disabled = ?, expires_ms = ?, profile = ?, version = version + 1 WHERE id = ?",
+        (disabled, expires_ms, _json(profile), account_id),
+    )
+    if changes.cap_micros is not msgspec.UNSET or changes.reset is not msgspec.UNSET:
+        rows = yield (
+            "SELECT role, max, window FROM limits WHERE account_id = ? AND role IN ('total', 'cap')"
+            " AND removed_ms IS NULL ORDER BY role",
+            (account_id,),
+        )
+        _, cap_micros, reset = rows[0]  # 'cap' sorts before 'total'
+        if changes.cap_micros is not msgspec.UNSET:
+            cap_micros = changes.cap_micros
+        if changes.reset is not msgspec.UNSET:
+            reset = changes.reset
+        yield from _set_cap(account_id, cap_micros, reset, cap_id, now_ms)
+    if changes.limits is not msgspec.UNSET:
+        yield from _replace_limits(account_id, changes.limits, now_ms)
+    views = yield from views_of([account_id], now_ms)
+    return views[0]
+
+
+def revoke(owner_id: int, public_id: str, *, now_ms: int, touched: set[int]) -> Script[AccountView]:
+    """Close an account for ever, and with it its subtree. Doing it again changes nothing. Raises NotFound."""
+    account_id = yield from find(owner_id, public_id)
+    touched.add(account_id)
+    yield (
+        "UPDATE accounts SET revoked_ms = ?, version = version + 1 WHERE id = ? AND revoked_ms IS NULL",
+        (now_ms, account_id),
+    )
+    views = yield from views_of([account_id], now_ms)
+    return views[0]
+
+
+def rotate(
+    owner_id: int, public_id: str, new: Credential, *, old_until_ms: int, now_ms: int, touched: set[int]
+) -> Script[AccountView]:
+    """Give an account a new secret; the old ones end at `old_until_ms` or before.
+
+    Raises:
+        NotFound: There is no such account.
+        Closed: It has been revoked.
+    """
+    account_id = yield from find(owner_id, public_id)
+    touched.add(account_id)
+    ((revoked_ms,),) = yield "SELECT revoked_ms FROM accounts WHERE id = ?", (account_id,)
+    if revoked_ms is not None:
+        raise Closed("revoked")
+    yield (
+        "UPDATE credentials SET expires_ms = ? WHERE account_id = ? AND (expires_ms IS NULL OR expires_ms > ?)",
+        (old_until_ms, account_id, old_until_ms),
+    )
+    yield from _add_credential(account_id, new, now_ms)
+    yield "UPDATE accounts SET version = version + 1 WHERE id = ?", (account_id,)
+    views = yield from views_of([account_id], now_ms)
+    return views[0]
+
+
+def _add_credential(account_id: int, new: Credential, now_ms: int) -> Script[None]:
+    yield (
+        "INSERT INTO credentials (account_id, locator, verifier, last4, created_ms, expires_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (account_id, new.locator, new.verifier, new.last4, now_ms, new.expires_ms),
+    )
+
+
+def _add_limit(account_id: int, role: str, terms: LimitTerms, now_ms: int) -> Script[None]:
+    yield (
+        "INSERT INTO limits (public_id, account_id, role, unit, max, window, timezone, anchor_ms, match, per, action,"
+        " created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            terms.public_id,
+            account_id,
+            role,
+            terms.unit,
+            terms.max,
+            terms.window,
+            terms.timezone,
+            terms.anchor_ms,
+            _json(terms.match),
+            terms.per,
+            terms.action,
+            now_ms,
+        ),
+    )
+
+
+def _set_cap(account_id: int, cap_micros: int | None, reset: Window, cap_id: str, now_ms: int) -> Script[None]:
+    """Without a reset the cap is the balance's own maximum; with one it is a limit beside it, counted from now on."""
+    yield (
+        "UPDATE limits SET max = ? WHERE account_id = ? AND role = 'total'",
+        (cap_micros if reset == "total" else None, account_id),
+    )
+    rows = yield (
+        "SELECT id, window FROM limits WHERE account_id = ? AND role = 'cap' AND removed_ms IS NULL",
+        (account_id,),
+    )
+    if rows and rows[0][1] == reset:
+        yield "UPDATE limits SET max = ? WHERE id = ?", (cap_micros, rows[0][0])
+        return
+    if rows:
+        yield "UPDATE limits SET removed_ms = ? WHERE id = ?", (now_ms, rows[0][0])
+    if reset != "total":
+        terms = LimitTerms(public_id=cap_id, unit="micros", max=cap_micros, window=reset)
+        yield from _add_limit(account_id, "cap", terms, now_ms)
+
+
+def _replace_limits(account_id: int, limits: tuple[LimitTerms, ...], now_ms: int) -> Script[None]:
+    """The list replaces the old one; a limit whose id stays keeps its counters."""
+    rows = yield (
+        "SELECT id, public_id FROM limits WHERE account_id = ? AND role = 'limit' AND removed_ms IS NULL",
+        (account_id,),
+    )
+    old = {public_id: limit_id for limit_id, public_id in rows}
+    for terms in limits:
+        limit_id = old.pop(terms.public_id, None)
+        if limit_id is None:
+            yield from _add_limit(account_id, "limit", terms, now_ms)
+            continue
+        yield (
+            "UPDATE limits SET unit = ?, max = ?, window = ?, timezone = ?, anchor_ms = ?, match = ?, per = ?,"
+            " action = ? WHERE id = ?",
+            (
+                terms.unit,
+                terms.max,
+                terms.window,
+                terms.timezone,
+                terms.anchor_ms,
+                _json(terms.match),
+                terms.per,
+                terms.action,
+                limit_id,
+            ),
+        )
+    for limit_id in old.values():
+        yield "UPDATE limits SET removed_ms = ? WHERE id = ?", (now_ms, limit_id)

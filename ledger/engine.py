@@ -1,0 +1,60 @@
+"""The small interface that every database engine offers, and the batch that passes through it.
+
+An engine knows how to load a book's rows, run a batch of operations in one transaction, and run *scripts*: generators
+that yield `(sql, parameters)` and are sent the rows. Scripts are written once, with `?` for each parameter, and run
+on every engine. The engine decides nothing about money; `ledger.rules` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, Protocol, TypeVar
+
+from ledger.rules import Operation, Outcome
+
+Row = tuple[Any, ...]
+Statement = tuple[str, tuple[Any, ...]]
+T = TypeVar("T")
+Script = Generator[Statement, list[Row], T]
+"""A conversation with the database: yields statements, is sent their rows, returns its result."""
+
+
+class Change:
+    """A script that writes, and afterwards the accounts whose rows a book must read again."""
+
+    def __init__(self, script: Callable[[set[int]], Script[Any]]) -> None:
+        self._script = script
+        self.touched: set[int] = set()
+
+    def start(self) -> Script[Any]:
+        """A fresh run of the script: a batch may have to be repeated."""
+        self.touched = set()
+        return self._script(self.touched)
+
+
+Work = Operation | Change
+Result = Outcome | Exception | Any
+
+
+class Engine(Protocol):
+    """One database."""
+
+    async def commit(self, batch: list[Work], now_ms: int) -> list[Result]:
+        """Carry out a batch in one durable transaction; an item's own failure is its result.
+
+        Raises:
+            LedgerUnavailable: The database did not take the transaction. Nothing of the batch has happened.
+        """
+        ...
+
+    async def read(self, script: Callable[[], Script[T]]) -> T:
+        """Run a script that only reads, on one snapshot.
+
+        Raises:
+            LedgerUnavailable: The database does not answer.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of the database."""
+        ...

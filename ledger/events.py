@@ -1,0 +1,184 @@
+"""Events and holds as their owners see them: every allowed and every blocked call, newest first.
+
+The order is that of the commits, so a cursor misses nothing and repeats nothing while calls go on. Scripts only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ledger.accounts import NotFound, find, marks
+from ledger.engine import Script
+from ledger.usage import SUBTREE_LISTED_MAX
+
+
+class EventView(msgspec.Struct, frozen=True, kw_only=True):
+    """One event. `usage` and `metadata` are what was recorded with it."""
+
+    id: str
+    key_id: str
+    end_user: str | None
+    created_ms: int
+    settled_ms: int
+    mode: str
+    provider: str
+    model: str
+    route: str
+    livemode: bool
+    decision: str
+    reason: str | None
+    status: str
+    usage: dict[str, Any]
+    cost_micros: int
+    cost_picos: int
+    price_micros: int
+    price_version: str
+    held_micros: int
+    http_status: int | None
+    latency_ms: int | None
+    ttft_ms: int | None
+    stream: bool
+    metadata: dict[str, Any]
+    flags: list[str]
+
+
+class HoldView(msgspec.Struct, frozen=True, kw_only=True):
+    """One hold: a call in flight, a reservation, or one that nobody settled."""
+
+    id: str
+    key_id: str
+    amount_micros: int
+    state: str
+    created_ms: int
+    expires_ms: int | None
+    mode: str
+    provider: str
+    model: str
+
+
+class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events: filters are None where they do not filter. `own` is for one key's calls without its subtree's."""
+
+    owner_id: int
+    limit: int
+    starting_after: str | None = None
+    livemode: bool | None = True
+    key: str | None = None
+    end_user: str | None = None
+    from_ms: int | None = None
+    to_ms: int | None = None
+    mode: str | None = None
+    decision: str | None = None
+
+
+_COLUMNS = (
+    "e.id, a.public_id, s.subject, e.created_ms, e.settled_ms, e.mode, e.provider, e.model, e.route, a.livemode,"
+    " e.decision, e.reason, e.status, e.usage, e.cost_micros, e.cost_picos, e.price_micros, e.price_version,"
+    " e.held_micros, e.http_status, e.latency_ms, e.ttft_ms, e.stream, e.metadata, e.flags"
+)
+
+
+def list_events(query: EventQuery) -> Script[tuple[list[EventView], bool]]:
+    """A page of events and whether there are more. Raises NotFound for a key or cursor that is not the owner's."""
+    account_id = query.owner_id
+    if query.key is not None:
+        account_id = yield from find(query.owner_id, query.key)
+    ((path,),) = yield "SELECT path FROM accounts WHERE id = ?", (account_id,)
+    span = (path, path[:-1] + "0")
+    rows = yield (
+        "SELECT id FROM accounts WHERE path >= ? AND path < ? AND kind = 'key' LIMIT ?",
+        (*span, SUBTREE_LISTED_MAX + 1),
+    )
+    if len(rows) <= SUBTREE_LISTED_MAX:
+        ids = tuple(row[0] for row in rows)
+        conditions, parameters = [f"e.account_id IN ({marks(ids)})"], list(ids)
+    else:
+        conditions, parameters = ["+a.path >= ?", "+a.path < ?"], list(span)
+    if query.starting_after is not None:
+        rows = yield (
+            "SELECT e.seq FROM events AS e JOIN accounts AS a ON a.id = e.account_id"
+            " WHERE e.id = ? AND a.path >= ? AND a.path < ?",
+            (query.starting_after, *span),
+        )
+        if not rows:
+            raise NotFound(query.starting_after)
+        conditions.append("e.seq < ?")
+        parameters.append(rows[0][0])
+    for condition, value in (
+        ("a.livemode = ?", query.livemode),
+        ("s.subject = ?", query.end_user),
+        ("e.created_ms >= ?", query.from_ms),
+        ("e.created_ms < ?", query.to_ms),
+        ("e.mode = ?", query.mode),
+        ("e.decision = ?", query.decision),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            parameters.append(value)
+    rows = yield (
+        f"SELECT {_COLUMNS} FROM events AS e JOIN accounts AS a ON a.id = e.account_id"  # noqa: S608 - constants, marks
+        " LEFT JOIN accounts AS s ON s.id = e.subject_id"
+        f" WHERE {' AND '.join(conditions)} ORDER BY e.seq DESC LIMIT ?",
+        (*parameters, query.limit + 1),
+    )
+    return [_event(row) for row in rows[: query.limit]], len(rows) > query.limit
+
+
+def _event(row: tuple[Any, ...]) -> EventView:
+    values = dict(zip(EventView.__struct_fields__, row, strict=True))
+    for name in ("usage", "metadata", "flags"):
+        values[name] = msgspec.json.decode(values[name])
+    values["livemode"], values["stream"] = bool(values["livemode"]), bool(values["stream"])
+    return EventView(**values)
+
+
+def list_holds(
+    owner_id: int, *, limit: int, starting_after: str | None, state: str | None
+) -> Script[tuple[list[HoldView], bool]]:
+    """A page of holds of the owner's subtree, newest first, and whether there are more."""
+    ((path,),) = yield "SELECT path FROM accounts WHERE id = ?", (owner_id,)
+    conditions, parameters = ["a.path >= ?", "a.path < ?"], [path, path[:-1] + "0"]
+    if starting_after is not None:
+        conditions.append("h.id < ?")
+        parameters.append(starting_after)
+    if state is not None:
+        conditions.append("h.state = ?")
+        parameters.append(state)
+    rows = yield (
+        "SELECT h.id, a.public_id, h.amount_micros, h.state, h.created_ms, h.expires_ms, h.call"  # noqa: S608
+        " FROM holds AS h JOIN accounts AS a ON a.id = h.account_id"
+        f" WHERE {' AND '.join(conditions)} ORDER BY h.id DESC LIMIT ?",
+        (*parameters, limit + 1),
+    )
+    views = []
+    for row in rows[:limit]:
+        call = msgspec.json.decode(row[6])
+        views.append(
+            HoldView(
+                id=row[0],
+                key_id=row[1],
+                amount_micros=row[2],
+                state=row[3],
+                created_ms=row[4],
+                expires_ms=row[5],
+                mode=call["mode"],
+                provider=call["provider"],
+                model=call["model"],
+            )
+        )
+    return views, len(rows) > limit
+
+
+def open_holds(owner: str) -> Script[list[str]]:
+    """Ids of the holds that other owners than `owner` left open, oldest first, a batch at a time."""
+    rows = yield "SELECT id FROM holds WHERE state = 'open' AND owner <> ? ORDER BY id LIMIT 500", (owner,)
+    return [row[0] for row in rows]
+
+
+def hold_sums() -> Script[tuple[int, int]]:
+    """How many holds are open and how many unsettled, over all accounts (for the metrics)."""
+    rows = yield "SELECT state, count(*) FROM holds GROUP BY state", ()
+    counts: dict[str, int] = dict(rows)
+    return counts.get("open", 0), counts.get("unsettled", 0)

@@ -1,0 +1,210 @@
+"""The public face of the ledger: what the other rooms may ask of it.
+
+Promises: a hold that is answered is durable; a settlement that is handed over is written exactly once, whenever the
+database can; reads see every change that was answered before. Holds no balance of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar, cast
+from urllib.parse import urlsplit
+
+from ledger import accounts, changes
+from ledger.accounts import AccountView, Credential, Node
+from ledger.audit import Audit, audit
+from ledger.changes import Answer, Edit, NewAccount, Once
+from ledger.engine import Change, Engine, Script
+from ledger.events import EventQuery, EventView, HoldView, hold_sums, list_events, list_holds, open_holds
+from ledger.records import Ask, Block, Held, Recover, Refused, Settled, Settlement
+from ledger.sqlite import SqliteEngine
+from ledger.usage import Query, Report, report
+from ledger.writer import Writer
+
+T = TypeVar("T")
+
+
+class Ledger:
+    """One ledger. Open it with `open`; `owner` names this process on its holds."""
+
+    def __init__(self, engine: Engine, writer: Writer, clock_ms: Callable[[], int], owner: str) -> None:
+        self._engine = engine
+        self._writer = writer
+        self._clock_ms = clock_ms
+        self.owner = owner
+
+    @classmethod
+    async def open(cls, url: str, *, clock_ms: Callable[[], int], owner: str, serving: bool = True) -> Ledger:
+        """Open the database that `url` names: `sqlite:///relative.db` or `sqlite:////absolute.db`.
+
+        With `serving`, holds that a dead process left open become unsettled before this returns.
+
+        Raises:
+            ValueError: The URL names no database that this version knows.
+            AlreadyOpen, SchemaTooNew, LedgerUnavailable: See the engine.
+        """
+        parts = urlsplit(url)
+        if parts.scheme != "sqlite" or parts.netloc or len(parts.path) < 2:
+            raise ValueError(f"not a database URL that Farthing knows: {parts.scheme}:… (sqlite:///farthing.db)")
+        engine = await SqliteEngine.open(Path(parts.path[1:]), serving=serving)
+        ledger = cls(engine, Writer(engine, clock_ms), clock_ms, owner)
+        if serving:
+            await ledger.recover()
+        return ledger
+
+    async def recover(self) -> int:
+        """Mark the holds of processes that are gone as unsettled; how many there were."""
+        count = 0
+        while ids := await self._engine.read(lambda: open_holds(self.owner)):
+            await asyncio.gather(*(self._writer.submit(Recover(id=id_)) for id_ in ids))
+            count += len(ids)
+        return count
+
+    async def close(self) -> None:
+        """Write what waits and let go of the database."""
+        await self._writer.close()
+
+    @property
+    def waiting(self) -> int:
+        """Operations that wait for the next transaction."""
+        return self._writer.depth
+
+    @property
+    def commits(self) -> int:
+        """Transactions so far."""
+        return self._writer.commits
+
+    # ---- calls
+
+    async def hold(self, ask: Ask) -> Held | Refused:
+        """Hold the worst case of a call, durably. If the caller is cancelled meanwhile, the hold is released.
+
+        Raises:
+            LedgerUnavailable: No hold was made.
+        """
+        return cast(Held | Refused, await self._writer.submit(ask))
+
+    def settle(self, settlement: Settlement) -> None:
+        """Hand over how a call ended. Never awaits, never fails; settling an id twice changes nothing."""
+        self._writer.keep(settlement)
+
+    async def settled(self, settlement: Settlement) -> Settled | None:
+        """Settle and wait until it is durable; None if there was no such hold."""
+        return cast(Settled | None, await self._writer.submit(settlement))
+
+    def block(self, block: Block) -> None:
+        """Record a call that was refused before a hold was asked for. Never awaits."""
+        self._writer.keep(block)
+
+    # ---- accounts
+
+    async def open_account(self, new: NewAccount, once: Once | None = None) -> Answer:
+        """Open an account. Raises what `changes.open_account` and `changes.once` raise."""
+        return await self._change(once, lambda touched: changes.open_account(new))
+
+    async def edit_account(
+        self, owner_id: int, public_id: str, edit: Edit, *, cap_id: str, once: Once | None = None
+    ) -> Answer:
+        """Change an account; in force on the next call. Raises NotFound."""
+        now_ms = self._clock_ms()
+        return await self._change(
+            once,
+            lambda touched: changes.edit(owner_id, public_id, edit, cap_id=cap_id, now_ms=now_ms, touched=touched),
+        )
+
+    async def revoke_account(self, owner_id: int, public_id: str, *, once: Once | None = None) -> Answer:
+        """Close an account and its subtree for ever. Raises NotFound."""
+        now_ms = self._clock_ms()
+        return await self._change(
+            once, lambda touched: changes.revoke(owner_id, public_id, now_ms=now_ms, touched=touched)
+        )
+
+    async def rotate_credential(
+        self, owner_id: int, public_id: str, new: Credential, *, old_until_ms: int, once: Once | None = None
+    ) -> Answer:
+        """Give an account a new secret. Raises NotFound or Closed."""
+        now_ms = self._clock_ms()
+        return await self._change(
+            once,
+            lambda touched: changes.rotate(
+                owner_id, public_id, new, old_until_ms=old_until_ms, now_ms=now_ms, touched=touched
+            ),
+        )
+
+    async def _change(self, once: Once | None, script: Callable[[set[int]], Script[AccountView]]) -> Answer:
+        now_ms = self._clock_ms()
+        change = Change(lambda touched: changes.once(once, now_ms, lambda: script(touched)))
+        return cast(Answer, await self._writer.submit(change))
+
+    async def account(self, owner_id: int, public_id: str) -> AccountView:
+        """One account of the owner's subtree. Raises NotFound."""
+        now_ms = self._clock_ms()
+        return await self._engine.read(lambda: accounts.view(owner_id, public_id, now_ms))
+
+    async def keys(
+        self, owner_id: int, *, limit: int, starting_after: str | None = None, livemode: bool | None = None
+    ) -> tuple[list[AccountView], bool]:
+        """A page of the keys under the owner, newest first, and whether there are more. Raises NotFound."""
+        now_ms = self._clock_ms()
+        return await self._engine.read(
+            lambda: accounts.list_keys(
+                owner_id, limit=limit, starting_after=starting_after, livemode=livemode, now_ms=now_ms
+            )
+        )
+
+    async def credential(self, locator: str) -> tuple[Credential, tuple[Node, ...]] | None:
+        """The credential with this locator and the chain of its account."""
+        return await self._engine.read(lambda: accounts.credential(locator))
+
+    async def chain(self, account_id: int) -> tuple[Node, ...]:
+        """An account and its ancestors."""
+        return await self._engine.read(lambda: accounts.chain(account_id))
+
+    async def root(self) -> str | None:
+        """The public id of the first account, if there is one."""
+        return await self._engine.read(_first_root)
+
+    # ---- reports
+
+    async def usage(self, query: Query) -> Report:
+        """Sums for the bill. Raises NotFound."""
+        return await self._engine.read(lambda: report(query))
+
+    async def events(self, query: EventQuery) -> tuple[list[EventView], bool]:
+        """A page of events and whether there are more. Raises NotFound."""
+        return await self._engine.read(lambda: list_events(query))
+
+    async def holds(
+        self, owner_id: int, *, limit: int, starting_after: str | None = None, state: str | None = None
+    ) -> tuple[list[HoldView], bool]:
+        """A page of holds and whether there are more."""
+        return await self._engine.read(
+            lambda: list_holds(owner_id, limit=limit, starting_after=starting_after, state=state)
+        )
+
+    async def hold_sums(self) -> tuple[int, int]:
+        """How many holds are open and how many unsettled."""
+        return await self._engine.read(hold_sums)
+
+    async def audit(self) -> Audit:
+        """Compare everything with everything."""
+        return await self._engine.read(audit)
+
+    # ---- settings
+
+    async def setting(self, name: str, default: str) -> str:
+        """The value under this name; `default` is kept and answered if there was none."""
+        return cast(str, await self._writer.submit(Change(lambda touched: _setting(name, default))))
+
+
+def _setting(name: str, default: str) -> Script[str]:
+    yield "INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", (name, default)
+    ((value,),) = yield "SELECT value FROM settings WHERE name = ?", (name,)
+    return str(value)
+
+
+def _first_root() -> Script[str | None]:
+    rows = yield "SELECT public_id FROM accounts WHERE parent_id IS NULL ORDER BY id LIMIT 1", ()
+    return rows[0][0] if rows else None

@@ -1,0 +1,35 @@
+"""Brings a database's schema up to date, and refuses one that is newer than this code.
+
+Each file of `schema/` is one step, run once, in its own transaction; the number of the last one stands in
+`PRAGMA user_version`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from importlib import resources
+
+_STEPS = sorted(
+    (file.name, file.read_text("utf-8"))
+    for file in resources.files("ledger").joinpath("schema").iterdir()
+    if file.name.endswith(".sql")
+)
+
+
+class SchemaTooNew(Exception):
+    """The database was written by a newer Farthing than this one."""
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Run the steps that the database has not seen.
+
+    Raises:
+        SchemaTooNew: It has seen steps that this code does not know.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(_STEPS):
+        raise SchemaTooNew(
+            f"the database has schema {version}, this Farthing knows schemas up to {len(_STEPS)}: upgrade Farthing"
+        )
+    for number, (_name, script) in enumerate(_STEPS[version:], start=version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")

@@ -1,0 +1,55 @@
+"""Micros, picos and the carry between them.
+
+A micro is 1/1,000,000 USD; a pico is 1/1,000,000 micro. Prices and exact costs are picos, charges and caps are
+micros. Promises: integers only, no float is ever read or made; charging with a carry neither rounds up a call nor
+lets any call go free for ever.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+
+MICROS_PER_USD = 1_000_000
+PICOS_PER_MICRO = 1_000_000
+MICROS_MAX = 10**15  # a thousand million dollars: above it a number is a mistake, and sums stay within 64 bits
+
+
+def usd_to_micros(value: int | str | Decimal) -> int:
+    """Read an amount of dollars exactly.
+
+    Raises:
+        ValueError: It is not a decimal number, is negative, has more than 6 decimals or is above `MICROS_MAX`.
+    """
+    if isinstance(value, str) and (not value.isascii() or value != value.strip() or "_" in value):
+        raise ValueError("must be a decimal number of dollars, such as 5 or '0.25'")
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        raise ValueError("must be a decimal number of dollars, such as 5 or '0.25'") from None
+    if not amount.is_finite():
+        raise ValueError("must be a finite number")
+    if amount < 0:
+        raise ValueError("must not be negative")
+    if amount > MICROS_MAX // MICROS_PER_USD:
+        raise ValueError(f"must be at most {MICROS_MAX // MICROS_PER_USD} dollars")
+    micros = amount * MICROS_PER_USD
+    if micros != int(micros):
+        raise ValueError("must have at most 6 decimals")
+    return int(micros)
+
+
+def micros_to_usd(micros: int) -> str:
+    """Write micros as dollars, exactly: 2500000 → "2.5"."""
+    sign, micros = ("-", -micros) if micros < 0 else ("", micros)
+    whole, part = divmod(micros, MICROS_PER_USD)
+    return f"{sign}{whole}.{part:06d}".rstrip("0").rstrip(".")
+
+
+def ceil_micros(picos: int) -> int:
+    """Micros that surely cover `picos`: what a hold takes."""
+    return -(-picos // PICOS_PER_MICRO)
+
+
+def charge(carry_picos: int, cost_picos: int) -> tuple[int, int]:
+    """Micros to charge now, and the carry to keep. `charge ≤ ceil_micros(cost_picos)` always."""
+    return divmod(carry_picos + cost_picos, PICOS_PER_MICRO)

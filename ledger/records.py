@@ -1,0 +1,180 @@
+"""The records that cross the ledger's door: what is asked of it, what it answers, what it keeps.
+
+All amounts are integers; the unit ends the name. Knows nothing of SQL, HTTP, providers or secrets.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Unit = Literal["micros", "tokens", "requests", "seconds", "concurrent"]
+Mode = Literal["proxy", "monitor", "reservation", "adjustment"]
+EventStatus = Literal["settled", "estimated", "unsettled", "released"]
+
+Leg = tuple[int, int, int, str, int]
+"""(limit id, subject id, window start in ms, unit, amount): what a hold took from one counter."""
+
+
+class Measures(msgspec.Struct, frozen=True):
+    """The consumption that reports add up, in the order of the rollup's columns."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    characters: int = 0
+    audio_ms: int = 0
+    images: int = 0
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call is, known before it is made and the same on its hold and its event. No content, no secret."""
+
+    mode: Mode = "proxy"
+    provider: str = ""
+    model: str = ""
+    route: str = ""
+    stream: bool = False
+    price_version: str = ""
+    metadata: dict[str, str] = {}
+    markup_ppm: int = 0  # added to the cost to make the price, in millionths
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to hold the worst case of one call.
+
+    The worst case is linear in the output allowance `x`: `fixed_picos + each_picos * x` of money and
+    `fixed_tokens + each_tokens * x` tokens. `want` is granted if every limit has room for it, else the largest `x`
+    that fits, never below `least`. Set `want = least` for a hold that cannot shrink.
+
+    Attributes:
+        id: The call's id, unique for ever; its hold and its event carry it too.
+        account_id: The key that calls.
+        subject_id: The end user's account under it; 0 for none.
+        run_id: The run's account under it; 0 for none.
+        versions: The versions, from the key to its root, of the accounts on which the caller's other decisions
+            (allowed models, scope) were based. The hold is refused as `stale` if any has changed since.
+        call_max_micros: A cap of this call alone; None for none.
+        subject_max_micros: A lower cap of the end user, for this call alone; None for none.
+        at_ms: The moment to which the call belongs; None for the moment of the hold.
+        expires_ms: When the hold ends by itself (callers' own reservations); None for never.
+    """
+
+    id: str
+    account_id: int
+    facts: Facts
+    owner: str
+    subject_id: int = 0
+    run_id: int = 0
+    versions: tuple[tuple[int, int], ...] = ()
+    fixed_picos: int = 0
+    each_picos: int = 0
+    fixed_tokens: int = 0
+    each_tokens: int = 0
+    seconds: int = 0
+    want: int = 0
+    least: int = 0
+    call_max_micros: int | None = None
+    subject_max_micros: int | None = None
+    at_ms: int | None = None
+    expires_ms: int | None = None
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """The hold stands and is durable.
+
+    Attributes:
+        granted: The output allowance that the hold covers.
+        remaining_micros: What the tightest cap on the chain has left after this hold; None if there is no cap.
+    """
+
+    id: str
+    granted: int
+    amount_micros: int
+    remaining_micros: int | None
+
+
+class Shortfall(msgspec.Struct, frozen=True, kw_only=True):
+    """The limit that refused, for the answer to the client.
+
+    Attributes:
+        owner_id: The account that has the limit; `limit_id` is "" for a cap that the call itself brought.
+        affordable: The largest output allowance that every limit would admit now (0 where even the input is too
+            much, or the call has no output allowance).
+        resets_at_ms: When the limit's window ends; None for a limit that never resets.
+    """
+
+    cap: str
+    limit_id: str
+    account_id: str
+    unit: Unit
+    max: int
+    used: int
+    held: int
+    remaining: int
+    required: int
+    affordable: int
+    resets_at_ms: int | None
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """No hold was made.
+
+    Attributes:
+        reason: "spend_cap_exceeded" or "rate_limited", with a shortfall; "key_revoked", "key_disabled",
+            "key_expired", "end_user_disabled"; "stale": decide again on fresh data.
+    """
+
+    reason: str
+    shortfall: Shortfall | None = None
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """How a held call ended. Settling the same id again changes nothing."""
+
+    id: str
+    status: EventStatus
+    cost_picos: int
+    measures: Measures = Measures()
+    tokens: int = 0
+    seconds: int = 0
+    usage: dict[str, object] = {}
+    model: str = ""  # the model that was served and priced, where it differs from the one asked for
+    reason: str | None = None
+    http_status: int | None = None
+    latency_ms: int | None = None
+    ttft_ms: int | None = None
+    flags: tuple[str, ...] = ()
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """The event stands. `first` is False when it had been written before, by whomever."""
+
+    id: str
+    cost_micros: int
+    first: bool
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that was refused before any hold was asked for; it becomes a blocked event."""
+
+    id: str
+    account_id: int
+    facts: Facts
+    reason: str
+    subject_id: int = 0
+    run_id: int = 0
+    http_status: int | None = None
+
+
+class Recover(msgspec.Struct, frozen=True, kw_only=True):
+    """Turn an open hold whose owner died into an `unsettled` event; its amount stays counted against the caps."""
+
+    id: str
+
+
+class LedgerUnavailable(Exception):
+    """The database did not take the write. Nothing was held; what waits to be settled keeps waiting."""

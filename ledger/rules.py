@@ -1,0 +1,359 @@
+"""The rules of the ledger: what may be held, and what becomes of a hold. Pure: a book in, a changed book out.
+
+Every call is a two-phase transfer. A hold takes the worst case from every matching limit on the key, on its end user
+and run and on all ancestors, or from none. A settlement replaces the hold by the truth, exactly once, in the windows
+in which the hold was made. A hold whose owner died becomes `unsettled`: it costs nothing on the bill and stays
+counted against the caps. Nothing here knows a database, a clock or a provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ledger.book import Account, Book, Counter, CounterKey, Event, Hold, Limit
+from ledger.money import PICOS_PER_MICRO, ceil_micros, charge
+from ledger.records import (
+    Ask,
+    Block,
+    Facts,
+    Held,
+    Leg,
+    Measures,
+    Recover,
+    Refused,
+    Settled,
+    Settlement,
+    Shortfall,
+)
+from ledger.windows import window_span_ms
+
+Claim = tuple[Account, Limit, CounterKey, Counter]
+Operation = Ask | Settlement | Block | Recover
+Outcome = Held | Refused | Settled | None
+
+STALE = Refused(reason="stale")
+_NOTHING = Measures()
+_NO_KEY: CounterKey = (0, 0, 0)
+
+
+def apply(book: Book, operation: Operation, now_ms: int) -> Outcome:
+    """Carry out one operation on the book."""
+    match operation:
+        case Ask():
+            return hold(book, operation, now_ms)
+        case Settlement():
+            return settle(book, operation, now_ms)
+        case Block():
+            block(book, operation, now_ms)
+        case Recover():
+            recover(book, operation, now_ms)
+    return None
+
+
+def hold(book: Book, ask: Ask, now_ms: int) -> Held | Refused:
+    """Take the worst case of a call from every matching limit, or from none."""
+    account = book.account(ask.account_id)
+    if account is None:
+        return STALE
+    for account_id, version in ask.versions:
+        current = book.account(account_id)
+        if current is None or current.version != version:
+            return STALE
+    reason = _closed(book, account, ask, now_ms)
+    if reason is not None:
+        _block(book, ask, reason, now_ms)
+        return Refused(reason=reason)
+
+    at_ms = now_ms if ask.at_ms is None else ask.at_ms
+    claims = [(owner, limit, key, book.counter(key)) for owner, limit, key in _matching(book, account, ask, at_ms)]
+    granted = ask.want
+    failed: tuple[Account, Limit, Counter] | None = None
+    for owner, limit, _key, counter in (*claims, *_own_caps(ask, account, claims)):
+        if limit.max is None or limit.action != "block":
+            continue
+        fits = _fits(ask, limit.unit, limit.max - counter.taken)
+        granted = min(granted, fits)
+        if fits < ask.least and (failed is None or (limit.unit == "micros" and failed[1].unit != "micros")):
+            failed = (owner, limit, counter)
+    if failed is not None:
+        shortfall = _shortfall(ask, *failed, at_ms, granted)
+        refused = "spend_cap_exceeded" if shortfall.unit == "micros" else "rate_limited"
+        _block(book, ask, refused, now_ms)
+        return Refused(reason=refused, shortfall=shortfall)
+
+    legs: list[Leg] = []
+    remaining: int | None = None
+    for _owner, limit, key, counter in claims:
+        amount = _required(ask, limit.unit, granted)
+        counter.held += amount
+        book.changed_counters[key] = counter
+        legs.append((*key, limit.unit, amount))
+        if limit.unit == "micros" and limit.max is not None and limit.action == "block":
+            left = limit.max - counter.taken
+            remaining = left if remaining is None else min(remaining, left)
+    amount_micros = _required(ask, "micros", granted)
+    book.put_hold(
+        Hold(
+            id=ask.id,
+            account_id=ask.account_id,
+            subject_id=ask.subject_id,
+            run_id=ask.run_id,
+            owner=ask.owner,
+            state="open",
+            created_ms=at_ms,
+            expires_ms=ask.expires_ms,
+            amount_micros=amount_micros,
+            legs=legs,
+            facts=ask.facts,
+        )
+    )
+    remaining = None if remaining is None else max(remaining, 0)
+    return Held(id=ask.id, granted=granted, amount_micros=amount_micros, remaining_micros=remaining)
+
+
+def settle(book: Book, settlement: Settlement, now_ms: int) -> Settled | None:
+    """Replace a hold by the truth. A second settlement changes nothing; None if the id was never held."""
+    found = book.hold(settlement.id)
+    if found is None:
+        cost = book.event_cost_micros(settlement.id)
+        return None if cost is None else Settled(id=settlement.id, cost_micros=cost, first=False)
+    return _end(book, found, settlement, now_ms)
+
+
+def recover(book: Book, operation: Recover, now_ms: int) -> None:
+    """Turn an open hold whose owner died into an `unsettled` event. A hold that ended meanwhile is left alone."""
+    found = book.hold(operation.id)
+    if found is None or found.state != "open":
+        return
+    used = []
+    for limit_id, subject_id, start_ms, unit, amount in found.legs:
+        key = (limit_id, subject_id, start_ms)
+        counter = book.counter(key)
+        counter.held -= amount
+        if unit != "concurrent":
+            counter.unsettled += amount
+        book.changed_counters[key] = counter
+        used.append((*key, 0))
+    legs: list[Leg] = [(*leg[:4], 0 if leg[3] == "concurrent" else leg[4]) for leg in found.legs]
+    found.state, found.legs = "unsettled", legs
+    book.put_hold(found)
+    settlement = Settlement(id=found.id, status="unsettled", cost_picos=0, reason="owner_lost")
+    book.put_event(_event(found, settlement, found.id, 0, 0, used, now_ms), _NOTHING)
+
+
+def block(book: Book, operation: Block, now_ms: int) -> None:
+    """Record a call that was refused before any hold was asked for."""
+    _block(book, operation, operation.reason, now_ms)
+
+
+def _closed(book: Book, account: Account, ask: Ask, now_ms: int) -> str | None:
+    """Why no call is let through this account, whatever its cost."""
+    for account_id in account.chain:
+        current = book.account(account_id)
+        if current is None or current.revoked_ms is not None:
+            return "key_revoked"
+        if current.disabled:
+            return "key_disabled"
+        if current.expires_ms is not None and current.expires_ms <= now_ms:
+            return "key_expired"
+    for subject_id in (ask.subject_id, ask.run_id):
+        if subject_id:
+            subject = book.account(subject_id)
+            if subject is None or subject.revoked_ms is not None or subject.disabled:
+                return "end_user_disabled"
+    return None
+
+
+def _matching(book: Book, account: Account, ask: Ask, at_ms: int) -> Iterator[tuple[Account, Limit, CounterKey]]:
+    """Every limit that the call counts against, with the counter of its present window."""
+    subjects = [found for id_ in (ask.subject_id, ask.run_id) if id_ and (found := book.account(id_)) is not None]
+    by_kind = {subject.kind: subject.id for subject in subjects}
+    chain = [found for id_ in account.chain if (found := book.account(id_)) is not None]
+    for owner in (*subjects, *chain):
+        if owner.livemode != account.livemode:
+            continue  # what a test key spends is not money
+        for limit in owner.limits:
+            if limit.match is not None and not limit.match.covers(ask.facts):
+                continue
+            subject_id = 0
+            if limit.per != "key":
+                subject_id = by_kind.get(limit.per, 0)
+                if not subject_id:
+                    continue
+            start_ms, _ = window_span_ms(at_ms, limit.window, limit.timezone, limit.anchor_ms)
+            yield owner, limit, (limit.id, subject_id, start_ms)
+
+
+def _required(ask: Ask, unit: str, allowance: int) -> int:
+    """What the call needs of a unit, if it may put out `allowance`."""
+    if unit == "micros":
+        return ceil_micros(ask.fixed_picos + ask.each_picos * allowance)
+    if unit == "tokens":
+        return ask.fixed_tokens + ask.each_tokens * allowance
+    return ask.seconds if unit == "seconds" else 1
+
+
+def _fits(ask: Ask, unit: str, left: int) -> int:
+    """The largest output allowance, at most `want`, whose need is not above `left`; -1 if there is none."""
+    if unit == "micros":
+        spare, each = left * PICOS_PER_MICRO - ask.fixed_picos, ask.each_picos
+    elif unit == "tokens":
+        spare, each = left - ask.fixed_tokens, ask.each_tokens
+    else:
+        spare, each = left - _required(ask, unit, 0), 0
+    if spare < 0:
+        # A call that needs nothing of the unit takes nothing, even from a limit that is overdrawn.
+        return ask.want if _required(ask, unit, ask.want) == 0 else -1
+    return min(ask.want, spare // each) if each else ask.want
+
+
+def _shortfall(ask: Ask, owner: Account, limit: Limit, counter: Counter, at_ms: int, room: int) -> Shortfall:
+    assert limit.max is not None  # noqa: S101 - only a limit with a max refuses
+    _, end_ms = window_span_ms(at_ms, limit.window, limit.timezone, limit.anchor_ms)
+    return Shortfall(
+        cap=_cap_name(owner, limit),
+        limit_id=limit.public_id,
+        account_id=owner.public_id if limit.public_id else "",
+        unit=limit.unit,
+        max=limit.max,
+        used=counter.used,
+        held=counter.held + counter.unsettled,
+        remaining=max(limit.max - counter.taken, 0),
+        required=_required(ask, limit.unit, ask.least),
+        affordable=max(room, 0) if ask.each_picos or ask.each_tokens else 0,
+        resets_at_ms=end_ms,
+    )
+
+
+def _cap_name(owner: Account, limit: Limit) -> str:
+    """Whose cap it is, in a word: "key", "end_user", "run", "call"."""
+    if not limit.public_id:
+        return limit.role
+    return limit.per if limit.per != "key" else owner.kind
+
+
+def _own_caps(ask: Ask, account: Account, claims: list[Claim]) -> Iterator[Claim]:
+    """The caps that the call itself brought, as limits that last for this call only."""
+    if ask.call_max_micros is not None:
+        yield account, _call_limit("call", ask.call_max_micros), _NO_KEY, Counter()
+    if ask.subject_max_micros is not None:
+        for owner, limit, key, counter in claims:
+            if owner.id == ask.subject_id and limit.role == "total":
+                yield owner, _call_limit("end_user", ask.subject_max_micros), key, counter
+
+
+def _call_limit(role: str, max_micros: int) -> Limit:
+    return Limit(id=0, public_id="", role=role, unit="micros", max=max_micros, window="total")
+
+
+def _end(book: Book, found: Hold, settlement: Settlement, now_ms: int) -> Settled:
+    """Charge the truth, give back the hold, write the event."""
+    late = found.state == "unsettled"
+    account = book.account(found.account_id)
+    if account is None:
+        raise LookupError(f"hold {found.id} names account {found.account_id}, which does not exist")
+    cost, account.carry_picos = charge(account.carry_picos, settlement.cost_picos)
+    price_picos = settlement.cost_picos + settlement.cost_picos * found.facts.markup_ppm // 1_000_000
+    price, account.price_carry_picos = charge(account.price_carry_picos, price_picos)
+    account.last_used_ms = now_ms
+    account.overrun_micros += max(0, cost - found.amount_micros)
+    book.changed_accounts[account.id] = account
+    for spender_id in (account.id, found.subject_id, found.run_id):
+        if spender_id and (spender := book.account(spender_id)) is not None:
+            spender.spent_micros += cost
+            spender.price_micros += price
+            book.changed_accounts[spender_id] = spender
+
+    actual = {"micros": cost, "tokens": settlement.tokens, "seconds": settlement.seconds, "requests": 1}
+    used = []
+    for limit_id, subject_id, start_ms, unit, amount in found.legs:
+        key = (limit_id, subject_id, start_ms)
+        counter = book.counter(key)
+        if late:
+            counter.unsettled -= amount
+        else:
+            counter.held -= amount
+        spent = actual.get(unit, 0)
+        counter.used += spent
+        book.changed_counters[key] = counter
+        used.append((*key, spent))
+    book.end_hold(found)
+    event_id = f"{found.id}-late" if late else found.id
+    event = _event(found, settlement, event_id, cost, price, used, now_ms)
+    book.put_event(event, settlement.measures)
+    return Settled(id=event_id, cost_micros=cost, first=True)
+
+
+def _event(
+    found: Hold,
+    settlement: Settlement,
+    event_id: str,
+    cost: int,
+    price: int,
+    used: list[tuple[int, int, int, int]],
+    now_ms: int,
+) -> Event:
+    facts = found.facts
+    if event_id != found.id:
+        facts = Facts(
+            mode="adjustment",
+            provider=facts.provider,
+            model=facts.model,
+            route=facts.route,
+            stream=facts.stream,
+            price_version=facts.price_version,
+            metadata=facts.metadata | {"adjusts": f"evt_{found.id}"},
+            markup_ppm=facts.markup_ppm,
+        )
+    return Event(
+        id=event_id,
+        account_id=found.account_id,
+        subject_id=found.subject_id,
+        run_id=found.run_id,
+        created_ms=found.created_ms,
+        settled_ms=now_ms,
+        facts=facts,
+        model=settlement.model or facts.model,
+        decision="allowed",
+        reason=settlement.reason,
+        status=settlement.status,
+        usage=settlement.usage,
+        cost_micros=cost,
+        cost_picos=settlement.cost_picos,
+        price_micros=price,
+        held_micros=found.amount_micros,
+        http_status=settlement.http_status,
+        latency_ms=settlement.latency_ms,
+        ttft_ms=settlement.ttft_ms,
+        flags=settlement.flags,
+        legs=[leg for leg in used if leg[3]],
+    )
+
+
+def _block(book: Book, call: Ask | Block, reason: str, now_ms: int) -> None:
+    book.put_event(
+        Event(
+            id=call.id,
+            account_id=call.account_id,
+            subject_id=call.subject_id,
+            run_id=call.run_id,
+            created_ms=now_ms,
+            settled_ms=now_ms,
+            facts=call.facts,
+            model=call.facts.model,
+            decision="blocked",
+            reason=reason,
+            status="released",
+            usage={},
+            cost_micros=0,
+            cost_picos=0,
+            price_micros=0,
+            held_micros=0,
+            http_status=call.http_status if isinstance(call, Block) else None,
+            latency_ms=None,
+            ttft_ms=None,
+            flags=(),
+            legs=[],
+        ),
+        _NOTHING,
+    )

@@ -1,0 +1,449 @@
+"""The SQLite engine: one process, one writing connection in one thread, WAL, full durability.
+
+Promises: a batch is one hop to the thread and one `synchronous=FULL` transaction; what it answered survives a power
+cut. The book is kept between batches: `BEGIN IMMEDIATE` keeps others out, and `PRAGMA data_version` tells whether
+anybody else (the command line, a repair by hand) has committed since, in which case the book is read anew. A second
+gateway on the same file is refused. Reads run beside, on connections of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+import msgspec
+
+from ledger import latency, rules
+from ledger.book import Account, Book, Counter, CounterKey, Event, Hold, Limit, Match, Rollup, RollupKey
+from ledger.engine import Change, Result, Row, Script, Work
+from ledger.migrations import migrate
+from ledger.records import Facts, LedgerUnavailable
+
+_log = logging.getLogger("farthing.ledger")
+T = TypeVar("T")
+
+READERS = 3  # a long report must not keep a key from being looked up
+BUSY_TIMEOUT_MS = 2_000  # another writer (a backup, the command line) is waited for so long, then it is 503
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=OFF",  # the rules never delete what is referred to; the audit checks it
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA cache_size=-65536",
+    f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
+)
+_DECODE_MATCH = msgspec.json.Decoder(Match)
+_DECODE_FACTS = msgspec.json.Decoder(Facts)
+_DECODE_LEGS = msgspec.json.Decoder(list[tuple[int, int, int, str, int]])
+_encode = msgspec.json.Encoder().encode
+
+
+class AlreadyOpen(Exception):
+    """Another gateway process has this database file open."""
+
+
+class SqliteTables:
+    """Reads a book's rows on the writing connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._execute = connection.execute
+
+    def account(self, account_id: int) -> Account | None:
+        """See `Tables`."""
+        row = self._execute(
+            "SELECT public_id, path, kind, livemode, disabled, revoked_ms, expires_ms, version, spent_micros,"
+            " carry_picos, price_micros, price_carry_picos, overrun_micros, last_used_ms FROM accounts WHERE id = ?",
+            (account_id,),
+        ).fetchone()
+        if row is None:
+            return None
+        limits = self._execute(
+            "SELECT id, public_id, role, unit, max, window, timezone, anchor_ms, match, per, action FROM limits"
+            " WHERE account_id = ? AND removed_ms IS NULL ORDER BY id",
+            (account_id,),
+        ).fetchall()
+        return Account(
+            id=account_id,
+            public_id=row[0],
+            chain=tuple(int(part) for part in reversed(row[1].strip("/").split("/"))),
+            kind=row[2],
+            livemode=bool(row[3]),
+            disabled=bool(row[4]),
+            revoked_ms=row[5],
+            expires_ms=row[6],
+            version=row[7],
+            spent_micros=row[8],
+            carry_picos=row[9],
+            price_micros=row[10],
+            price_carry_picos=row[11],
+            overrun_micros=row[12],
+            last_used_ms=row[13],
+            limits=tuple(_limit(limit) for limit in limits),
+        )
+
+    def counter(self, key: CounterKey) -> Counter | None:
+        """See `Tables`."""
+        row = self._execute(
+            "SELECT used, held, unsettled FROM counters WHERE limit_id = ? AND subject_id = ? AND window_start_ms = ?",
+            key,
+        ).fetchone()
+        return None if row is None else Counter(*row)
+
+    def hold(self, hold_id: str) -> Hold | None:
+        """See `Tables`."""
+        row = self._execute(
+            "SELECT account_id, subject_id, run_id, owner, state, created_ms, expires_ms, amount_micros, legs, call"
+            " FROM holds WHERE id = ?",
+            (hold_id,),
+        ).fetchone()
+        if row is None:
+            return None
+        return Hold(
+            id=hold_id,
+            account_id=row[0],
+            subject_id=row[1],
+            run_id=row[2],
+            owner=row[3],
+            state=row[4],
+            created_ms=row[5],
+            expires_ms=row[6],
+            amount_micros=row[7],
+            legs=_DECODE_LEGS.decode(row[8]),
+            facts=_DECODE_FACTS.decode(row[9]),
+        )
+
+    def rollup(self, key: RollupKey) -> Rollup | None:
+        """See `Tables`."""
+        row = self._execute(
+            "SELECT requests, blocked, cost_micros, cost_picos, price_micros, input_tokens, output_tokens,"
+            " cache_read_tokens, cache_write_tokens, reasoning_tokens, characters, audio_ms, images, latency_ms_sum,"
+            " latency_histogram FROM rollups WHERE day_ms = ? AND account_id = ? AND subject_id = ? AND provider = ?"
+            " AND model = ?",
+            key,
+        ).fetchone()
+        if row is None:
+            return None
+        return Rollup(
+            requests=row[0],
+            blocked=row[1],
+            cost_micros=row[2],
+            cost_picos=row[3],
+            price_micros=row[4],
+            measures=list(row[5:13]),
+            latency_ms_sum=row[13],
+            latencies=latency.unpack(row[14]),
+        )
+
+    def event_cost_micros(self, event_id: str) -> int | None:
+        """See `Tables`."""
+        row = self._execute("SELECT cost_micros FROM events WHERE id = ?", (event_id,)).fetchone()
+        return None if row is None else row[0]
+
+
+def _limit(row: Row) -> Limit:
+    match = _DECODE_MATCH.decode(row[8])
+    return Limit(
+        id=row[0],
+        public_id=row[1],
+        role=row[2],
+        unit=row[3],
+        max=row[4],
+        window=row[5],
+        timezone=row[6],
+        anchor_ms=row[7],
+        match=None if match == Match() else match,
+        per=row[9],
+        action=row[10],
+    )
+
+
+def _store(execute_many: Callable[[str, Iterable[Row]], Any], book: Book) -> None:
+    """Write what a batch changed. Values are absolute: writing them twice changes nothing."""
+    if book.changed_accounts:
+        execute_many(
+            "UPDATE accounts SET spent_micros = ?, carry_picos = ?, price_micros = ?, price_carry_picos = ?,"
+            " overrun_micros = ?, last_used_ms = ? WHERE id = ?",
+            [
+                (
+                    a.spent_micros,
+                    a.carry_picos,
+                    a.price_micros,
+                    a.price_carry_picos,
+                    a.overrun_micros,
+                    a.last_used_ms,
+                    a.id,
+                )
+                for a in book.changed_accounts.values()
+            ],
+        )
+    if book.changed_counters:
+        execute_many(
+            "INSERT INTO counters (limit_id, subject_id, window_start_ms, used, held, unsettled)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (limit_id, subject_id, window_start_ms)"
+            " DO UPDATE SET used = excluded.used, held = excluded.held, unsettled = excluded.unsettled",
+            [(*key, c.used, c.held, c.unsettled) for key, c in book.changed_counters.items()],
+        )
+    if book.written_holds:
+        execute_many(
+            "INSERT INTO holds (id, account_id, subject_id, run_id, owner, state, created_ms, expires_ms,"
+            " amount_micros, legs, call) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+            " owner = excluded.owner, state = excluded.state, expires_ms = excluded.expires_ms,"
+            " amount_micros = excluded.amount_micros, legs = excluded.legs",
+            [_hold_row(hold) for hold in book.written_holds.values()],
+        )
+    if book.ended_holds:
+        execute_many("DELETE FROM holds WHERE id = ?", [(hold_id,) for hold_id in book.ended_holds])
+    if book.events:
+        execute_many(
+            "INSERT INTO events (id, account_id, subject_id, run_id, created_ms, settled_ms, mode, provider, model,"
+            " route, decision, reason, status, usage, cost_micros, cost_picos, price_micros, price_version,"
+            " held_micros, http_status, latency_ms, ttft_ms, stream, metadata, flags, legs)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [_event_row(event) for event in book.events],
+        )
+    if book.changed_rollups:
+        execute_many(
+            "INSERT OR REPLACE INTO rollups (day_ms, account_id, subject_id, provider, model, requests, blocked,"
+            " cost_micros, cost_picos, price_micros, input_tokens, output_tokens, cache_read_tokens,"
+            " cache_write_tokens, reasoning_tokens, characters, audio_ms, images, latency_ms_sum, latency_histogram)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    *key,
+                    r.requests,
+                    r.blocked,
+                    r.cost_micros,
+                    r.cost_picos,
+                    r.price_micros,
+                    *r.measures,
+                    r.latency_ms_sum,
+                    latency.pack(r.latencies),
+                )
+                for key, r in book.changed_rollups.items()
+            ],
+        )
+
+
+def _hold_row(hold: Hold) -> Row:
+    return (
+        hold.id,
+        hold.account_id,
+        hold.subject_id,
+        hold.run_id,
+        hold.owner,
+        hold.state,
+        hold.created_ms,
+        hold.expires_ms,
+        hold.amount_micros,
+        _encode(hold.legs).decode(),
+        _encode(hold.facts).decode(),
+    )
+
+
+def _event_row(event: Event) -> Row:
+    facts = event.facts
+    return (
+        event.id,
+        event.account_id,
+        event.subject_id,
+        event.run_id,
+        event.created_ms,
+        event.settled_ms,
+        facts.mode,
+        facts.provider,
+        event.model,
+        facts.route,
+        event.decision,
+        event.reason,
+        event.status,
+        _encode(event.usage).decode(),
+        event.cost_micros,
+        event.cost_picos,
+        event.price_micros,
+        facts.price_version,
+        event.held_micros,
+        event.http_status,
+        event.latency_ms,
+        event.ttft_ms,
+        facts.stream,
+        _encode(facts.metadata).decode() if facts.metadata else "{}",
+        _encode(event.flags).decode() if event.flags else "[]",
+        _encode(event.legs).decode(),
+    )
+
+
+class SqliteEngine:
+    """One SQLite file. Open it with `open`."""
+
+    def __init__(self, path: Path, lock: int | None) -> None:
+        self._path = path
+        self._lock = lock
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+        self._readers: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
+        self._data_version = -1
+        self._connection: sqlite3.Connection
+        self._book: Book
+
+    @classmethod
+    async def open(cls, path: Path, *, serving: bool) -> SqliteEngine:
+        """Open the file, make it or bring its schema up to date.
+
+        Args:
+            path: The database file.
+            serving: This process is the gateway: nobody else may serve from the same file.
+
+        Raises:
+            AlreadyOpen: Another gateway serves from it.
+            SchemaTooNew: It was written by a newer Farthing.
+            LedgerUnavailable: It cannot be opened.
+        """
+        lock = _take_lock(path) if serving else None
+        engine = cls(path, lock)
+        try:
+            await asyncio.get_running_loop().run_in_executor(engine._thread, engine._connect)
+            for _ in range(READERS):
+                engine._readers.put_nowait(await engine._reader())
+        except BaseException:
+            await engine.close()
+            raise
+        return engine
+
+    def _connect(self) -> None:
+        try:
+            self._connection = sqlite3.connect(self._path, isolation_level=None, cached_statements=64)
+            for pragma in _PRAGMAS:
+                self._connection.execute(pragma)
+            migrate(self._connection)
+        except sqlite3.Error as error:
+            raise LedgerUnavailable(f"cannot open {self._path}: {error}") from error
+        self._book = Book(SqliteTables(self._connection))
+
+    async def _reader(self) -> aiosqlite.Connection:
+        reader = await aiosqlite.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        await reader.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        return reader
+
+    async def commit(self, batch: list[Work], now_ms: int) -> list[Result]:
+        """See `Engine`."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, batch, now_ms)
+
+    def _commit(self, batch: list[Work], now_ms: int) -> list[Result]:
+        try:
+            return self._transaction(batch, now_ms)
+        except sqlite3.Error as error:
+            self._undo()
+            raise LedgerUnavailable(str(error)) from error
+        except Exception as error:  # noqa: BLE001 - a fault in one operation must not take the others with it
+            self._undo()
+            if len(batch) > 1:
+                return [result for work in batch for result in self._commit([work], now_ms)]
+            _log.critical("operation failed", extra={"operation": type(batch[0]).__name__, "error": repr(error)})
+            return [error]
+
+    def _undo(self) -> None:
+        self._book.forget()
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("ROLLBACK")
+
+    def _transaction(self, batch: list[Work], now_ms: int) -> list[Result]:
+        execute, book = self._connection.execute, self._book
+        execute("BEGIN IMMEDIATE")
+        (data_version,) = execute("PRAGMA data_version").fetchone()
+        if data_version != self._data_version:
+            book.forget()
+            self._data_version = data_version
+        results: list[Result] = [None] * len(batch)
+        for index, work in enumerate(batch):
+            if isinstance(work, Change):
+                results[index] = self._run(work)
+        for index, work in enumerate(batch):
+            if not isinstance(work, Change):
+                results[index] = rules.apply(book, work, now_ms)
+        _store(self._connection.executemany, book)
+        execute("COMMIT")
+        book.clean()
+        return results
+
+    def _run(self, change: Change) -> Result:
+        """Run a writing script in a savepoint of its own."""
+        execute = self._connection.execute
+        execute("SAVEPOINT script")
+        script = change.start()
+        try:
+            statement = next(script)
+            while True:
+                statement = script.send(execute(*statement).fetchall())
+        except StopIteration as done:
+            execute("RELEASE script")
+            for account_id in change.touched:
+                self._book.forget_account(account_id)
+            return done.value
+        except sqlite3.OperationalError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the script refused with is its caller's answer
+            execute("ROLLBACK TO script")
+            execute("RELEASE script")
+            return error
+
+    async def read(self, script: Callable[[], Script[T]]) -> T:
+        """See `Engine`."""
+        async with self._borrowed() as reader:
+            try:
+                return await _converse(reader, script())
+            except sqlite3.Error as error:
+                raise LedgerUnavailable(str(error)) from error
+
+    @contextlib.asynccontextmanager
+    async def _borrowed(self) -> AsyncIterator[aiosqlite.Connection]:
+        reader = await self._readers.get()
+        try:
+            yield reader
+        finally:
+            self._readers.put_nowait(reader)
+
+    async def close(self) -> None:
+        """See `Engine`."""
+        while not self._readers.empty():
+            await self._readers.get_nowait().close()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
+        self._thread.shutdown()
+        if self._lock is not None:
+            os.close(self._lock)
+
+    def _disconnect(self) -> None:
+        if hasattr(self, "_connection"):
+            self._connection.close()
+
+
+async def _converse(reader: aiosqlite.Connection, script: Script[T]) -> T:
+    """Run a reading script on one snapshot."""
+    await reader.execute("BEGIN")
+    try:
+        statement = next(script)
+        while True:
+            rows = [tuple(row) for row in await reader.execute_fetchall(*statement)]
+            statement = script.send(rows)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    finally:
+        await reader.execute("ROLLBACK")
+
+
+def _take_lock(path: Path) -> int:
+    """Hold `<file>.lock` for as long as this process serves. The system lets go of it however the process ends."""
+    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise AlreadyOpen(f"another gateway is serving from {path}; stop it, or use another database") from None
+    return lock

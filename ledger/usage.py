@@ -1,0 +1,194 @@
+"""Sums for the bill: whole days from the rollup, the ragged ends of a range from the events.
+
+A call belongs to the moment in which it was held, so the bill's months are the caps' months. Ranges are half-open
+`[from_ms, to_ms)`. Scripts only; nothing outside the owner's subtree is ever counted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ledger import latency
+from ledger.accounts import find, marks
+from ledger.engine import Script
+from ledger.records import Measures
+from ledger.windows import DAY_MS, day_start_ms
+
+MEASURES = Measures.__struct_fields__
+SUBTREE_LISTED_MAX = 500  # a subtree up to this many accounts is looked up account by account, not by scanning the days
+
+Group = tuple[int, str, str, int, int, str]
+"""(account id, provider, model, day in ms or 0, end user's account id or 0, tag or "")"""
+
+
+class Sums(msgspec.Struct):
+    """What a group of calls came to. `histogram` is of latencies, see `ledger.latency`."""
+
+    requests: int = 0
+    blocked: int = 0
+    cost_micros: int = 0
+    cost_picos: int = 0
+    price_micros: int = 0
+    measures: list[int] = msgspec.field(default_factory=lambda: [0] * len(MEASURES))
+    latency_ms_sum: int = 0
+    histogram: dict[int, int] = msgspec.field(default_factory=dict)
+
+    def add(self, other: Sums) -> None:
+        """Add another group's sums."""
+        self.requests += other.requests
+        self.blocked += other.blocked
+        self.cost_micros += other.cost_micros
+        self.cost_picos += other.cost_picos
+        self.price_micros += other.price_micros
+        self.measures = [mine + theirs for mine, theirs in zip(self.measures, other.measures, strict=True)]
+        self.latency_ms_sum += other.latency_ms_sum
+        for index, count in other.histogram.items():
+            self.histogram[index] = self.histogram.get(index, 0) + count
+
+
+class Names(msgspec.Struct, frozen=True, kw_only=True):
+    """What a report calls an account."""
+
+    public_id: str
+    subject: str | None
+    profile: dict[str, Any]
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """Sums by group, and the names of the accounts that appear in them."""
+
+    groups: dict[Group, Sums]
+    names: dict[int, Names]
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """Which calls to sum, and by what besides key and model.
+
+    Attributes:
+        key: Only this key's own calls and its subtree's, by public id; None for the whole subtree of the owner.
+        end_user: Only this end user's, in the words of its key.
+        tag: A metadata entry to group by. It is read from the events, not from the rollup.
+    """
+
+    owner_id: int
+    from_ms: int
+    to_ms: int
+    livemode: bool = True
+    key: str | None = None
+    end_user: str | None = None
+    by_day: bool = False
+    by_end_user: bool = False
+    tag: str | None = None
+
+
+def report(query: Query) -> Script[Report]:
+    """Sum the calls of a range. Raises NotFound if `key` is not under the owner."""
+    account_id = query.owner_id
+    if query.key is not None:
+        account_id = yield from find(query.owner_id, query.key)
+    where, parameters = yield from _scope(query, account_id)
+    groups: dict[Group, Sums] = {}
+    first_day, end_day = -(-query.from_ms // DAY_MS) * DAY_MS, day_start_ms(query.to_ms)
+    if query.tag is not None or first_day >= end_day:
+        yield from _from_events(query, where, parameters, query.from_ms, query.to_ms, groups)
+    else:
+        if query.from_ms < first_day:
+            yield from _from_events(query, where, parameters, query.from_ms, first_day, groups)
+        yield from _from_rollups(query, where, parameters, first_day, end_day, groups)
+        if end_day < query.to_ms:
+            yield from _from_events(query, where, parameters, end_day, query.to_ms, groups)
+    names = yield from _names({group[0] for group in groups} | {group[4] for group in groups if group[4]})
+    return Report(groups=groups, names=names)
+
+
+def _scope(query: Query, account_id: int) -> Script[tuple[str, tuple[Any, ...]]]:
+    """Which rows belong to the question, as a condition on `r`."""
+    ((path,),) = yield "SELECT path FROM accounts WHERE id = ?", (account_id,)
+    span = (path, path[:-1] + "0", int(query.livemode))
+    in_span = "path >= ? AND path < ? AND livemode = ? AND kind = 'key'"
+    rows = yield f"SELECT id FROM accounts WHERE {in_span} LIMIT ?", (*span, SUBTREE_LISTED_MAX + 1)  # noqa: S608
+    if len(rows) <= SUBTREE_LISTED_MAX:
+        ids = tuple(row[0] for row in rows)
+        condition, parameters = f"r.account_id IN ({marks(ids)})", ids
+    else:
+        condition, parameters = f"r.account_id IN (SELECT id FROM accounts WHERE {in_span})", span  # noqa: S608
+        ((all_keys,),) = yield "SELECT count(*) FROM accounts WHERE parent_id IS NULL", ()
+        if all_keys == 1 and account_id == query.owner_id:
+            # The only root asks for everything: nothing to filter but test calls.
+            condition = "+r.account_id NOT IN (SELECT id FROM accounts WHERE livemode <> ? AND kind = 'key')"
+            parameters = (int(query.livemode),)
+    if query.end_user is not None:
+        condition += " AND r.subject_id IN (SELECT id FROM accounts WHERE kind = 'end_user' AND subject = ?)"
+        parameters = (*parameters, query.end_user)
+    return condition, parameters
+
+
+def _from_rollups(
+    query: Query, where: str, parameters: tuple[Any, ...], from_ms: int, to_ms: int, groups: dict[Group, Sums]
+) -> Script[None]:
+    day, end_user = "r.day_ms" if query.by_day else "0", "r.subject_id" if query.by_end_user else "0"
+    sums = ", ".join(
+        f"SUM(r.{column})"
+        for column in ("requests", "blocked", "cost_micros", "cost_picos", "price_micros", *MEASURES, "latency_ms_sum")
+    )
+    rows = yield (
+        f"SELECT r.account_id, r.provider, r.model, {day}, {end_user}, {sums},"  # noqa: S608 - constants and marks
+        " group_concat(hex(r.latency_histogram), '') FROM rollups AS r"
+        f" WHERE r.day_ms >= ? AND r.day_ms < ? AND {where}"
+        " GROUP BY 1, 2, 3, 4, 5",
+        (from_ms, to_ms, *parameters),
+    )
+    for row in rows:
+        sums_of_row = Sums(
+            requests=row[5],
+            blocked=row[6],
+            cost_micros=row[7],
+            cost_picos=row[8],
+            price_micros=row[9],
+            measures=list(row[10 : 10 + len(MEASURES)]),
+            latency_ms_sum=row[-2],
+            histogram=latency.merge([bytes.fromhex(row[-1])]),
+        )
+        groups.setdefault((*row[:5], ""), Sums()).add(sums_of_row)
+
+
+def _from_events(
+    query: Query, where: str, parameters: tuple[Any, ...], from_ms: int, to_ms: int, groups: dict[Group, Sums]
+) -> Script[None]:
+    rows = yield (
+        "SELECT r.account_id, r.provider, r.model, r.created_ms, r.subject_id, r.metadata, r.decision, r.mode,"  # noqa: S608
+        " r.cost_micros, r.cost_picos, r.price_micros, r.usage, r.latency_ms FROM events AS r"
+        f" WHERE r.created_ms >= ? AND r.created_ms < ? AND {where}",
+        (from_ms, to_ms, *parameters),
+    )
+    for row in rows:
+        tag = str(msgspec.json.decode(row[5]).get(query.tag, "")) if query.tag is not None else ""
+        day = day_start_ms(row[3]) if query.by_day else 0
+        sums = groups.setdefault((*row[:3], day, row[4] if query.by_end_user else 0, tag), Sums())
+        if row[6] == "blocked":
+            sums.blocked += 1
+            continue
+        sums.requests += row[7] != "adjustment"
+        sums.cost_micros += row[8]
+        sums.cost_picos += row[9]
+        sums.price_micros += row[10]
+        usage = msgspec.json.decode(row[11])
+        for index, name in enumerate(MEASURES):
+            sums.measures[index] += usage.get(name, 0)
+        if row[12] is not None:
+            sums.latency_ms_sum += row[12]
+            bucket = latency.bucket(row[12])
+            sums.histogram[bucket] = sums.histogram.get(bucket, 0) + 1
+
+
+def _names(account_ids: set[int]) -> Script[dict[int, Names]]:
+    names: dict[int, Names] = {}
+    ids = sorted(account_ids)
+    for start in range(0, len(ids), 1000):
+        part = tuple(ids[start : start + 1000])
+        rows = yield f"SELECT id, public_id, subject, profile FROM accounts WHERE id IN ({marks(part)})", part  # noqa: S608
+        for row in rows:
+            names[row[0]] = Names(public_id=row[1], subject=row[2], profile=msgspec.json.decode(row[3]))
+    return names

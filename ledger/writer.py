@@ -1,0 +1,130 @@
+"""Group commit: everything that waits is committed in one transaction.
+
+Promises: an operation's future is resolved only after its transaction is durable; a settlement, once handed over, is
+kept and repeated by its id until the database takes it; a hold that nobody waits for any more is released. At most
+one transaction is under way. Knows no SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ledger.engine import Engine, Work
+from ledger.records import Block, Held, LedgerUnavailable, Recover, Settlement
+
+_log = logging.getLogger("farthing.ledger")
+
+BATCH_MAX = 512  # one transaction stays well under 50 ms, so a lone caller never waits long behind a burst
+QUEUE_MAX = 20_000  # holds and changes that may wait; beyond it callers are told "unavailable" at once
+RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0)  # between attempts to write what must not be lost
+
+
+class Writer:
+    """The queue in front of an engine's one writing connection."""
+
+    def __init__(self, engine: Engine, clock_ms: Callable[[], int]) -> None:
+        self._engine = engine
+        self._clock_ms = clock_ms
+        self._loop = asyncio.get_running_loop()
+        self._queue: list[tuple[Work, asyncio.Future[Any] | None]] = []
+        self._running: asyncio.Task[None] | None = None
+        self._scheduled = False
+        self._failures = 0
+        self.commits = 0
+
+    @property
+    def depth(self) -> int:
+        """How much waits for the next transaction."""
+        return len(self._queue)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last transaction was taken."""
+        return self._failures == 0
+
+    def submit(self, work: Work) -> asyncio.Future[Any]:
+        """Queue work; the future has its result once it is durable."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        if len(self._queue) >= QUEUE_MAX:
+            future.set_exception(LedgerUnavailable("too much waits for the database"))
+            return future
+        self._put(work, future)
+        return future
+
+    def keep(self, work: Settlement | Block | Recover) -> None:
+        """Queue work that nobody waits for. Never awaits; never refuses what carries money."""
+        if isinstance(work, Block) and len(self._queue) >= QUEUE_MAX:
+            _log.error("blocked call not recorded", extra={"call_id": work.id})
+            return
+        self._put(work, None)
+
+    def _put(self, work: Work, future: asyncio.Future[Any] | None) -> None:
+        self._queue.append((work, future))
+        if self._running is None and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._start)
+
+    def _start(self) -> None:
+        self._scheduled = False
+        self._running = self._loop.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        try:
+            while self._queue:
+                batch, self._queue = self._queue[:BATCH_MAX], self._queue[BATCH_MAX:]
+                try:
+                    results = await self._engine.commit([work for work, _ in batch], self._clock_ms())
+                except LedgerUnavailable as error:
+                    await self._failed(batch, error)
+                    continue
+                self._failures = 0
+                self.commits += 1
+                for (work, future), result in zip(batch, results, strict=True):
+                    self._resolve(work, future, result)
+        finally:
+            self._running = None
+
+    def _resolve(self, work: Work, future: asyncio.Future[Any] | None, result: Any) -> None:
+        if future is not None and not future.done():
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+        elif isinstance(result, Held):
+            # The caller was cancelled while its hold was being committed: nothing was forwarded.
+            self.keep(Settlement(id=result.id, status="released", cost_picos=0, reason="abandoned"))
+        elif isinstance(result, Exception) and isinstance(work, Settlement):
+            _log.critical("settlement rejected", extra={"call_id": work.id, "error": type(result).__name__})
+
+    async def _failed(self, batch: list[tuple[Work, asyncio.Future[Any] | None]], error: LedgerUnavailable) -> None:
+        kept = []
+        for work, future in batch:
+            if isinstance(work, Settlement | Block | Recover):
+                kept.append((work, future))
+            elif future is not None and not future.done():
+                future.set_exception(error)
+        self._queue[:0] = kept
+        delay_s = RETRY_S[min(self._failures, len(RETRY_S) - 1)]
+        self._failures += 1
+        _log.error("ledger unavailable", extra={"error": str(error), "waiting": len(self._queue)})
+        if kept or self._queue:
+            await asyncio.sleep(delay_s)
+
+    async def close(self, timeout_s: float = 10.0) -> None:
+        """Write what waits, then close the engine. What cannot be written in time is left to recovery."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._running is not None or self._queue:
+                    if self._running is None:
+                        self._start()
+                    running = self._running
+                    if running is not None:
+                        await asyncio.shield(running)
+        except TimeoutError:
+            _log.error("ledger closed with work waiting", extra={"waiting": len(self._queue)})
+            if self._running is not None:
+                self._running.cancel()
+        await self._engine.close()
