@@ -1,0 +1,213 @@
+"""Finds out who calls: from a secret to a key, quickly and without ever trusting a stale answer with money.
+
+A secret's checksum is tried first, then a digest in memory, and Argon2id only for a secret not seen since the start.
+What is remembered here is who a secret belongs to, never what the account may spend: the hold itself refuses when the
+account or an ancestor has changed since (`versions`), and the keyring then reads again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Literal
+
+import msgspec
+
+from keys import token
+from keys.hashing import SecretHasher
+from keys.policy import Policy, allows, read_policy
+from ledger.accounts import Credential, Node
+from ledger.ledger import Ledger
+
+REMEMBERED_MAX = 100_000  # verified secrets: about 25 MB
+KEYS_MAX = 20_000  # keys with their policies: about 40 MB
+
+Refusal = Literal["invalid_key", "key_revoked", "key_disabled", "key_expired"]
+
+
+class Denied(Exception):
+    """The secret opens nothing, or nothing any more. `account_id` is set where it is a known account's."""
+
+    def __init__(self, reason: Refusal, account_id: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason: Refusal = reason
+        self.account_id = account_id
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as a call sees it.
+
+    Attributes:
+        chain: Account ids from the key to its root.
+        versions: What the hold must find unchanged.
+        policies: The key's own policy, then its ancestors'.
+    """
+
+    account_id: int
+    public_id: str
+    livemode: bool
+    status: str
+    chain: tuple[int, ...]
+    versions: tuple[tuple[int, int], ...]
+    expires_ms: int | None
+    policies: tuple[Policy, ...]
+
+    @property
+    def policy(self) -> Policy:
+        """The key's own policy."""
+        return self.policies[0]
+
+    def allows_model(self, model: str) -> bool:
+        """Whether the key and all its ancestors allow the model."""
+        return all(allows(policy.allowed_models, model) for policy in self.policies)
+
+    def allows_provider(self, provider: str) -> bool:
+        """Whether the key and all its ancestors allow the provider."""
+        return all(allows(policy.allowed_providers, provider) for policy in self.policies)
+
+
+class _Verified(msgspec.Struct, frozen=True):
+    account_id: int
+    credential_id: int
+    expires_ms: int | None
+
+
+class Keyring:
+    """Authenticates secrets. Open it with `open`."""
+
+    def __init__(
+        self, ledger: Ledger, hasher: SecretHasher, mac_key: bytes, clock_ms: Callable[[], int], master: str | None
+    ) -> None:
+        self._ledger = ledger
+        self._hasher = hasher
+        self._clock_ms = clock_ms
+        self._master = master
+        self._pepper = secrets.token_bytes(32)  # digests in memory mean nothing outside this process
+        self._verified: dict[bytes, _Verified] = {}
+        self._verifying: dict[bytes, asyncio.Task[_Verified | None]] = {}
+        self._keys: dict[int, Key] = {}
+        self.mac_key = mac_key
+
+    @classmethod
+    async def open(
+        cls, ledger: Ledger, hasher: SecretHasher, *, clock_ms: Callable[[], int], master: str | None = None
+    ) -> Keyring:
+        """Read the checksum's key from the ledger, or make it. `master` is the operator's own master key, if any."""
+        mac_key = bytes.fromhex(await ledger.setting("mac_key", secrets.token_hex(32)))
+        return cls(ledger, hasher, mac_key, clock_ms, master)
+
+    def locator(self, secret: str) -> str | None:
+        """Where the secret's verifier would be stored; None if it cannot be a secret of ours."""
+        parsed = token.parse(secret, self.mac_key)
+        if parsed is not None:
+            return parsed.locator
+        if self._master is not None and hmac.compare_digest(secret.encode(), self._master.encode()):
+            # The operator's own master key has no checksum of ours, so its locator is derived from it.
+            return "env_" + blake2b(secret.encode(), key=self.mac_key, digest_size=12).hexdigest()
+        return None
+
+    async def authenticate(self, secret: str, *, fresh: bool = False) -> Key:
+        """The key that a secret opens. With `fresh`, its state is read now, not remembered.
+
+        Raises:
+            Denied: It opens nothing.
+            Overloaded, LedgerUnavailable: It cannot be verified now.
+        """
+        digest = blake2b(secret.encode(), key=self._pepper, digest_size=16).digest()
+        verified = self._verified.get(digest)
+        if verified is None:
+            verified = await self._verify(secret, digest)
+            if verified is None:
+                raise Denied("invalid_key")
+        if fresh:
+            verified = await self._recheck(secret, digest, verified)
+        if verified.expires_ms is not None and verified.expires_ms <= self._clock_ms():
+            raise Denied("invalid_key", verified.account_id)
+        key = None if fresh else self._keys.get(verified.account_id)
+        if key is None or not self._open(key):
+            key = await self.refresh(verified.account_id)
+            self._check(key)
+        return key
+
+    def _open(self, key: Key) -> bool:
+        return key.status == "active" and (key.expires_ms is None or key.expires_ms > self._clock_ms())
+
+    def _check(self, key: Key) -> None:
+        if key.status == "revoked":
+            raise Denied("key_revoked", key.account_id)
+        if key.status == "disabled":
+            raise Denied("key_disabled", key.account_id)
+        if key.status == "expired" or (key.expires_ms is not None and key.expires_ms <= self._clock_ms()):
+            raise Denied("key_expired", key.account_id)
+
+    async def recheck(self, secret: str) -> Key:
+        """Authenticate again after the ledger called the key stale: a rotated secret may have ended."""
+        return await self.authenticate(secret, fresh=True)
+
+    async def refresh(self, account_id: int) -> Key:
+        """Read a key anew. Raises Denied if there is no such account."""
+        nodes = await self._ledger.chain(account_id)
+        if not nodes:
+            raise Denied("invalid_key")
+        key = _key(nodes, self._clock_ms())
+        if len(self._keys) >= KEYS_MAX:
+            _drop_oldest(self._keys)
+        self._keys[account_id] = key
+        return key
+
+    async def _recheck(self, secret: str, digest: bytes, verified: _Verified) -> _Verified:
+        locator = self.locator(secret)
+        found = await self._ledger.credential(locator) if locator is not None else None
+        if found is None:
+            raise Denied("invalid_key", verified.account_id)
+        current = _Verified(verified.account_id, verified.credential_id, found[0].expires_ms)
+        self._verified[digest] = current
+        return current
+
+    async def _verify(self, secret: str, digest: bytes) -> _Verified | None:
+        """Verify a secret once, however many calls bring it at the same time."""
+        locator = self.locator(secret)
+        if locator is None:
+            return None
+        task = self._verifying.get(digest)
+        if task is None:
+            task = asyncio.ensure_future(self._verify_once(secret, digest, locator))
+            self._verifying[digest] = task
+            task.add_done_callback(lambda _: self._verifying.pop(digest, None))
+        return await asyncio.shield(task)
+
+    async def _verify_once(self, secret: str, digest: bytes, locator: str) -> _Verified | None:
+        found = await self._ledger.credential(locator)
+        if found is None:
+            return None
+        credential: Credential = found[0]
+        if not await self._hasher.verify(credential.verifier, secret):
+            return None
+        verified = _Verified(credential.account_id, credential.id, credential.expires_ms)
+        if len(self._verified) >= REMEMBERED_MAX:
+            _drop_oldest(self._verified)
+        self._verified[digest] = verified
+        return verified
+
+
+def _key(nodes: tuple[Node, ...], now_ms: int) -> Key:
+    expiries = [node.expires_ms for node in nodes if node.expires_ms is not None]
+    statuses = [node.status(now_ms) for node in nodes]
+    return Key(
+        account_id=nodes[0].id,
+        public_id=nodes[0].public_id,
+        livemode=nodes[0].livemode,
+        status=next((status for status in statuses if status != "active"), "active"),
+        chain=tuple(node.id for node in nodes),
+        versions=tuple((node.id, node.version) for node in nodes),
+        expires_ms=min(expiries, default=None),
+        policies=tuple(read_policy(node.profile) for node in nodes),
+    )
+
+
+def _drop_oldest(remembered: dict[bytes, _Verified] | dict[int, Key]) -> None:
+    for key in list(remembered)[: len(remembered) // 4]:
+        del remembered[key]  # type: ignore[arg-type]

@@ -1,0 +1,355 @@
+"""Minting, changing, rotating and revoking keys under a caller's own.
+
+A child can never have more than its parent: cap, scope, models, providers, life. A secret is made here, handed out
+once and forgotten; what is stored is its Argon2id verifier. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from keys import token
+from keys.hashing import SecretHasher
+from keys.ids import new_id
+from keys.keyring import Key, Keyring
+from keys.policy import Overdraft, Policy, Scope, exceeds, read_policy
+from ledger.accounts import AccountView, Credential
+from ledger.book import Match
+from ledger.changes import Edit, LimitTerms, NewAccount, Once
+from ledger.ledger import Ledger
+from ledger.money import MICROS_MAX, usd_to_micros
+from ledger.records import Unit
+from ledger.windows import Window
+
+LIMITS_MAX = 20  # every call walks them
+PATTERNS_MAX = 200
+OVERLAP_S_MAX = 30 * 24 * 3600
+EXPIRES_MS_MAX = 253_402_300_799_000  # the end of the year 9999
+
+Name = Annotated[str, Meta(max_length=200)]
+MetadataName = Annotated[str, Meta(min_length=1, max_length=40)]
+MetadataValue = Annotated[str, Meta(max_length=500)]
+Metadata = Annotated[dict[MetadataName, MetadataValue], Meta(max_length=50)]
+Patterns = Annotated[list[Annotated[str, Meta(min_length=1, max_length=200)]], Meta(max_length=PATTERNS_MAX)]
+Micros = Annotated[int, Meta(ge=0, le=MICROS_MAX)]
+Moment = Annotated[int, Meta(ge=0, le=EXPIRES_MS_MAX)]
+Reset = Literal["none", "day", "week", "month"]
+
+
+class Invalid(Exception):
+    """A field cannot be as it is. `param` names it; `message` is fit for the client."""
+
+    def __init__(self, param: str, message: str) -> None:
+        super().__init__(message)
+        self.param = param
+        self.message = message
+
+
+class Exceeds(Invalid):
+    """A child would have more than its parent."""
+
+
+class ScopeRefused(Exception):
+    """The caller's scope does not allow what it asks for."""
+
+
+class MatchSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Which calls a limit is about."""
+
+    provider: str | None = None
+    model: str | None = None
+    metadata: Metadata | None = None
+
+
+class LimitSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A limit as a client writes it. `id` names one that the key has, which then keeps its counter."""
+
+    unit: Unit
+    max: Annotated[int, Meta(ge=0, le=MICROS_MAX)]
+    window: Window = "total"
+    match: MatchSpec = MatchSpec()
+    per: Literal["key"] = "key"
+    id: str | None = None
+
+
+class _Fields(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What both a mint and a change may say. UNSET was not said."""
+
+    name: Name | UnsetType = UNSET
+    max_spend_usd: Decimal | None | UnsetType = UNSET
+    max_spend_micros: Micros | None | UnsetType = UNSET
+    reset: Reset | UnsetType = UNSET
+    limits: Annotated[list[LimitSpec], Meta(max_length=LIMITS_MAX)] | UnsetType = UNSET
+    allowed_models: Patterns | None | UnsetType = UNSET
+    allowed_providers: Patterns | None | UnsetType = UNSET
+    external_id: Name | None | UnsetType = UNSET
+    expires_at_ms: Moment | None | UnsetType = UNSET
+    overdraft: Overdraft | UnsetType = UNSET
+    on_insufficient: Literal["reject", "clamp"] | UnsetType = UNSET
+    over_cap_status: Literal[402, 429] | UnsetType = UNSET
+    unpriced: Literal["deny", "allow"] | UnsetType = UNSET
+
+
+class Mint(_Fields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key to mint."""
+
+    scope: Scope = "standard"
+    livemode: bool = True
+    metadata: Metadata | UnsetType = UNSET
+
+
+class Patch(_Fields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Changes to a key."""
+
+    metadata: dict[MetadataName, MetadataValue | None] | UnsetType = UNSET  # an entry set to null goes
+    disabled: bool | UnsetType = UNSET
+
+
+class Minted(msgspec.Struct, frozen=True, kw_only=True):
+    """A key and its secret, which nobody will ever see again."""
+
+    account: AccountView
+    secret: str
+    replayed: bool
+
+
+_PROFILE = (
+    "name",
+    "allowed_models",
+    "allowed_providers",
+    "external_id",
+    "metadata",
+    "overdraft",
+    "on_insufficient",
+    "over_cap_status",
+    "unpriced",
+)
+
+
+class Minter:
+    """What a caller may do with the keys under its own."""
+
+    def __init__(self, ledger: Ledger, keyring: Keyring, hasher: SecretHasher, clock_ms: Callable[[], int]) -> None:
+        self._ledger = ledger
+        self._keyring = keyring
+        self._hasher = hasher
+        self._clock_ms = clock_ms
+
+    async def first_master(self, secret: str | None) -> str | None:
+        """On an empty ledger, mint the first master key, with the operator's own secret if there is one.
+
+        Returns the secret to print, if this call minted it; None if there was a master key, or the operator knows it.
+        """
+        if await self._ledger.root() is not None:
+            return None
+        now_ms = self._clock_ms()
+        made = None
+        if secret is None:
+            made = token.make(True, token.new_locator(), secrets.token_bytes(32), self._keyring.mac_key)
+        locator = made.locator if made is not None else self._keyring.locator(secret or "")
+        if locator is None:
+            raise ValueError("the master key must be given to the keyring first")
+        new = NewAccount(
+            public_id=new_id("key", now_ms),
+            parent_id=None,
+            kind="key",
+            livemode=True,
+            created_ms=now_ms,
+            limit_ids=(new_id("lim", now_ms), new_id("lim", now_ms)),
+            profile=msgspec.to_builtins(Policy(name="master", scope="master")),
+            credential=await self._credential(made.secret if made is not None else secret or "", locator),
+        )
+        await self._ledger.open_account(new)
+        return made.secret if made is not None else None
+
+    async def mint(self, caller: Key, caller_secret: str, asked: Mint, once: Once | None = None) -> Minted:
+        """Mint a key under the caller's.
+
+        With `once`, the secret is derived from the caller's own and a stored nonce, so that the same request gets the
+        same secret again although nothing at rest could tell it.
+
+        Raises:
+            ScopeRefused, Invalid, Exceeds: The caller may not, or the request cannot be.
+            Closed, TooDeep, ReplayMismatch, LedgerUnavailable, Overloaded: See there.
+        """
+        if not caller.policy.may_mint(asked.scope):
+            raise ScopeRefused(f"a {caller.policy.scope} key cannot mint a {asked.scope} key")
+        if asked.livemode and not caller.livemode:
+            raise Exceeds("livemode", "a test key can mint test keys only")
+        parent = await self._ledger.account(caller.account_id, caller.public_id)
+        cap_micros = _cap(asked)
+        self._check(asked, parent, caller.policies, cap_micros)
+        now_ms = self._clock_ms()
+        locator, nonce = token.new_locator(), secrets.token_hex(32)
+        made = self._derive(caller_secret, locator, nonce, asked.livemode)
+        if once is not None:
+            once = msgspec.structs.replace(once, note=f"{locator}:{nonce}")
+        new = NewAccount(
+            public_id=new_id("key", now_ms),
+            parent_id=caller.account_id,
+            kind="key",
+            livemode=asked.livemode,
+            created_ms=now_ms,
+            limit_ids=(new_id("lim", now_ms), new_id("lim", now_ms)),
+            cap_micros=None if cap_micros is UNSET else cap_micros,
+            reset=_window(asked.reset) if isinstance(asked.reset, str) else "total",
+            limits=() if asked.limits is UNSET else tuple(_terms(spec, now_ms) for spec in asked.limits),
+            expires_ms=None if asked.expires_at_ms is UNSET else asked.expires_at_ms,
+            profile=msgspec.to_builtins(read_policy({"scope": asked.scope} | _profile(asked))),
+            credential=await self._credential(made.secret, made.locator),
+        )
+        answer = await self._ledger.open_account(new, once)
+        if answer.replayed:
+            locator, _, nonce = answer.note.partition(":")
+            made = self._derive(caller_secret, locator, nonce, answer.account.livemode)
+        return Minted(account=answer.account, secret=made.secret, replayed=answer.replayed)
+
+    async def change(
+        self, caller: Key, public_id: str, asked: Patch, once: Once | None = None
+    ) -> tuple[AccountView, bool]:
+        """Change a key; in force on its next call. The second value says whether this is a replay.
+
+        Raises:
+            ScopeRefused, Invalid, Exceeds, NotFound, ReplayMismatch, LedgerUnavailable: See there.
+        """
+        self._not_itself(caller, public_id)
+        current = await self._ledger.account(caller.account_id, public_id)
+        cap_micros = _cap(asked)
+        parent, policies = await self._parents(caller, current)
+        self._check(asked, parent, policies, cap_micros)
+        edit = Edit(
+            disabled=asked.disabled,
+            expires_ms=asked.expires_at_ms,
+            cap_micros=cap_micros,
+            reset=_window(asked.reset) if isinstance(asked.reset, str) else UNSET,
+            limits=UNSET
+            if asked.limits is UNSET
+            else tuple(_terms(spec, self._clock_ms(), current) for spec in asked.limits),
+            profile=_profile(asked),
+            merge=("metadata",),
+        )
+        cap_id = new_id("lim", self._clock_ms())
+        answer = await self._ledger.edit_account(caller.account_id, public_id, edit, cap_id=cap_id, once=once)
+        return answer.account, answer.replayed
+
+    async def revoke(self, caller: Key, public_id: str, once: Once | None = None) -> tuple[AccountView, bool]:
+        """Revoke a key and all under it, for ever. Raises ScopeRefused, NotFound, LedgerUnavailable."""
+        self._not_itself(caller, public_id)
+        answer = await self._ledger.revoke_account(caller.account_id, public_id, once=once)
+        return answer.account, answer.replayed
+
+    async def rotate(
+        self, caller: Key, caller_secret: str, public_id: str, overlap_s: int, once: Once | None = None
+    ) -> Minted:
+        """Give a key a new secret. The old one lives on for `overlap_s` seconds; the id never changes.
+
+        Raises:
+            ScopeRefused, NotFound, Closed, ReplayMismatch, Overloaded, LedgerUnavailable: See there.
+        """
+        if not caller.policy.may_manage:
+            raise ScopeRefused(f"a {caller.policy.scope} key cannot rotate keys")
+        current = await self._ledger.account(caller.account_id, public_id)
+        locator, nonce = token.new_locator(), secrets.token_hex(32)
+        made = self._derive(caller_secret, locator, nonce, current.livemode)
+        if once is not None:
+            once = msgspec.structs.replace(once, note=f"{locator}:{nonce}")
+        answer = await self._ledger.rotate_credential(
+            caller.account_id,
+            public_id,
+            await self._credential(made.secret, made.locator),
+            old_until_ms=self._clock_ms() + overlap_s * 1000,
+            once=once,
+        )
+        if answer.replayed:
+            locator, _, nonce = answer.note.partition(":")
+            made = self._derive(caller_secret, locator, nonce, answer.account.livemode)
+        return Minted(account=answer.account, secret=made.secret, replayed=answer.replayed)
+
+    def _derive(self, caller_secret: str, locator: str, nonce: str, livemode: bool) -> token.Token:
+        """A secret that only somebody with the caller's secret can make from the nonce."""
+        key = blake2b(caller_secret.encode(), digest_size=64).digest()
+        entropy = blake2b(f"{locator}:{nonce}".encode(), key=key, digest_size=32, person=b"farthing-mint").digest()
+        return token.make(livemode, locator, entropy, self._keyring.mac_key)
+
+    async def _credential(self, secret: str, locator: str) -> Credential:
+        return Credential(locator=locator, verifier=await self._hasher.hash(secret), last4=secret[-4:])
+
+    def _not_itself(self, caller: Key, public_id: str) -> None:
+        if not caller.policy.may_manage:
+            raise ScopeRefused(f"a {caller.policy.scope} key cannot change keys")
+        if public_id == caller.public_id:
+            raise ScopeRefused("a key cannot change or revoke itself")
+
+    async def _parents(self, caller: Key, current: AccountView) -> tuple[AccountView, tuple[Policy, ...]]:
+        """The parent of a key under the caller, and the policies of all its ancestors."""
+        parent = await self._ledger.account(caller.account_id, current.parent_public_id or "")
+        nodes = await self._ledger.chain(parent.id)
+        return parent, tuple(read_policy(node.profile) for node in nodes)
+
+    def _check(
+        self,
+        asked: _Fields,
+        parent: AccountView,
+        policies: tuple[Policy, ...],
+        cap_micros: int | None | UnsetType,
+    ) -> None:
+        """Refuse what would be more than the parent has. What is absent or null is no limit of its own."""
+        parent_cap = parent.cap.max
+        if isinstance(cap_micros, int) and parent_cap is not None and cap_micros > parent_cap:
+            raise Exceeds("max_spend_usd", "a key's cap cannot be more than its parent's")
+        if isinstance(asked.expires_at_ms, int) and (parent.expires_ms or EXPIRES_MS_MAX) < asked.expires_at_ms:
+            raise Exceeds("expires_at_ms", "a key cannot outlive its parent")
+        for param, patterns in (
+            ("allowed_models", [policy.allowed_models for policy in policies]),
+            ("allowed_providers", [policy.allowed_providers for policy in policies]),
+        ):
+            wanted = getattr(asked, param)
+            if wanted is not UNSET and (pattern := exceeds(wanted, patterns)) is not None:
+                raise Exceeds(param, f"its parent does not allow {pattern!r}")
+
+
+def _cap(asked: _Fields) -> int | None | UnsetType:
+    """The cap in micros, said in dollars or in micros."""
+    usd: int | None | UnsetType = UNSET
+    if isinstance(asked.max_spend_usd, Decimal):
+        try:
+            usd = usd_to_micros(asked.max_spend_usd)
+        except ValueError as error:
+            raise Invalid("max_spend_usd", f"max_spend_usd {error}") from None
+    else:
+        usd = asked.max_spend_usd
+    micros = asked.max_spend_micros
+    if usd is not UNSET and micros is not UNSET and usd != micros:
+        raise Invalid("max_spend_micros", "max_spend_usd and max_spend_micros say different amounts")
+    return micros if usd is UNSET else usd
+
+
+def _window(reset: Reset) -> Window:
+    return "total" if reset == "none" else reset
+
+
+def _terms(spec: LimitSpec, now_ms: int, current: AccountView | None = None) -> LimitTerms:
+    own = {limit.public_id for limit in current.limits if limit.role == "limit"} if current is not None else set()
+    if spec.id is not None and spec.id not in own:
+        raise Invalid("limits", f"the key has no limit {spec.id!r}")
+    return LimitTerms(
+        public_id=spec.id or new_id("lim", now_ms),
+        unit=spec.unit,
+        max=spec.max,
+        window=spec.window,
+        match=Match(provider=spec.match.provider, model=spec.match.model, metadata=spec.match.metadata),
+        per=spec.per,
+    )
+
+
+def _profile(asked: Mint | Patch) -> dict[str, Any]:
+    """What was said of the policy."""
+    said = {name: getattr(asked, name) for name in _PROFILE}
+    return {name: value for name, value in said.items() if value is not UNSET}

@@ -1,0 +1,86 @@
+"""What a key may do, apart from money: its scope, models, providers, and how it wants to be refused.
+
+Pure. A child can never have more than its parent: whatever a policy allows, every ancestor's must allow too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+
+Scope = Literal["master", "team", "standard", "read", "ingest"]
+Overdraft = Literal["inflight", "never"]
+
+_MINTS: dict[str, frozenset[str]] = {
+    "master": frozenset(("master", "team", "standard", "read", "ingest")),
+    "team": frozenset(("team", "standard", "read", "ingest")),
+}
+_INFERS = frozenset(("team", "standard"))
+_READS = frozenset(("master", "team", "read"))
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a key was minted with; it is kept as the account's profile. None or absent = no limit of its own."""
+
+    name: str = ""
+    scope: Scope = "standard"
+    external_id: str | None = None
+    metadata: dict[str, str] = {}
+    allowed_models: list[str] | None = None
+    allowed_providers: list[str] | None = None
+    overdraft: Overdraft = "inflight"
+    on_insufficient: Literal["reject", "clamp"] = "reject"
+    over_cap_status: Literal[402, 429] = 402
+    unpriced: Literal["deny", "allow"] = "deny"
+    end_user_required: bool = False
+
+    @property
+    def may_infer(self) -> bool:
+        """Whether the key may call providers. A master key may not: it is for the back office, not for clients."""
+        return self.scope in _INFERS
+
+    @property
+    def may_read(self) -> bool:
+        """Whether the key may read usage and keys beside its own."""
+        return self.scope in _READS
+
+    @property
+    def may_manage(self) -> bool:
+        """Whether the key may mint and change keys under itself."""
+        return self.scope in _MINTS
+
+    def may_mint(self, scope: str) -> bool:
+        """Whether the key may mint a key of this scope."""
+        return scope in _MINTS.get(self.scope, ())
+
+
+def read_policy(profile: dict[str, Any]) -> Policy:
+    """A policy from an account's profile. Raises msgspec.ValidationError if it is none."""
+    return msgspec.convert(profile, Policy)
+
+
+def matches(pattern: str, model: str) -> bool:
+    """Whether a model is meant: exactly, or by its beginning if the pattern ends in `*`."""
+    return pattern == model or (pattern.endswith("*") and model.startswith(pattern[:-1]))
+
+
+def allows(patterns: list[str] | None, name: str) -> bool:
+    """Whether one of the patterns means the name; no patterns allow everything."""
+    return patterns is None or any(matches(pattern, name) for pattern in patterns)
+
+
+def exceeds(child: list[str] | None, ancestors: Iterable[list[str] | None]) -> str | None:
+    """The first pattern of the child that some ancestor does not allow; None if there is none."""
+    for pattern in child or ():
+        for allowed in ancestors:
+            if allowed is not None and not any(_covers(wide, pattern) for wide in allowed):
+                return pattern
+    return None
+
+
+def _covers(wide: str, narrow: str) -> bool:
+    if narrow.endswith("*"):
+        return wide.endswith("*") and narrow[:-1].startswith(wide[:-1])
+    return matches(wide, narrow)
