@@ -44,6 +44,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
         chain: Account ids from the key to its root.
         versions: What the hold must find unchanged.
         policies: The key's own policy, then its ancestors'.
+        capped: It or an ancestor has some limit of money.
     """
 
     account_id: int
@@ -54,6 +55,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     versions: tuple[tuple[int, int], ...]
     expires_ms: int | None
     policies: tuple[Policy, ...]
+    capped: bool
 
     @property
     def policy(self) -> Policy:
@@ -205,6 +207,7 @@ def _key(nodes: tuple[Node, ...], now_ms: int) -> Key:
         versions=tuple((node.id, node.version) for node in nodes),
         expires_ms=min(expiries, default=None),
         policies=tuple(read_policy(node.profile) for node in nodes),
+        capped=any(node.capped for node in nodes),
     )
 
 

@@ -94,7 +94,7 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """One account of a chain, as far as deciding on a call needs it."""
+    """One account of a chain, as far as deciding on a call needs it. `capped`: it has some limit of money."""
 
     id: int
     public_id: str
@@ -105,6 +105,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     revoked_ms: int | None
     expires_ms: int | None
     profile: dict[str, Any]
+    capped: bool
 
     def status(self, now_ms: int) -> str:
         """ "active", "revoked", "disabled" or "expired"."""
@@ -115,7 +116,10 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
         return "expired" if self.expires_ms is not None and self.expires_ms <= now_ms else "active"
 
 
-_NODE = "id, public_id, kind, livemode, version, disabled, revoked_ms, expires_ms, profile"
+_NODE = (
+    "id, public_id, kind, livemode, version, disabled, revoked_ms, expires_ms, profile, EXISTS (SELECT 1 FROM limits"
+    " WHERE account_id = accounts.id AND unit = 'micros' AND max IS NOT NULL AND removed_ms IS NULL)"
+)
 decode_profile = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_match = msgspec.json.Decoder(Match).decode
 
@@ -141,6 +145,7 @@ def _node(row: Row) -> Node:
         revoked_ms=row[6],
         expires_ms=row[7],
         profile=decode_profile(row[8]),
+        capped=bool(row[9]),
     )
 
 
@@ -236,7 +241,7 @@ def views_of(account_ids: list[int], now_ms: int) -> Script[list[AccountView]]:
         tuple(account_ids),
     )
     own = {row[0]: row for row in rows}
-    chains = {id_: _chain(own[id_][9]) for id_ in account_ids}
+    chains = {id_: _chain(own[id_][10]) for id_ in account_ids}
     ancestors = sorted({id_ for ids in chains.values() for id_ in ids})
     rows = yield f"SELECT {_NODE} FROM accounts WHERE id IN ({marks(ancestors)})", tuple(ancestors)  # noqa: S608
     nodes = {row[0]: _node(row) for row in rows}
@@ -262,22 +267,22 @@ def views_of(account_ids: list[int], now_ms: int) -> Script[list[AccountView]]:
             AccountView(
                 id=id_,
                 public_id=node.public_id,
-                parent_id=row[10],
-                parent_public_id=nodes[row[10]].public_id if row[10] is not None else None,
+                parent_id=row[11],
+                parent_public_id=nodes[row[11]].public_id if row[11] is not None else None,
                 chain=chains[id_],
                 kind=node.kind,
                 livemode=node.livemode,
-                subject=row[11],
+                subject=row[12],
                 status=next((status for status in statuses if status != "active"), "active"),
                 disabled=node.disabled,
                 revoked_ms=node.revoked_ms,
                 expires_ms=node.expires_ms,
                 profile=node.profile,
-                spent_micros=row[12],
-                overrun_micros=row[13],
+                spent_micros=row[13],
+                overrun_micros=row[14],
                 last4=last4.get(id_),
-                created_ms=row[14],
-                last_used_ms=row[15],
+                created_ms=row[15],
+                last_used_ms=row[16],
                 limits=tuple(limits.get(id_, ())),
                 remaining_micros=min(lefts, default=None),
             )

@@ -153,6 +153,20 @@ def open_account(new: NewAccount) -> Script[AccountView]:
         for parent in parents:
             if (status := parent.status(new.created_ms)) != "active":
                 raise Closed(status)
+    account_id = yield from _insert(new, parents)
+    total_id, cap_id = new.limit_ids
+    balance = LimitTerms(public_id=total_id, unit="micros", max=None, window="total")
+    yield from _add_limit(account_id, "total", balance, new.created_ms)
+    yield from _set_cap(account_id, new.cap_micros, new.reset, cap_id, new.created_ms)
+    for terms in new.limits:
+        yield from _add_limit(account_id, "limit", terms, new.created_ms)
+    if new.credential is not None:
+        yield from _add_credential(account_id, new.credential, new.created_ms)
+    views = yield from views_of([account_id], new.created_ms)
+    return views[0]
+
+
+def _insert(new: NewAccount, parents: tuple[Node, ...]) -> Script[int]:
     ((account_id,),) = yield (
         "INSERT INTO accounts (public_id, parent_id, path, kind, livemode, subject, expires_ms, profile, created_ms)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
@@ -170,16 +184,34 @@ def open_account(new: NewAccount) -> Script[AccountView]:
     )
     path = "/" + "/".join(str(id_) for id_ in (*reversed([parent.id for parent in parents]), account_id)) + "/"
     yield "UPDATE accounts SET path = ? WHERE id = ?", (path, account_id)
-    total_id, cap_id = new.limit_ids
-    balance = LimitTerms(public_id=total_id, unit="micros", max=None, window="total")
-    yield from _add_limit(account_id, "total", balance, new.created_ms)
-    yield from _set_cap(account_id, new.cap_micros, new.reset, cap_id, new.created_ms)
-    for terms in new.limits:
-        yield from _add_limit(account_id, "limit", terms, new.created_ms)
-    if new.credential is not None:
-        yield from _add_credential(account_id, new.credential, new.created_ms)
-    views = yield from views_of([account_id], new.created_ms)
-    return views[0]
+    return int(account_id)
+
+
+def open_subject(key_id: int, kind: str, subject: str, public_id: str, limit_id: str, now_ms: int) -> Script[int]:
+    """The end user's or run's account under a key, opened at first sight. Raises NotFound or TooDeep."""
+    rows = yield (
+        "SELECT id FROM accounts WHERE parent_id = ? AND kind = ? AND subject = ?",
+        (key_id, kind, subject),
+    )
+    if rows:
+        return int(rows[0][0])
+    keys = yield from chain(key_id)
+    if not keys:
+        raise NotFound(str(key_id))
+    new = NewAccount(
+        public_id=public_id,
+        parent_id=key_id,
+        kind=kind,
+        livemode=keys[0].livemode,
+        created_ms=now_ms,
+        limit_ids=(limit_id, ""),
+        subject=subject,
+    )
+    account_id = yield from _insert(new, keys)
+    yield from _add_limit(
+        account_id, "total", LimitTerms(public_id=limit_id, unit="micros", max=None, window="total"), now_ms
+    )
+    return account_id
 
 
 def edit(

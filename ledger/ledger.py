@@ -76,6 +76,11 @@ class Ledger:
         """Transactions so far."""
         return self._writer.commits
 
+    @property
+    def healthy(self) -> bool:
+        """Whether the last transaction was taken."""
+        return self._writer.healthy
+
     # ---- calls
 
     async def hold(self, ask: Ask) -> Held | Refused:
@@ -103,6 +108,12 @@ class Ledger:
     async def open_account(self, new: NewAccount, once: Once | None = None) -> Answer:
         """Open an account. Raises what `changes.open_account` and `changes.once` raise."""
         return await self._change(once, lambda touched: changes.open_account(new))
+
+    async def open_subject(self, key_id: int, kind: str, subject: str, *, public_id: str, limit_id: str) -> int:
+        """The id of a key's end user or run, opened at first sight."""
+        now_ms = self._clock_ms()
+        change = Change(lambda touched: changes.open_subject(key_id, kind, subject, public_id, limit_id, now_ms))
+        return cast(int, await self._writer.submit(change))
 
     async def edit_account(
         self, owner_id: int, public_id: str, edit: Edit, *, cap_id: str, once: Once | None = None
@@ -162,8 +173,8 @@ class Ledger:
         """An account and its ancestors."""
         return await self._engine.read(lambda: accounts.chain(account_id))
 
-    async def root(self) -> str | None:
-        """The public id of the first account, if there is one."""
+    async def root(self) -> int | None:
+        """The id of the first account, if there is one."""
         return await self._engine.read(_first_root)
 
     # ---- reports
@@ -205,6 +216,6 @@ def _setting(name: str, default: str) -> Script[str]:
     return str(value)
 
 
-def _first_root() -> Script[str | None]:
-    rows = yield "SELECT public_id FROM accounts WHERE parent_id IS NULL ORDER BY id LIMIT 1", ()
+def _first_root() -> Script[int | None]:
+    rows = yield "SELECT id FROM accounts WHERE parent_id IS NULL ORDER BY id LIMIT 1", ()
     return rows[0][0] if rows else None

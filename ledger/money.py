@@ -7,11 +7,13 @@ lets any call go free for ever.
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 
 MICROS_PER_USD = 1_000_000
 PICOS_PER_MICRO = 1_000_000
 MICROS_MAX = 10**15  # a thousand million dollars: above it a number is a mistake, and sums stay within 64 bits
+_DIGITS_MAX = 40
+_EXACT = Context(prec=_DIGITS_MAX + 20)
 
 
 def usd_to_micros(value: int | str | Decimal) -> int:
@@ -26,13 +28,13 @@ def usd_to_micros(value: int | str | Decimal) -> int:
         amount = Decimal(value)
     except InvalidOperation:
         raise ValueError("must be a decimal number of dollars, such as 5 or '0.25'") from None
-    if not amount.is_finite():
-        raise ValueError("must be a finite number")
+    if not amount.is_finite() or len(amount.as_tuple().digits) > _DIGITS_MAX:
+        raise ValueError("must be a finite number of sensible length")
     if amount < 0:
         raise ValueError("must not be negative")
     if amount > MICROS_MAX // MICROS_PER_USD:
         raise ValueError(f"must be at most {MICROS_MAX // MICROS_PER_USD} dollars")
-    micros = amount * MICROS_PER_USD
+    micros = _EXACT.multiply(amount, Decimal(MICROS_PER_USD))
     if micros != int(micros):
         raise ValueError("must have at most 6 decimals")
     return int(micros)

@@ -14,7 +14,7 @@ import msgspec
 from providers.usage import Usage
 
 
-class BadRequest(Exception):  # noqa: N818 - it names whose fault it is, as HTTP does
+class BadRequest(Exception):
     """The client's request cannot be read or bounded. `param` names the field, `message` is fit for the client."""
 
     def __init__(self, message: str, *, param: str | None = None, code: str = "invalid_request") -> None:
@@ -31,14 +31,19 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         model: As the client named it; "" where the operation has no model (listing models).
         stream: The client asked for a streamed answer.
         input_upper: Tight upper estimate of the input's usage (token counts by byte classes; media by part).
-        input_bound: Sound upper bound of the input's usage (text bytes as tokens). Never below `input_upper`.
+        input_bound: Sound upper bound of the input's usage (text bytes as tokens), as long as `unbounded` is "". Never
+            below `input_upper`. Both carry the `speed` and `geo` that the request asks for, and leave open how much of
+            the input is cached or written to a cache: price them at the dearest class.
         input_typical: Best guess of the input's usage, to bill an answer that was cut before usage was seen.
-        output_tokens_max: The output limit that the client declared, per choice; None where it declared none.
-        output_field: Name of the request field that declares it ("max_completion_tokens", …); "" = it has none and
-            the answer has no output tokens (embeddings).
-        choices: How many answers are asked for (`n`); the output bound counts for each.
+        output_tokens_max: The output limit that the client declared, per choice; None where it declared none. Where
+            it declared two, the larger.
+        output_field: Name of the request field that declares it ("max_completion_tokens", …), or that would; "" = the
+            answer has no output tokens (embeddings, listing models).
+        choices: How many answers are asked for (`n`, `best_of`, prompts); the output bound counts for each.
+        service_tier: As the request names it; "" where it names none.
         unbounded: Name of the first request field that makes the cost unknowable from the bytes
-            (a remote image URL, `previous_response_id`, …); "" when there is none.
+            (a remote image URL, `previous_response_id`, a tool that the provider runs, …); "" when there is none.
+        cache_writes: The request can cause cache writes, which some models charge above plain input.
         splice: Usage has to be asked for in the forwarded body and its extra event removed from the answer.
     """
 
@@ -52,6 +57,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     choices: int = 1
     service_tier: str = ""
     unbounded: str = ""
+    cache_writes: bool = True
     splice: bool = False
 
 
@@ -63,8 +69,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         complete: The answer's own end mark was seen (last byte of a JSON body, `[DONE]`, `message_stop`, …).
         model: The model that the provider says it served; "" where it does not say.
         output_tokens_seen: Typical estimate of the output tokens visible in the answer so far.
-        flags: Oddities worth keeping on the event: "usage_missing", "usage_contradictory", "usage_negative",
-            "usage_decreased", "malformed".
+        flags: Oddities worth keeping on the event: "usage_missing" (set by `metering`), "usage_contradictory",
+            "usage_incomplete", "usage_negative", "usage_decreased", "usage_other_model", "malformed", "oversize".
         error: The provider reported a failure inside a 200 answer.
         partial: Usage seen so far is a true lower bound but not the final count (Anthropic's `message_start`).
     """
@@ -85,6 +91,13 @@ class Meter(Protocol):
         """Read the next bytes exactly as the provider sent them."""
         ...
 
+    def output_tokens_seen(self) -> int:
+        """Typical estimate of the output tokens visible so far, or the provider's own count where that is larger.
+
+        Never decreases by more than rounding. Cheap enough to ask after every chunk of a long stream.
+        """
+        ...
+
     def finish(self) -> Reading:
         """Say what was seen. Called once, after the last chunk or the cut."""
         ...
@@ -94,7 +107,7 @@ class Filter(Protocol):
     """Removes from a streamed answer the one event that our own splice caused. Everything else passes verbatim."""
 
     def feed(self, chunk: bytes) -> bytes:
-        """Bytes that may go to the client now."""
+        """Bytes that may go to the client now: often all of `chunk`, and at most an unfinished event is kept back."""
         ...
 
     def flush(self) -> bytes:
@@ -105,7 +118,10 @@ class Filter(Protocol):
 class Shape(Protocol):
     """One wire shape."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """For logs: the module's name."""
+        ...
 
     def read(self, body: bytes) -> Call:
         """Read a request body.
@@ -119,10 +135,18 @@ class Shape(Protocol):
         """The body to forward: the same bytes, or the same bytes with the usage splice where `call.splice`."""
         ...
 
+    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
+        """The body with its output limit lowered to `output_tokens`, or set to that where it declares none.
+
+        Changes that member and nothing else. Returns the same bytes where `call.output_field` is "". Its result may be
+        given to `prepare`, and the other way round.
+        """
+        ...
+
     def meter(self, call: Call, *, streamed: bool) -> Meter:
         """A meter for one answer. `streamed` says what the answer is, by its content type, not what was asked."""
         ...
 
     def filter(self, call: Call) -> Filter | None:
-        """The stream filter that undoes the splice; None where nothing was spliced."""
+        """The filter that undoes the splice, for a streamed answer only; None where nothing was spliced."""
         ...

@@ -1,0 +1,403 @@
+"""Everything that happens to a call before it is forwarded: route, authenticate, read, quote, hold.
+
+Promises: nothing is forwarded without a durable hold; a refused call never reaches a provider and leaves a blocked
+event; a decision taken on remembered facts about a key is taken again if the ledger says that they are stale.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from gateway.bounds import BODY_BYTES_MAX, BODY_TIMEOUT_S, FLIGHTS_MAX, HEADER_BYTES_MAX, HEADERS_MAX
+from gateway.config import Settings
+from gateway.errors import CallError, over_limit
+from gateway.flight import Flights
+from gateway.headers import RawHeaders, credentials
+from gateway.quote import FREE, Quote, quote
+from keys.hashing import Overloaded
+from keys.ids import new_id
+from keys.keyring import Denied, Key, Keyring
+from ledger.ledger import Ledger
+from ledger.money import usd_to_micros
+from ledger.records import Ask, Block, Facts, Held, LedgerUnavailable, Refused
+from providers.catalogue import Catalogue
+from providers.prices import Price
+from providers.routing import Route
+from providers.shapes import BadRequest, Call
+from providers.simulator import Faults
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+ATTEMPTS = 4  # a key that changes faster than we can decide on it three times over is being fought about
+SUBJECTS_REMEMBERED_MAX = 50_000
+SUBJECT_BYTES_MAX = 255
+METADATA_MAX = 50
+
+_DENIED = {
+    "invalid_key": "This is not a valid key.",
+    "key_revoked": "This key has been revoked.",
+    "key_disabled": "This key is disabled.",
+    "key_expired": "This key has expired.",
+}
+_decode_metadata = msgspec.json.Decoder(dict[str, str]).decode
+
+
+class ClientGone(Exception):
+    """The client closed its connection before its request was complete."""
+
+
+class Inbound(msgspec.Struct, kw_only=True):
+    """A request as it came in."""
+
+    call_id: str
+    method: str
+    path: str
+    query: bytes
+    raw_headers: RawHeaders
+    receive: Receive
+
+
+class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+    """What the caller said in Farthing's own headers."""
+
+    end_user: str | None = None
+    end_user_cap_micros: int | None = None
+    call_cap_micros: int | None = None
+    run: str | None = None
+    metadata: dict[str, str] = {}
+    faults: Faults | None = None
+
+
+class Admitted(msgspec.Struct, kw_only=True):
+    """A call with a durable hold, ready to be forwarded."""
+
+    call_id: str
+    key: Key
+    route: Route
+    call: Call
+    price: Price | None
+    held: Held
+    body: bytes
+    faults: Faults | None
+
+
+class Admission:
+    """The door. One for the process."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        keyring: Keyring,
+        catalogue: Catalogue,
+        settings: Settings,
+        flights: Flights,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._ledger = ledger
+        self._keyring = keyring
+        self._catalogue = catalogue
+        self._settings = settings
+        self._flights = flights
+        self._clock_ms = clock_ms
+        self._subjects: dict[tuple[int, str, str], int] = {}
+
+    async def admit(self, inbound: Inbound, route: Route, headers: dict[str, str]) -> Admitted:
+        """Let a call in, or refuse it.
+
+        Raises:
+            CallError: It is refused; if the key is known, a blocked event has been recorded.
+            ClientGone: The client left.
+        """
+        self._check_framing(inbound)
+        secret = self._secret(inbound)
+        facts = Facts(provider=route.provider, route=route.operation.name)
+        key = await self._authenticate(secret, inbound.call_id, facts)
+        body = await _read_body(inbound, headers)
+        wishes = self._wishes(headers, key)
+        call = _read_call(route, body)
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                key = await self._authenticate(secret, inbound.call_id, facts, fresh=True)
+            try:
+                price, terms = self._decide(route, call, key)
+                facts = self._facts(route, call, price, wishes)
+                outcome = await self._hold(inbound.call_id, key, facts, terms, wishes)
+            except CallError as error:
+                if error.status in (401, 403) or error.code in ("model_not_priced", "unbounded_cost"):
+                    self._block(inbound.call_id, key.account_id, facts, error)
+                raise
+            if isinstance(outcome, Held):
+                return Admitted(
+                    call_id=inbound.call_id,
+                    key=key,
+                    route=route,
+                    call=call,
+                    price=price,
+                    held=outcome,
+                    body=route.operation.shape.prepare(body, call) if body else body,
+                    faults=wishes.faults,
+                )
+            if outcome.reason != "stale":
+                raise self._refused(outcome, key, inbound.call_id)
+        raise CallError(503, "overloaded", "This key is being changed too fast; try again.", retry=True)
+
+    # ---- who
+
+    def _check_framing(self, inbound: Inbound) -> None:
+        if len(inbound.raw_headers) > HEADERS_MAX or (
+            sum(len(name) + len(value) for name, value in inbound.raw_headers) > HEADER_BYTES_MAX
+        ):
+            raise CallError(431, "headers_too_large", "The request has too many header fields.")
+        if len(self._flights) >= FLIGHTS_MAX:
+            raise CallError(503, "overloaded", "Too many calls are in flight; try again.", retry=True, retry_after_s=1)
+
+    def _secret(self, inbound: Inbound) -> str:
+        found = credentials(inbound.raw_headers, inbound.query)
+        if found.in_url:
+            raise CallError(
+                400, "credential_in_url", "A key in a URL ends up in logs: send it in a header.", param="query"
+            )
+        if found.conflicting:
+            raise CallError(401, "conflicting_credentials", "The request carries two different keys.")
+        if found.secret is None:
+            raise CallError(401, "invalid_key", "The request carries no key.")
+        return found.secret
+
+    async def _authenticate(self, secret: str, call_id: str, facts: Facts, *, fresh: bool = False) -> Key:
+        try:
+            key = await self._keyring.authenticate(secret, fresh=fresh)
+        except Denied as denied:
+            error = CallError(401, denied.reason, _DENIED[denied.reason])
+            if denied.account_id is not None:
+                self._block(call_id, denied.account_id, facts, error)
+            raise error from None
+        except Overloaded:
+            raise CallError(
+                503, "overloaded", "Too many new keys at once; try again.", retry=True, retry_after_s=1
+            ) from None
+        except LedgerUnavailable:
+            raise _unavailable() from None
+        if not key.policy.may_infer:
+            error = CallError(
+                403, "scope_not_allowed", f"A {key.policy.scope} key cannot make calls: mint a standard key for that."
+            )
+            self._block(call_id, key.account_id, facts, error)
+            raise error
+        return key
+
+    def _block(self, call_id: str, account_id: int, facts: Facts, error: CallError) -> None:
+        self._ledger.block(
+            Block(id=call_id, account_id=account_id, facts=facts, reason=error.code, http_status=error.status)
+        )
+
+    # ---- what
+
+    def _wishes(self, headers: dict[str, str], key: Key) -> Wishes:
+        end_user = _subject(headers, "x-end-user-id")
+        if end_user is None and any(policy.end_user_required for policy in key.policies):
+            raise CallError(400, "end_user_required", "This key needs an x-end-user-id header.", param="x-end-user-id")
+        faults = None
+        if (simulate := headers.get("x-farthing-sim")) is not None:
+            if key.livemode:
+                raise CallError(
+                    400, "test_keys_only", "x-farthing-sim works with test keys only.", param="x-farthing-sim"
+                )
+            try:
+                faults = Faults.parse(simulate)
+            except ValueError as error:
+                raise CallError(400, "invalid_request", f"x-farthing-sim: {error}", param="x-farthing-sim") from None
+        return Wishes(
+            end_user=end_user,
+            end_user_cap_micros=_dollars(headers, "x-end-user-cap-usd"),
+            call_cap_micros=_dollars(headers, "x-farthing-max-cost-usd"),
+            run=_subject(headers, "x-farthing-run-id"),
+            metadata=_metadata(headers),
+            faults=faults,
+        )
+
+    def _decide(self, route: Route, call: Call, key: Key) -> tuple[Price | None, Quote]:
+        """What the key's policies say, and the amounts to hold."""
+        if not key.allows_provider(route.provider):
+            raise CallError(403, "route_not_allowed", f"This key may not use {route.provider}.")
+        if call.model and not key.allows_model(call.model):
+            raise CallError(403, "model_not_allowed", f"This key may not use {call.model}.", param="model")
+        if key.livemode and not self._settings.places[route.provider].credential:
+            raise CallError(
+                503,
+                "provider_not_configured",
+                f"This gateway has no credential for {route.provider}. (Test keys work without one.)",
+            )
+        if not route.operation.billable:
+            return None, FREE
+        price = self._catalogue.find(route.provider, call.model, self._clock_ms())
+        if price is None:
+            if key.policy.unpriced == "allow" and not key.capped:
+                return None, FREE
+            raise CallError(
+                400, "model_not_priced", f"{call.model} has no price here, so its cost cannot be capped.", param="model"
+            )
+        policy = key.policy
+        return price, quote(call, price, overdraft=policy.overdraft, clamp=policy.on_insufficient == "clamp")
+
+    def _facts(self, route: Route, call: Call, price: Price | None, wishes: Wishes) -> Facts:
+        return Facts(
+            provider=route.provider,
+            model=call.model,
+            route=route.operation.name,
+            stream=call.stream,
+            price_version=price.version if price is not None else "",
+            metadata=wishes.metadata,
+        )
+
+    # ---- the hold
+
+    async def _hold(self, call_id: str, key: Key, facts: Facts, terms: Quote, wishes: Wishes) -> Held | Refused:
+        try:
+            return await self._ledger.hold(
+                Ask(
+                    id=call_id,
+                    account_id=key.account_id,
+                    facts=facts,
+                    owner=self._ledger.owner,
+                    subject_id=await self._subject_id(key, "end_user", wishes.end_user) if wishes.end_user else 0,
+                    run_id=await self._subject_id(key, "run", wishes.run) if wishes.run else 0,
+                    versions=key.versions,
+                    fixed_picos=terms.fixed_picos,
+                    each_picos=terms.each_picos,
+                    fixed_tokens=terms.fixed_tokens,
+                    each_tokens=terms.each_tokens,
+                    seconds=terms.seconds,
+                    want=terms.want,
+                    least=terms.least,
+                    call_max_micros=wishes.call_cap_micros,
+                    subject_max_micros=wishes.end_user_cap_micros,
+                )
+            )
+        except LedgerUnavailable:
+            raise _unavailable() from None
+
+    async def _subject_id(self, key: Key, kind: str, subject: str) -> int:
+        remembered = (key.account_id, kind, subject)
+        found = self._subjects.get(remembered)
+        if found is None:
+            now_ms = self._clock_ms()
+            prefix = "eu" if kind == "end_user" else "run"
+            found = await self._ledger.open_subject(
+                key.account_id, kind, subject, public_id=new_id(prefix, now_ms), limit_id=new_id("lim", now_ms)
+            )
+            if len(self._subjects) >= SUBJECTS_REMEMBERED_MAX:
+                self._subjects.clear()
+            self._subjects[remembered] = found
+        return found
+
+    def _refused(self, refused: Refused, key: Key, call_id: str) -> CallError:
+        if refused.shortfall is not None:
+            return over_limit(
+                refused.shortfall,
+                over_cap_status=key.policy.over_cap_status,
+                request_id=f"req_{call_id}",
+                now_ms=self._clock_ms(),
+            )
+        if refused.reason in _DENIED:
+            return CallError(401, refused.reason, _DENIED[refused.reason])
+        return CallError(403, refused.reason, "This end user is blocked.")
+
+
+def _unavailable() -> CallError:
+    return CallError(
+        503,
+        "ledger_unavailable",
+        "The ledger does not answer; nothing was called and nothing is owed.",
+        retry=True,
+        retry_after_s=1,
+    )
+
+
+async def _read_body(inbound: Inbound, headers: dict[str, str]) -> bytes:
+    """The whole body, within bounds."""
+    if headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+        raise CallError(415, "encoding_not_supported", "Send the body without a Content-Encoding.")
+    declared = headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > BODY_BYTES_MAX:
+        raise _too_large()
+    message = await _receive(inbound.receive)
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(body) > BODY_BYTES_MAX:
+            raise _too_large()
+        return body
+    chunks, size = [body], len(body)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            while message.get("more_body", False):
+                message = await _receive(inbound.receive)
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
+                if size > BODY_BYTES_MAX:
+                    raise _too_large()
+    except TimeoutError:
+        raise CallError(408, "request_timeout", "The request's body took too long to arrive.") from None
+    return b"".join(chunks)
+
+
+async def _receive(receive: Receive) -> dict[str, Any]:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return message
+
+
+def _too_large() -> CallError:
+    return CallError(413, "request_too_large", f"The request's body is above {BODY_BYTES_MAX} bytes.")
+
+
+def _read_call(route: Route, body: bytes) -> Call:
+    try:
+        return route.operation.shape.read(body)
+    except BadRequest as error:
+        raise CallError(400, error.code, error.message, param=error.param) from None
+
+
+def _subject(headers: dict[str, str], name: str) -> str | None:
+    text = headers.get(name)
+    if text is None:
+        return None
+    try:
+        subject = text.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        raise CallError(400, "invalid_request", f"{name} must be UTF-8.", param=name) from None
+    if not subject or len(subject.encode()) > SUBJECT_BYTES_MAX:
+        raise CallError(400, "invalid_request", f"{name} must have 1 to {SUBJECT_BYTES_MAX} bytes.", param=name)
+    return subject
+
+
+def _dollars(headers: dict[str, str], name: str) -> int | None:
+    text = headers.get(name)
+    if text is None:
+        return None
+    try:
+        return usd_to_micros(text)
+    except ValueError:
+        raise CallError(400, "invalid_request", f"{name} must be dollars, such as 0.25.", param=name) from None
+
+
+def _metadata(headers: dict[str, str]) -> dict[str, str]:
+    text = headers.get("x-farthing-metadata")
+    if text is None:
+        return {}
+    try:
+        metadata = _decode_metadata(text.encode("latin-1"))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        metadata = None
+    if metadata is None or len(metadata) > METADATA_MAX:
+        raise CallError(
+            400,
+            "invalid_request",
+            f"x-farthing-metadata must be a JSON object of at most {METADATA_MAX} strings.",
+            param="x-farthing-metadata",
+        )
+    return metadata

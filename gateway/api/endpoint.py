@@ -1,0 +1,289 @@
+"""What every endpoint of the management API has in common: who calls, the body, the repeated request, the errors.
+
+Every response carries `x-farthing-request-id`; every refusal is `{"error": {code, message, param, request_id}}`; an
+unknown field or parameter is refused by name.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Collection
+from hashlib import blake2b
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from gateway.bounds import API_BODY_BYTES_MAX
+from gateway.errors import CallError, render
+from gateway.headers import credentials
+from keys.hashing import Overloaded
+from keys.ids import new_body
+from keys.keyring import Denied, Key, Keyring
+from keys.minting import Exceeds, Invalid, Minter, ScopeRefused
+from ledger.accounts import NotFound
+from ledger.changes import Closed, Once, ReplayMismatch, TooDeep
+from ledger.ledger import Ledger
+from ledger.records import LedgerUnavailable
+
+_log = logging.getLogger("farthing.api")
+T = TypeVar("T")
+
+IDEMPOTENCY_KEY_MAX = 255
+IDEMPOTENCY_MS = 24 * 3600 * 1000
+LIST_MAX, LIST_DEFAULT = 100, 20
+_UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>.*)`(?: - at `(?P<path>.*)`)?$")
+_AT = re.compile(r"^(?P<what>.*) - at `(?P<path>.*)`$")
+_MISSING_FIELD = re.compile(r"missing required field `(?P<name>[^`]*)`")
+_LIVEMODES = {"true": True, "false": False}
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """What the endpoints work with."""
+
+    ledger: Ledger
+    keyring: Keyring
+    minter: Minter
+    clock_ms: Callable[[], int]
+    cut_account: Callable[[int], int]
+
+
+class Call:
+    """One request to the management API, authenticated."""
+
+    def __init__(self, request: Request, services: Services, key: Key, secret: str) -> None:
+        self.request = request
+        self.services = services
+        self.key = key
+        self.secret = secret
+
+    async def body(self, kind: type[T]) -> T:
+        """The request's body as a record. Raises CallError, naming the field."""
+        return decode(await self.raw_body(), kind)
+
+    async def raw_body(self) -> bytes:
+        """The request's body, within bounds."""
+        if self.request.headers.get("content-encoding", "identity") != "identity":
+            raise CallError(415, "encoding_not_supported", "Send the body without a Content-Encoding.")
+        body = b""
+        async for chunk in self.request.stream():
+            body += chunk
+            if len(body) > API_BODY_BYTES_MAX:
+                raise CallError(413, "request_too_large", f"The body is above {API_BODY_BYTES_MAX} bytes.")
+        return body
+
+    async def once(self) -> Once | None:
+        """The Idempotency-Key of the request, if it has one."""
+        key = self.request.headers.get("idempotency-key")
+        if key is None:
+            return None
+        if not 1 <= len(key) <= IDEMPOTENCY_KEY_MAX:
+            raise CallError(
+                400, "invalid_request", "Idempotency-Key must have 1 to 255 characters.", param="Idempotency-Key"
+            )
+        digest = blake2b(digest_size=16)
+        for part in (self.request.method, self.request.url.path, self.request.url.query):
+            digest.update(part.encode() + b"\0")
+        digest.update(await self.request.body())
+        return Once(
+            account_id=self.key.account_id,
+            key=key,
+            fingerprint=digest.hexdigest(),
+            expires_ms=self.services.clock_ms() + IDEMPOTENCY_MS,
+        )
+
+    def parameters(self, *allowed: str) -> dict[str, str]:
+        """The query parameters; an unknown or repeated one is refused by name."""
+        items = self.request.query_params.multi_items()
+        for name, _ in items:
+            if name not in allowed:
+                raise CallError(400, "unknown_parameter", f"There is no parameter {name!r}.", param=name)
+        if len(dict(items)) != len(items):
+            raise CallError(400, "invalid_request", "A parameter is given twice.")
+        return dict(items)
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    """A JSON body as a record.
+
+    Raises:
+        CallError: 400 `unknown_parameter` or `invalid_request`; `param` names the field.
+    """
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise CallError(400, "invalid_request", "The body is not JSON.") from None
+    except RecursionError:
+        raise CallError(400, "invalid_request", "The body's JSON is nested too deep.") from None
+
+
+def _invalid(message: str) -> CallError:
+    unknown = _UNKNOWN_FIELD.search(message)
+    if unknown is not None:
+        param = _join(unknown["path"], unknown["name"])
+        return CallError(400, "unknown_parameter", f"There is no field {param!r}.", param=param)
+    missing = _MISSING_FIELD.search(message)
+    at = _AT.match(message)
+    what, path = (at["what"], at["path"]) if at is not None else (message, "$")
+    if missing is not None:
+        param = _join(path, missing["name"])
+        return CallError(400, "invalid_request", f"{param} is required.", param=param)
+    param = _join(path, "")
+    return CallError(400, "invalid_request", f"{param or 'The body'}: {what}.", param=param or None)
+
+
+def _join(path: str | None, name: str) -> str:
+    inner = (path or "$").removeprefix("$").removeprefix(".").replace("[...]", "")
+    return ".".join(part for part in (inner, name) if part)
+
+
+def integer(text: str | None, name: str, *, low: int, high: int, default: int | None = None) -> int:
+    """A whole number of a query. Raises CallError."""
+    if text is None:
+        if default is None:
+            raise CallError(400, "invalid_request", f"{name} is required.", param=name)
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20) or not low <= int(text) <= high:
+        raise CallError(400, "invalid_request", f"{name} must be a whole number from {low} to {high}.", param=name)
+    return int(text)
+
+
+def choice(text: str | None, name: str, allowed: Collection[str], default: str | None = None) -> str | None:
+    """One of a few words of a query. Raises CallError."""
+    if text is None:
+        return default
+    if text not in allowed:
+        raise CallError(400, "invalid_request", f"{name} must be one of {', '.join(allowed)}.", param=name)
+    return text
+
+
+def livemode(text: str | None) -> bool:
+    """The `livemode` of a query; live unless said otherwise. Raises CallError."""
+    return _LIVEMODES[choice(text, "livemode", _LIVEMODES, "true") or "true"]
+
+
+def page_size(text: str | None) -> int:
+    """The `limit` of a list. Raises CallError."""
+    return integer(text, "limit", low=1, high=LIST_MAX, default=LIST_DEFAULT)
+
+
+def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON answer that nobody may keep."""
+    return Response(
+        msgspec.json.encode(content),
+        status,
+        {"cache-control": "no-store"} | (headers or {}),
+        media_type="application/json",
+    )
+
+
+def list_response(data: list[Any], has_more: bool) -> Response:
+    """A page of a list."""
+    return json_response({"object": "list", "data": data, "has_more": has_more})
+
+
+def replayed(is_replay: bool) -> dict[str, str]:
+    """The header that marks a repeated answer."""
+    return {"idempotent-replayed": "true"} if is_replay else {}
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+def endpoint(services: Services, handler: Handler, may: Callable[[Key], bool]) -> Callable[..., Awaitable[Response]]:
+    """An authenticated endpoint. `may` says which keys are let in."""
+
+    async def run(request: Request) -> Response:
+        request_id = new_body(services.clock_ms())
+        try:
+            found = credentials(request.scope["headers"], request.scope["query_string"])
+            if found.in_url:
+                raise CallError(400, "credential_in_url", "A key in a URL ends up in logs: send it in a header.")
+            if found.conflicting:
+                raise CallError(401, "conflicting_credentials", "The request carries two different keys.")
+            if found.secret is None:
+                raise CallError(401, "invalid_key", "The request carries no key.")
+            key = await services.keyring.authenticate(found.secret, fresh=True)
+            if not may(key):
+                raise ScopeRefused(f"A {key.policy.scope} key may not do this.")
+            response = await handler(Call(request, services, key, found.secret))
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except (
+            CallError,
+            Denied,
+            Overloaded,
+            LedgerUnavailable,
+            NotFound,
+            Invalid,
+            ScopeRefused,
+            Closed,
+            TooDeep,
+            ReplayMismatch,
+        ) as error:
+            response = error_response(as_call_error(error), request_id)
+        response.headers["x-farthing-request-id"] = f"req_{request_id}"
+        return response
+
+    return run
+
+
+def as_call_error(error: Exception) -> CallError:
+    """The public face of a domain error."""
+    match error:
+        case CallError():
+            return error
+        case Denied():
+            return CallError(401, error.reason, "The key opens nothing, or nothing any more.")
+        case Exceeds():
+            return CallError(403, "exceeds_parent", f"{error.param}: {error.message}.", param=error.param)
+        case Invalid():
+            return CallError(400, "invalid_request", f"{error.param}: {error.message}.", param=error.param)
+        case ScopeRefused():
+            return CallError(403, "scope_not_allowed", f"{error}")
+        case NotFound():
+            return CallError(404, "not_found", "There is nothing with this id.")
+        case Closed():
+            return CallError(400, f"key_{error.status}", f"The key is {error.status}.")
+        case TooDeep():
+            return CallError(400, "too_deep", "Keys cannot be nested any deeper.")
+        case ReplayMismatch():
+            return CallError(
+                422,
+                "idempotency_mismatch",
+                "This Idempotency-Key was used with another request.",
+                param="Idempotency-Key",
+            )
+        case _:
+            return CallError(
+                503,
+                "ledger_unavailable",
+                "The ledger does not answer; nothing was changed.",
+                retry=True,
+                retry_after_s=1,
+            )
+
+
+def error_response(error: CallError, request_id: str) -> Response:
+    """An error in the management API's shape."""
+    status, headers, body = render(error, "farthing", request_id)
+    response = Response(body, status)
+    response.raw_headers = headers
+    return response
+
+
+def http_error(request: Request, error: Exception) -> Response:
+    """No such path or method, in the management API's shape."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    code, message = {
+        404: ("not_found", "There is nothing at this path."),
+        405: ("method_not_allowed", "This path does not take this method."),
+    }.get(status, ("internal_error", "Something went wrong here."))
+    if status == 500:
+        _log.error("unexpected error", exc_info=error)
+    return error_response(CallError(status, code, message, retry=None), new_body(0))

@@ -1,0 +1,98 @@
+"""`GET /v1/events`, `GET /v1/keys/{id}/usage` and `GET /v1/holds`: what happened, call by call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from gateway.api.endpoint import Call, choice, integer, json_response, list_response, livemode, page_size
+from gateway.api.keys import key_object
+from gateway.api.tables import csv_response, jsonl_response
+from gateway.api.usage import RANGE_MS_MAX
+from ledger.events import EventQuery, EventView, HoldView
+
+_MODES = ("proxy", "monitor", "reservation", "adjustment")
+_FILTERS = ("limit", "starting_after", "end_user", "from_ms", "to_ms", "mode", "decision", "livemode")
+
+
+def event_object(event: EventView) -> dict[str, Any]:
+    """An event as the API shows it."""
+    return {
+        **msgspec.structs.asdict(event),
+        "id": f"evt_{event.id}",
+        "object": "event",
+        "request_id": f"req_{event.id}",
+    }
+
+
+def _hold_object(hold: HoldView) -> dict[str, Any]:
+    return {
+        "id": f"hold_{hold.id}",
+        "object": "hold",
+        "key_id": hold.key_id,
+        "unit": "micros",
+        "amount": hold.amount_micros,
+        "state": hold.state,
+        "mode": hold.mode,
+        "provider": hold.provider,
+        "model": hold.model,
+        "created_ms": hold.created_ms,
+        "expires_at_ms": hold.expires_ms,
+    }
+
+
+def _query(call: Call, parameters: dict[str, str], key: str | None) -> EventQuery:
+    cursor = parameters.get("starting_after")
+    return EventQuery(
+        owner_id=call.key.account_id,
+        limit=page_size(parameters.get("limit")),
+        starting_after=cursor.removeprefix("evt_") if cursor is not None else None,
+        livemode=livemode(parameters.get("livemode")) if key is None and call.key.livemode else None,
+        key=key,
+        end_user=parameters.get("end_user"),
+        from_ms=_moment(parameters, "from_ms"),
+        to_ms=_moment(parameters, "to_ms"),
+        mode=choice(parameters.get("mode"), "mode", _MODES),
+        decision=choice(parameters.get("decision"), "decision", ("allowed", "blocked")),
+    )
+
+
+def _moment(parameters: dict[str, str], name: str) -> int | None:
+    return integer(parameters[name], name, low=0, high=RANGE_MS_MAX) if name in parameters else None
+
+
+async def events(call: Call) -> Response:
+    """GET /v1/events."""
+    parameters = call.parameters(*_FILTERS, "key_id", "format")
+    form = choice(parameters.get("format"), "format", ("json", "csv", "jsonl"), "json")
+    found, has_more = await call.services.ledger.events(_query(call, parameters, parameters.get("key_id")))
+    rows = [event_object(event) for event in found]
+    if form == "csv":
+        columns = ["id", "request_id", *EventView.__struct_fields__[1:]]
+        return csv_response(columns, rows, "events")
+    return jsonl_response(rows) if form == "jsonl" else list_response(rows, has_more)
+
+
+async def key_usage(call: Call) -> Response:
+    """GET /v1/keys/{id}/usage: the cap's progress, and the newest events."""
+    parameters = call.parameters(*_FILTERS)
+    key_id = str(call.request.path_params["id"])
+    account = await call.services.ledger.account(call.key.account_id, key_id)
+    found, has_more = await call.services.ledger.events(_query(call, parameters, key_id))
+    listed = {"object": "list", "data": [event_object(event) for event in found], "has_more": has_more}
+    return json_response({"key": key_object(account), "events": listed})
+
+
+async def holds(call: Call) -> Response:
+    """GET /v1/holds: calls in flight, and those whose end nobody saw."""
+    parameters = call.parameters("limit", "starting_after", "state")
+    cursor = parameters.get("starting_after")
+    found, has_more = await call.services.ledger.holds(
+        call.key.account_id,
+        limit=page_size(parameters.get("limit")),
+        starting_after=cursor.removeprefix("hold_") if cursor is not None else None,
+        state=choice(parameters.get("state"), "state", ("open", "unsettled")),
+    )
+    return list_response([_hold_object(hold) for hold in found], has_more)

@@ -1,0 +1,186 @@
+"""The composition root: builds every part once, wires them, and takes them down in order.
+
+Two applications behind one door: the management API on Starlette, and everything else on the raw inference path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from gateway.admission import Admission, Receive
+from gateway.api import events, keys, usage
+from gateway.api.endpoint import Services, endpoint, http_error, json_response
+from gateway.bounds import DRAIN_S
+from gateway.config import Settings
+from gateway.flight import Flights
+from gateway.inference import Inference
+from gateway.relay import Relay, Send
+from gateway.telemetry import Metrics
+from gateway.upstream import HttpUpstream, SimulatedUpstream
+from keys.hashing import SecretHasher
+from keys.keyring import Key, Keyring
+from keys.minting import Minter
+from ledger.ledger import Ledger
+from ledger.records import LedgerUnavailable
+from providers.catalogue import Catalogue
+
+READY_TIMEOUT_S = 2.0
+
+_OWN_ROOTS = frozenset(
+    (
+        "keys",
+        "me",
+        "usage",
+        "events",
+        "holds",
+        "plans",
+        "limits",
+        "end_users",
+        "hooks",
+        "alerts",
+        "prices",
+        "pipelines",
+        "reservations",
+        "check",
+        "estimate",
+    )
+)
+_OWN_PATHS = frozenset(("/", "/healthz", "/readyz", "/metrics"))
+
+
+def clock_ms() -> int:
+    """Unix time in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def _manages(key: Key) -> bool:
+    return key.policy.may_manage
+
+
+def _reads(key: Key) -> bool:
+    return key.policy.may_read
+
+
+def _anyone(key: Key) -> bool:
+    return True
+
+
+class Gateway:
+    """The whole application. Open it with `open`; it is an ASGI callable."""
+
+    def __init__(self, ledger: Ledger, keyring: Keyring, hasher: SecretHasher, settings: Settings) -> None:
+        self.ledger = ledger
+        self.settings = settings
+        self._hasher = hasher
+        self.catalogue = Catalogue.load()
+        self.flights = Flights(settings.disconnect_drain_s)
+        self.metrics = Metrics(
+            lambda: float(len(self.flights)), lambda: float(ledger.waiting), lambda: float(ledger.commits)
+        )
+        self._live, self._simulated = HttpUpstream(), SimulatedUpstream(clock_ms)
+        self.minter = Minter(ledger, keyring, hasher, clock_ms)
+        admission = Admission(ledger, keyring, self.catalogue, settings, self.flights, clock_ms)
+        relay = Relay(ledger, self.flights, self.metrics, self._live, self._simulated, settings.places)
+        self._inference = Inference(admission, relay, self.flights, self.metrics, clock_ms)
+        self._management = self._make_management(keyring)
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, settings: Settings) -> AsyncIterator[tuple[Gateway, str | None]]:
+        """A running gateway, and the first master key's secret if it was minted just now.
+
+        Raises what opening the ledger raises.
+        """
+        owner = f"{os.getpid()}.{secrets.token_hex(8)}"
+        ledger = await Ledger.open(settings.database_url, clock_ms=clock_ms, owner=owner)
+        hasher = SecretHasher()
+        try:
+            keyring = await Keyring.open(ledger, hasher, clock_ms=clock_ms, master=settings.master_key)
+            gateway = cls(ledger, keyring, hasher, settings)
+            printed = await gateway.minter.first_master(settings.master_key)
+            try:
+                yield gateway, printed
+            finally:
+                await gateway.stop()
+        finally:
+            await ledger.close()
+            hasher.close()
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            return
+        path = scope["path"]
+        if path in _OWN_PATHS or (path.startswith("/v1/") and path[4:].partition("/")[0] in _OWN_ROOTS):
+            await self._management(scope, receive, send)  # type: ignore[arg-type]
+        else:
+            await self._inference(scope, receive, send)
+
+    def drain(self) -> None:
+        """Take no new calls."""
+        self._inference.draining = True
+
+    async def stop(self) -> None:
+        """Let the calls in flight end, or end them."""
+        self.drain()
+        await self.flights.close(DRAIN_S)
+        await self._live.close()
+        await self._simulated.close()
+
+    def _make_management(self, keyring: Keyring) -> Starlette:
+        services = Services(
+            ledger=self.ledger,
+            keyring=keyring,
+            minter=self.minter,
+            clock_ms=clock_ms,
+            cut_account=lambda account_id: self.flights.cut_account(account_id, "key_revoked"),
+        )
+        table = (
+            ("POST", "/v1/keys", keys.mint, _manages),
+            ("GET", "/v1/keys", keys.list_keys, _reads),
+            ("GET", "/v1/keys/{id}", keys.get, _reads),
+            ("PATCH", "/v1/keys/{id}", keys.change, _manages),
+            ("DELETE", "/v1/keys/{id}", keys.revoke, _manages),
+            ("POST", "/v1/keys/{id}/revoke", keys.revoke, _manages),
+            ("POST", "/v1/keys/{id}/rotate", keys.rotate, _manages),
+            ("GET", "/v1/keys/{id}/usage", events.key_usage, _reads),
+            ("GET", "/v1/me", keys.me, _anyone),
+            ("GET", "/v1/usage", usage.usage, _reads),
+            ("GET", "/v1/events", events.events, _reads),
+            ("GET", "/v1/holds", events.holds, _reads),
+        )
+        return Starlette(
+            routes=[
+                *(Route(path, endpoint(services, run, may), methods=[method]) for method, path, run, may in table),
+                Route("/healthz", self._healthz),
+                Route("/readyz", self._readyz),
+                Route("/metrics", self._metrics_text),
+            ],
+            exception_handlers={404: http_error, 405: http_error, 500: http_error},
+        )
+
+    async def _healthz(self, request: Request) -> Response:
+        return json_response({"status": "ok"})
+
+    async def _readyz(self, request: Request) -> Response:
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                await self.ledger.root()
+            ready = self.ledger.healthy and not self._inference.draining
+        except (LedgerUnavailable, TimeoutError):
+            ready = False
+        return json_response({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+
+    async def _metrics_text(self, request: Request) -> Response:
+        return PlainTextResponse(self.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,37 @@
+"""Every bound of the hall, with its reason. Other rooms' bounds stand in their own modules.
+
+Times are seconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+# What a client may send.
+HEADERS_TIMEOUT_S = 20.0  # from the first byte of a request to its last header: uvicorn has no such deadline
+BODY_TIMEOUT_S = 60.0  # to receive a whole body; a hold is made only afterwards
+HEADERS_MAX = 100  # header fields; the SDKs send about 20
+HEADER_BYTES_MAX = 64 * 1024  # of all fields together
+BODY_BYTES_MAX = 32 * 1024 * 1024  # providers take about 20 to 32 MB of JSON
+API_BODY_BYTES_MAX = 1024 * 1024  # the management API's own bodies
+KEEP_ALIVE_S = 75  # an idle client connection
+
+# What a provider may do.
+CONNECT_TIMEOUT_S = 10.0
+HEAD_TIMEOUT_S = 600.0  # the SDKs' own default for a full answer
+CHUNK_TIMEOUT_S = 300.0  # silence in the middle of an answer
+CALL_TIMEOUT_S = 3600.0  # the whole answer
+UPSTREAM_KEEP_ALIVE_S = 15.0  # below the providers' own, so that they rarely close a connection that we pick up
+ERROR_BODY_BYTES_MAX = 1024 * 1024
+FULL_ANSWER_BYTES_MAX = 1024 * 1024  # up to this an answer is read whole, so that its cost can stand in its header
+
+# What a client may do with the answer.
+WRITE_TIMEOUT_S = 60.0  # a client that takes nothing for so long is cut
+
+# The process.
+WATCH_INTERVAL_S = 0.25  # how late a deadline may be noticed
+DRAIN_S = 30.0  # how long a stop waits for streams; afterwards they are cut and settled as estimates
+FLIGHTS_MAX = 20_000  # calls at the same time; beyond it 503 before anything is held
+
+# Quotes (see `gateway.quote`).
+INFLIGHT_OUTPUT_TOKENS = 4096  # held per choice by default, whatever the client declared above it
+INFLIGHT_OUTPUT_TOKENS_MIN = 256  # the last cents of a cap: so little is still worth a call
+REMOTE_INPUT_TOKENS = 32_768  # held for input that the request only refers to, unless the cap must provably hold

@@ -1,0 +1,101 @@
+"""Settings from the environment and a `.env` file, read once at the start. Secrets never appear in `repr`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+from dotenv import dotenv_values
+
+from providers.vendors import VENDORS
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+MASTER_KEY_MIN = 24
+
+
+class BadSetting(ValueError):
+    """A setting cannot be used; the message names it and never shows a secret."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a provider lives and the credential that we have for it ("" = none)."""
+
+    origin: str
+    credential: str
+
+    def __repr__(self) -> str:
+        return f"Place({self.origin!r}, credential={'set' if self.credential else 'absent'})"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings; see README for their names and meanings."""
+
+    host: str
+    port: int
+    database_url: str
+    master_key: str | None
+    log_level: str
+    disconnect_drain_s: float
+    places: dict[str, Place]
+
+    def __repr__(self) -> str:
+        return f"Settings(host={self.host!r}, port={self.port}, places={self.places!r})"
+
+
+def load(environment: Mapping[str, str] | None = None, env_file: Path | None = None) -> Settings:
+    """Read the settings; the environment wins over the `.env` file.
+
+    Raises:
+        BadSetting: A value cannot be used.
+    """
+    if environment is None:
+        environment = os.environ
+        env_file = env_file or Path(".env")
+    values = dict(environment)
+    if env_file is not None and env_file.is_file():
+        values = {k: v for k, v in dotenv_values(env_file).items() if v is not None} | values
+    master_key = values.get("FARTHING_MASTER_KEY") or None
+    if master_key is not None and not (
+        len(master_key) >= MASTER_KEY_MIN
+        and master_key.isascii()
+        and master_key.isprintable()
+        and " " not in master_key
+    ):
+        raise BadSetting(f"FARTHING_MASTER_KEY must be at least {MASTER_KEY_MIN} visible ASCII characters")
+    level = values.get("FARTHING_LOG_LEVEL", "info").lower()
+    if level not in LOG_LEVELS:
+        raise BadSetting(f"FARTHING_LOG_LEVEL must be one of {', '.join(LOG_LEVELS)}")
+    return Settings(
+        host=values.get("FARTHING_HOST", "127.0.0.1"),
+        port=_integer(values, "FARTHING_PORT", 8787, 0, 65535),
+        database_url=values.get("FARTHING_DATABASE_URL", "sqlite:///farthing.db"),
+        master_key=master_key,
+        log_level=level,
+        disconnect_drain_s=_integer(values, "FARTHING_DISCONNECT_DRAIN_S", 3, 0, 600),
+        places={
+            vendor.name: Place(
+                _origin(values, f"FARTHING_UPSTREAM_{vendor.setting}", vendor.origin), values.get(vendor.key_env, "")
+            )
+            for vendor in VENDORS.values()
+        },
+    )
+
+
+def _integer(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = values.get(name, str(default))
+    if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
+        raise BadSetting(f"{name} must be a whole number from {low} to {high}")
+    return int(text)
+
+
+def _origin(values: Mapping[str, str], name: str, default: str) -> str:
+    text = values.get(name, default)
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise BadSetting(f"{name} must be an origin such as https://api.example.com")
+    if parts.path not in ("", "/"):
+        raise BadSetting(f"{name} must be an origin without a path, such as https://api.example.com")
+    return text.rstrip("/")

@@ -1,0 +1,117 @@
+"""What passes in each direction: allow-lists, both ways. And where a client's key may stand.
+
+Promises: no credential of the client, no cookie, no hop-by-hop field and no header of ours ever reaches a provider;
+no cookie, server banner or account id of the operator ever reaches a client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from providers.vendors import Vendor
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+_KEY_HEADERS = ("x-goog-api-key", "xi-api-key", "x-api-key", "api-key")
+_SCHEMES = ("bearer ", "token ")
+_URL_CREDENTIALS = frozenset({"key", "api_key", "access_token", "token"})
+
+_REQUEST_NAMES = frozenset(
+    (
+        "accept",
+        "anthropic-beta",
+        "anthropic-version",
+        "anthropic-dangerous-direct-browser-access",
+        "content-type",
+        "idempotency-key",
+        "openai-beta",
+        "user-agent",
+        "x-client-request-id",
+    )
+)
+_REQUEST_PREFIXES = ("x-stainless-",)
+_RESPONSE_NAMES = frozenset(
+    (
+        "cache-control",
+        "content-type",
+        "openai-processing-ms",
+        "openai-version",
+        "openai-model",
+        "request-id",
+        "retry-after",
+        "retry-after-ms",
+        "x-request-id",
+        "x-should-retry",
+    )
+)
+_RESPONSE_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "anthropic-priority-")
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """The keys found in a request. More than one different key is a conflict."""
+
+    secret: str | None
+    conflicting: bool = False
+    in_url: bool = False
+
+
+def as_mapping(raw: RawHeaders) -> dict[str, str]:
+    """Header fields by lower-case name; of a repeated one the last. Credentials are looked for in the raw list."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+
+
+def credentials(raw: RawHeaders, query: bytes) -> Credentials:
+    """Find the client's key in any of the places where an SDK puts it."""
+    found: str | None = None
+    conflicting = False
+    for name_bytes, value_bytes in raw:
+        if b"key" not in name_bytes and name_bytes != b"authorization":
+            continue
+        name, value = name_bytes.decode("latin-1"), value_bytes.decode("latin-1").strip()
+        if name == "authorization":
+            for scheme in _SCHEMES:
+                if value[: len(scheme)].lower() == scheme:
+                    value = value[len(scheme) :].strip()
+                    break
+        elif name not in _KEY_HEADERS:
+            continue
+        if found is not None and value != found:
+            conflicting = True
+        found = value
+    in_url = bool(query) and any(
+        name in _URL_CREDENTIALS for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    )
+    return Credentials(found or None, conflicting, in_url)
+
+
+def to_provider(raw: RawHeaders, vendor: Vendor, credential: str) -> dict[str, str]:
+    """The headers of the forwarded request: the client's allowed ones, our credential, our own."""
+    forwarded: dict[str, str] = {}
+    named: set[str] = set()
+    for name_bytes, value_bytes in raw:
+        name = name_bytes.decode("latin-1")
+        if name in _REQUEST_NAMES or name.startswith(_REQUEST_PREFIXES):
+            forwarded[name] = value_bytes.decode("latin-1")
+        elif name == "connection":
+            named.update(part.strip().lower() for part in value_bytes.decode("latin-1").split(","))
+    for name in named:
+        forwarded.pop(name, None)
+    for name, value in vendor.headers:
+        forwarded.setdefault(name, value)
+    forwarded["accept-encoding"] = "identity"
+    forwarded["via"] = "1.1 farthing"
+    forwarded[vendor.key_header] = vendor.key_prefix + credential
+    return forwarded
+
+
+def to_client(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> RawHeaders:
+    """The provider's headers that a client gets to see."""
+    items = headers.items() if isinstance(headers, Mapping) else headers
+    return [
+        (lower.encode("latin-1"), value.encode("latin-1"))
+        for name, value in items
+        if (lower := name.lower()) in _RESPONSE_NAMES or lower.startswith(_RESPONSE_PREFIXES)
+    ]

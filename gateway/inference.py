@@ -1,0 +1,69 @@
+"""The inference endpoint: raw ASGI from the request's head to the flight. No framework on this path."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from gateway.admission import Admission, ClientGone, Inbound, Receive
+from gateway.errors import CallError, render
+from gateway.flight import Flights
+from gateway.headers import as_mapping
+from gateway.relay import Relay, Send
+from gateway.server import CONNECTION
+from gateway.telemetry import Metrics
+from keys.ids import new_body
+from providers.routing import Refusal, match
+
+_log = logging.getLogger("farthing.call")
+
+
+class Inference:
+    """Takes calls in every provider's own shape."""
+
+    def __init__(
+        self, admission: Admission, relay: Relay, flights: Flights, metrics: Metrics, clock_ms: Callable[[], int]
+    ) -> None:
+        self._admission = admission
+        self._relay = relay
+        self._flights = flights
+        self._metrics = metrics
+        self._clock_ms = clock_ms
+        self.draining = False
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        started = self._flights.now()
+        call_id = new_body(self._clock_ms())
+        raw = scope["headers"]
+        headers = as_mapping(raw)
+        path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
+        found = match(scope["method"], path, headers)
+        provider, operation = "", ""
+        dialect = found.dialect if isinstance(found, Refusal) else found.operation.dialect
+        try:
+            if isinstance(found, Refusal):
+                raise CallError(found.status, found.code, found.message, allow=found.allow)
+            provider, operation = found.provider, found.operation.name
+            if self.draining:
+                raise CallError(503, "overloaded", "The gateway is stopping.", retry=True, retry_after_s=1)
+            inbound = Inbound(
+                call_id=call_id,
+                method=scope["method"],
+                path=path,
+                query=scope["query_string"],
+                raw_headers=raw,
+                receive=receive,
+            )
+            admitted = await self._admission.admit(inbound, found, headers)
+        except CallError as error:
+            self._metrics.request(provider, operation, error.code)
+            _log.debug("refused", extra={"request_id": f"req_{call_id}", "code": error.code, "status": error.status})
+            status, error_headers, body = render(error, dialect, call_id)
+            await send({"type": "http.response.start", "status": status, "headers": error_headers})
+            await send({"type": "http.response.body", "body": body})
+        except ClientGone:
+            self._metrics.request(provider, operation, "client_gone")
+        else:
+            await self._relay.fly(admitted, raw, scope["query_string"], scope.get(CONNECTION), send, started)

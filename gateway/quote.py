@@ -1,0 +1,100 @@
+"""How much to hold for a call: the worst case of its input, and of an output allowance that may shrink.
+
+`inflight` (the default) holds the estimated input and at most `INFLIGHT_OUTPUT_TOKENS` of output per choice: small
+caps stay usable, and what one answer in flight may cost beyond its hold is recorded as an overrun. `never` holds
+sound bounds of both, so that spending above the cap is impossible as long as the provider honours the output limit
+and the price is right.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.bounds import INFLIGHT_OUTPUT_TOKENS, INFLIGHT_OUTPUT_TOKENS_MIN, REMOTE_INPUT_TOKENS
+from gateway.errors import CallError
+from providers.prices import Price
+from providers.shapes import Call
+from providers.usage import Usage
+
+
+class Quote(msgspec.Struct, frozen=True, kw_only=True):
+    """The amounts of a hold, linear in the output allowance; see `ledger.records.Ask`.
+
+    `limit_output` says that the granted allowance must be written into the forwarded request.
+    """
+
+    fixed_picos: int = 0
+    each_picos: int = 0
+    fixed_tokens: int = 0
+    each_tokens: int = 0
+    seconds: int = 0
+    want: int = 0
+    least: int = 0
+    limit_output: bool = False
+
+
+FREE = Quote()
+
+
+def quote(call: Call, price: Price, *, overdraft: str, clamp: bool) -> Quote:
+    """Bound a call's cost.
+
+    Raises:
+        CallError: 400 `unbounded_cost`, if the cap must provably hold and the request's cost cannot be bounded.
+    """
+    never = overdraft == "never"
+    usage = _input(call, price, never=never)
+    want = least = 0
+    limit_output = False
+    if call.output_field:
+        declared = call.output_tokens_max
+        ceiling = price.max_output_tokens
+        if never:
+            want = _sound_output(declared, ceiling, call)
+            least = want if declared is not None and not clamp else min(want, 1)
+            limit_output = least < want or declared is None
+        else:
+            want = min(declared if declared is not None else ceiling or INFLIGHT_OUTPUT_TOKENS, INFLIGHT_OUTPUT_TOKENS)
+            least = want if declared is not None and not clamp else min(want, INFLIGHT_OUTPUT_TOKENS_MIN)
+            limit_output = clamp and declared is not None
+    return Quote(
+        fixed_picos=price.bound_picos(usage, call.service_tier),
+        each_picos=price.output_picos_each(usage.input_tokens, call.service_tier) * call.choices if want else 0,
+        fixed_tokens=usage.tokens,
+        each_tokens=call.choices if want else 0,
+        seconds=-(-usage.audio_ms // 1000),
+        want=want,
+        least=least,
+        limit_output=limit_output,
+    )
+
+
+def _input(call: Call, price: Price, *, never: bool) -> Usage:
+    usage = call.input_bound if never else call.input_upper
+    if not call.unbounded:
+        return usage
+    largest = price.max_input_tokens
+    if never:
+        if largest is None:
+            raise CallError(
+                400,
+                "unbounded_cost",
+                f"What {call.unbounded} refers to cannot be bounded from the request, and this key's cap must hold.",
+                param=call.unbounded,
+            )
+        return msgspec.structs.replace(usage, input_tokens=max(usage.input_tokens, largest))
+    remote = REMOTE_INPUT_TOKENS if largest is None else min(REMOTE_INPUT_TOKENS, largest)
+    return msgspec.structs.replace(usage, input_tokens=usage.input_tokens + remote)
+
+
+def _sound_output(declared: int | None, ceiling: int | None, call: Call) -> int:
+    if declared is not None:
+        return declared
+    if ceiling is None:
+        raise CallError(
+            400,
+            "unbounded_cost",
+            f"{call.model} has no known maximum output: declare {call.output_field}, because this key's cap must hold.",
+            param=call.output_field,
+        )
+    return ceiling

@@ -1,0 +1,391 @@
+"""Forwards an admitted call, relays the answer, and settles it. Whatever happens, the flight lands.
+
+Promises: each chunk goes to the client first, verbatim, and then to the meter; a client that left is read for, for a
+while, so that the true usage is known; an answer that we cut ends in an error that the SDK notices, never in silence.
+The ending is decided in `_land`, which does not await: cancellation cannot come between an answer and its bill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from gateway.admission import Admitted
+from gateway.bounds import (
+    CALL_TIMEOUT_S,
+    CHUNK_TIMEOUT_S,
+    ERROR_BODY_BYTES_MAX,
+    FULL_ANSWER_BYTES_MAX,
+    HEAD_TIMEOUT_S,
+    WRITE_TIMEOUT_S,
+)
+from gateway.config import Place
+from gateway.errors import CallError, in_stream, render
+from gateway.flight import Flight, Flights
+from gateway.headers import RawHeaders, to_client, to_provider
+from gateway.telemetry import Metrics
+from gateway.upstream import Answer, Forward, Upstream, UpstreamFailed
+from ledger.ledger import Ledger
+from ledger.money import PICOS_PER_MICRO
+from ledger.records import Measures, Settlement
+from providers.metering import Conclusion, Ended, conclude
+from providers.shapes import Meter, Reading
+from providers.usage import Usage
+from providers.vendors import VENDORS
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+_REVOKED = CallError(401, "key_revoked", "This key has been revoked.")
+_TIMEOUT = CallError(504, "upstream_timeout", "The provider took too long to answer.")
+_UNREACHABLE = CallError(502, "upstream_unreachable", "The provider cannot be reached.")
+_BROKEN = CallError(502, "upstream_unreachable", "The provider broke off the connection.")
+_SHUTDOWN = CallError(503, "overloaded", "The gateway is stopping.")
+_CUTS = {"key_revoked": _REVOKED, "timeout": _TIMEOUT, "shutdown": _SHUTDOWN}
+
+_MEASURES = Measures.__struct_fields__
+
+
+class Connection(Protocol):
+    """The client's connection, as far as a call needs it."""
+
+    on_gone: Callable[[], None] | None
+
+    def abort(self) -> None:
+        """Break it off, so that the client cannot take what it got for a whole answer."""
+        ...
+
+
+class Relay:
+    """What all flights share. One for the process."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        flights: Flights,
+        metrics: Metrics,
+        live: Upstream,
+        simulated: Upstream,
+        places: dict[str, Place],
+    ) -> None:
+        self.ledger = ledger
+        self.flights = flights
+        self.metrics = metrics
+        self.live = live
+        self.simulated = simulated
+        self.places = places
+
+    async def fly(
+        self,
+        admitted: Admitted,
+        raw: RawHeaders,
+        query: bytes,
+        connection: Connection | None,
+        send: Send,
+        started: float,
+    ) -> None:
+        """Forward the call and relay its answer."""
+        trip = _Trip(self, admitted, connection, send, started)
+        await trip.run(raw, query)
+
+
+class _Trip:
+    """One call's way there and back."""
+
+    def __init__(
+        self, relay: Relay, admitted: Admitted, connection: Connection | None, send: Send, started: float
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - an ASGI server runs every request in a task
+        self._relay = relay
+        self._admitted = admitted
+        self._connection = connection
+        self._send = send
+        self._started = started
+        self._now = relay.flights.now
+        self._meter: Meter | None = None
+        self._answer: Answer | None = None
+        self._status = 0
+        self._head_sent = False
+        self._first_byte: float | None = None
+        self._last_moment = self._now() + CALL_TIMEOUT_S
+        self._flight = Flight(admitted.call_id, admitted.key.chain, task, self._now() + HEAD_TIMEOUT_S)
+
+    async def run(self, raw: RawHeaders, query: bytes) -> None:
+        """Fly. Every way out of here has landed."""
+        flight, flights = self._flight, self._relay.flights
+        flights.add(flight)
+        if self._connection is not None:
+            self._connection.on_gone = lambda: flights.client_gone(flight)
+        ended: Ended = "error"
+        sent = False
+        try:
+            forward = self._forward(raw, query)
+            if flight.client_gone:
+                return
+            flight.stage = "dispatched"
+            sent = True
+            self._relay.metrics.added_seconds.observe(self._now() - self._started)
+            upstream = self._relay.live if self._admitted.key.livemode else self._relay.simulated
+            self._answer = answer = await upstream.send(forward)
+            flight.stage = "answering"
+            self._status = answer.status
+            await self._relay_answer(answer)
+            ended = "complete"
+        except UpstreamFailed as failure:
+            sent = failure.sent
+            ended = "cut" if self._first_byte is not None else "error"
+            self._land(ended, sent=sent)
+            await self._fail(_UNREACHABLE if not sent else _BROKEN)
+        except asyncio.CancelledError:
+            ended = "cut"
+            self._land(ended, sent=sent)
+            if not flight.cut_reason:
+                raise
+            flight.task.uncancel()
+            await self._cut(flight.cut_reason)
+        finally:
+            self._land(ended, sent=sent)
+            flights.remove(flight)
+            if self._connection is not None:
+                self._connection.on_gone = None
+            if self._answer is not None:
+                self._answer.close()
+
+    def _forward(self, raw: RawHeaders, query: bytes) -> Forward:
+        admitted = self._admitted
+        provider = admitted.route.provider
+        place = self._relay.places[provider]
+        target = admitted.route.upstream_path
+        if query:
+            target += "?" + query.decode("latin-1")
+        return Forward(
+            method="GET" if not admitted.body else "POST",
+            origin=place.origin,
+            target=target,
+            headers=to_provider(raw, VENDORS[provider], place.credential),
+            body=admitted.body,
+            call_id=admitted.call_id,
+            faults=admitted.faults,
+        )
+
+    # ---- the answer
+
+    async def _relay_answer(self, answer: Answer) -> None:
+        shape, call = self._admitted.route.operation.shape, self._admitted.call
+        if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
+            await self._shaped(502, "upstream_encoding", "The provider sent an encoded answer that was not asked for.")
+            return
+        if not 200 <= answer.status < 300:
+            await self._relay_error(answer)
+            return
+        streamed = answer.headers.get("Content-Type", "").startswith("text/event-stream")
+        self._meter = meter = shape.meter(call, streamed=streamed)
+        if streamed:
+            await self._relay_stream(answer, meter)
+        else:
+            await self._relay_full(answer, meter)
+
+    async def _relay_stream(self, answer: Answer, meter: Meter) -> None:
+        flight, now = self._flight, self._now
+        strip = self._admitted.route.operation.shape.filter(self._admitted.call)
+        await self._start(answer, [])
+        async for chunk in answer.chunks():
+            if self._first_byte is None:
+                self._first_byte = now()
+            visible = chunk if strip is None else strip.feed(chunk)
+            await self._write(visible)
+            meter.feed(chunk)
+            if not flight.client_gone:
+                flight.deadline = min(now() + CHUNK_TIMEOUT_S, self._last_moment)
+        if strip is not None:
+            await self._write(strip.flush())
+        self._land("complete", sent=True)
+        await self._finish(b"")
+
+    async def _relay_full(self, answer: Answer, meter: Meter) -> None:
+        """Read a small answer whole, so that its cost can stand in a header; let a large one through."""
+        flight, now = self._flight, self._now
+        chunks: list[bytes] = []
+        size = 0
+        started = False
+        async for chunk in answer.chunks():
+            if self._first_byte is None:
+                self._first_byte = now()
+            size += len(chunk)
+            if started:
+                await self._write(chunk)
+            else:
+                chunks.append(chunk)
+                if size > FULL_ANSWER_BYTES_MAX:
+                    started = True
+                    await self._start(answer, _length(answer))
+                    await self._write(b"".join(chunks))
+                    chunks.clear()
+            meter.feed(chunk)
+            if not flight.client_gone:
+                flight.deadline = min(now() + CHUNK_TIMEOUT_S, self._last_moment)
+        cost_picos = self._land("complete", sent=True)
+        if started:
+            await self._finish(b"")
+            return
+        body = b"".join(chunks)
+        cost_micros = (cost_picos + PICOS_PER_MICRO // 2) // PICOS_PER_MICRO
+        await self._start(
+            answer, [(b"x-farthing-cost-micros", b"%d" % cost_micros), (b"content-length", b"%d" % len(body))]
+        )
+        await self._finish(body)
+
+    async def _relay_error(self, answer: Answer) -> None:
+        """Pass the provider's own error on, unless it is about our account with the provider or not in its shape."""
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in answer.chunks():
+            size += len(chunk)
+            if size <= ERROR_BODY_BYTES_MAX:
+                chunks.append(chunk)
+        body = b"".join(chunks)
+        self._meter = self._admitted.route.operation.shape.meter(self._admitted.call, streamed=False)
+        self._meter.feed(body)
+        self._land("complete", sent=True)
+        credential = self._relay.places[self._admitted.route.provider].credential
+        if answer.status in (401, 402):
+            reason = "has no credit at the provider" if answer.status == 402 else "was refused by the provider"
+            await self._shaped(502, "upstream_account", f"The gateway's own account {reason}.")
+        elif answer.status < 400:
+            await self._shaped(502, "upstream_redirect", "The provider sent a redirect, which is never followed.")
+        elif (
+            not answer.headers.get("Content-Type", "").startswith("application/json")
+            or size > ERROR_BODY_BYTES_MAX
+            or (credential and credential.encode() in body)
+        ):
+            await self._shaped(answer.status, "upstream_error", f"The provider answered {answer.status}.")
+        else:
+            await self._start(answer, [(b"content-length", b"%d" % len(body))])
+            await self._finish(body)
+
+    # ---- to the client
+
+    async def _start(self, answer: Answer, more: RawHeaders) -> None:
+        headers = to_client(answer.headers)
+        headers += more
+        headers.append((b"x-farthing-request-id", f"req_{self._admitted.call_id}".encode()))
+        headers.append((b"x-farthing-held-micros", b"%d" % self._admitted.held.amount_micros))
+        if self._admitted.held.remaining_micros is not None:
+            headers.append((b"x-farthing-remaining-micros", b"%d" % self._admitted.held.remaining_micros))
+        self._head_sent = True
+        await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
+
+    async def _write(self, chunk: bytes) -> None:
+        flight = self._flight
+        if chunk and not flight.client_gone:
+            flight.deadline = min(self._now() + WRITE_TIMEOUT_S, self._last_moment)
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def _finish(self, chunk: bytes) -> None:
+        flight = self._flight
+        if not flight.client_gone:
+            flight.deadline = self._now() + WRITE_TIMEOUT_S
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": False})
+
+    async def _shaped(self, status: int, code: str, message: str) -> None:
+        await self._answer_error(CallError(status, code, message))
+
+    async def _answer_error(self, error: CallError) -> None:
+        status, headers, body = render(error, self._admitted.route.operation.dialect, self._admitted.call_id)
+        self._head_sent = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _fail(self, error: CallError) -> None:
+        """The provider failed: say so if the head has not been sent, else break off as it did."""
+        if self._flight.client_gone:
+            return
+        if not self._head_sent:
+            await self._answer_error(error)
+        else:
+            self._abort()
+
+    async def _cut(self, reason: str) -> None:
+        """We ended the call."""
+        error = _CUTS.get(reason)
+        if error is None or self._flight.client_gone:
+            self._abort()
+        elif not self._head_sent:
+            await self._answer_error(error)
+        elif self._admitted.call.stream and reason != "timeout":
+            event = in_stream(
+                error,
+                self._admitted.route.operation.dialect,
+                self._admitted.route.operation.name,
+                self._admitted.call_id,
+            )
+            # A client that does not read must not keep a cut call alive.
+            try:
+                async with asyncio.timeout(1):
+                    await self._finish(event)
+            except TimeoutError:
+                self._abort()
+        else:
+            self._abort()
+
+    def _abort(self) -> None:
+        if self._connection is not None:
+            self._connection.abort()
+
+    # ---- the bill
+
+    def _land(self, ended: Ended, *, sent: bool) -> int:
+        """Hand the settlement to the ledger, once; the cost in picos. Never awaits."""
+        flight = self._flight
+        if flight.stage == "landed":
+            return 0
+        flight.stage = "landed"
+        admitted = self._admitted
+        operation = admitted.route.operation
+        conclusion = self._conclude(ended, sent=sent)
+        usage, price = conclusion.usage, admitted.price
+        flags = conclusion.flags
+        cost_picos = 0
+        if price is not None and conclusion.status != "released":
+            cost_picos = price.cost_picos(usage)
+            flags = (*flags, *(f"unpriced:{unit}" for unit in price.unpriced(usage)))
+        elif operation.billable and sent and conclusion.status != "released":
+            flags = (*flags, "unpriced")
+        if cost_picos > admitted.held.amount_micros * PICOS_PER_MICRO:
+            flags = (*flags, "overrun")
+        now = self._now()
+        self._relay.ledger.settle(
+            Settlement(
+                id=admitted.call_id,
+                status=conclusion.status,
+                cost_picos=cost_picos,
+                measures=Measures(*[getattr(usage, name) for name in _MEASURES]),
+                tokens=usage.tokens,
+                seconds=-(-usage.audio_ms // 1000),
+                usage=msgspec.to_builtins(usage),
+                reason=flight.cut_reason or None,
+                http_status=self._status or None,
+                latency_ms=round((now - self._started) * 1000),
+                ttft_ms=None if self._first_byte is None else round((self._first_byte - self._started) * 1000),
+                flags=flags,
+            )
+        )
+        self._relay.metrics.request(admitted.route.provider, operation.name, conclusion.status)
+        self._relay.metrics.spend(admitted.route.provider, admitted.key.livemode, cost_picos // PICOS_PER_MICRO)
+        return cost_picos
+
+    def _conclude(self, ended: Ended, *, sent: bool) -> Conclusion:
+        if not sent:
+            return Conclusion("released", Usage())
+        if not self._admitted.route.operation.billable:
+            return Conclusion("settled", Usage())
+        reading = self._meter.finish() if self._meter is not None else Reading()
+        return conclude(self._admitted.call, reading, ended=ended, http_status=self._status)
+
+
+def _length(answer: Answer) -> RawHeaders:
+    length = answer.headers.get("Content-Length", "")
+    return [(b"content-length", length.encode())] if length.isdigit() else []

@@ -1,0 +1,241 @@
+"""What every meter needs: counts read without trust, visible output told as tokens, a JSON body in bounded memory.
+
+Promises: nothing here raises, whatever the provider sent. Knows nothing of any provider's field names but `usage`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from providers.raw import given
+from providers.text import Tally, estimates
+from providers.usage import Usage
+
+COUNT_MAX = 1 << 53  # nobody has used more of anything; above it JSON numbers are not exact either
+Object = dict[str, object]
+Flags = set[str]
+
+CONTRADICTORY = "usage_contradictory"
+NEGATIVE = "usage_negative"
+DECREASED = "usage_decreased"
+INCOMPLETE = "usage_incomplete"
+OTHER_MODEL = "usage_other_model"
+MALFORMED = "malformed"
+OVERSIZE = "oversize"
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""Everything that decoding hostile JSON can raise (`msgspec.ValidationError` is a `DecodeError`)."""
+
+_USAGE_BYTES_MAX = 256 << 10  # it is some 300 bytes, and some 10 KB with its iterations
+LOOSE_BYTES_MAX = 1 << 20
+"""Above this, JSON is not decoded into a tree, which can be forty times its size, for an estimate's sake."""
+
+_OBJECT: msgspec.json.Decoder[Object] = msgspec.json.Decoder(Object)
+_DEFAULT_TERMS = frozenset({"default", "standard", "auto", "standard_only", "global", "not_available"})
+
+
+def read_usage(raw: msgspec.Raw, flags: Flags) -> Object | None:
+    """A usage object from its JSON text; None where it is absent, null or no object, the last of which is flagged."""
+    if not given(raw):
+        return None
+    if len(raw) > _USAGE_BYTES_MAX:
+        flags.add(MALFORMED)
+        return None
+    try:
+        return _OBJECT.decode(raw)
+    except UNREADABLE:
+        flags.add(MALFORMED)
+        return None
+
+
+def count(usage: Object, flags: Flags, *path: str) -> int | None:
+    """The count at a path of members; None where it is absent or no sane count, which is flagged.
+
+    A whole number written as a float is a count; a fraction is rounded up and flagged.
+    """
+    value: object = usage
+    for name in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    if value is None:
+        return None
+    if isinstance(value, float) and math.isfinite(value):
+        whole = math.ceil(value)
+        if whole != value:
+            flags.add(CONTRADICTORY)
+        value = whole
+    if type(value) is not int or value > COUNT_MAX:
+        flags.add(CONTRADICTORY)
+        return None
+    if value < 0:
+        flags.add(NEGATIVE)
+        return None
+    return value
+
+
+def part(value: int | None, total: int, flags: Flags) -> int:
+    """A count that stands inside a total: no more than that, and flagged if it says so."""
+    if not value:
+        return 0
+    if value > total:
+        flags.add(CONTRADICTORY)
+        return total
+    return value
+
+
+def term(value: object) -> str:
+    """A service tier, speed or region as it is priced: "" for every name of the default."""
+    return value if isinstance(value, str) and value not in _DEFAULT_TERMS else ""
+
+
+def later(earlier: Usage | None, usage: Usage, flags: Flags) -> Usage:
+    """Which of two counts of one answer holds: the later, unless it went down; then the larger, flagged."""
+    if earlier is None:
+        return usage
+    if usage.input_tokens < earlier.input_tokens or usage.output_tokens < earlier.output_tokens:
+        flags.add(DECREASED)
+        return usage if usage.tokens > earlier.tokens else earlier
+    return usage
+
+
+class Seen:
+    """Visible output as tokens: an estimate by bytes, or the number of pieces where that is more."""
+
+    __slots__ = ("_pieces", "_tally")
+
+    def __init__(self) -> None:
+        self._tally = Tally()
+        self._pieces = 0
+
+    def add(self, text: str) -> None:
+        """One piece of text, as it was streamed."""
+        if text:
+            self._pieces += 1
+            self._tally.add(text)
+
+    def piece(self) -> None:
+        """One piece whose text cannot be read (sound, damaged JSON)."""
+        self._pieces += 1
+
+    def so_far(self) -> int:
+        """A rougher estimate than `tokens`, at no cost; for asking during a stream."""
+        return max(self._tally.so_far(), self._pieces)
+
+    def tokens(self) -> int:
+        """Typical estimate. A piece is a token at least: vendors do not stream empty steps."""
+        return max(self._tally.tokens(), self._pieces)
+
+
+def strings(value: object) -> Iterator[str]:
+    """Every string value in decoded JSON, names left out. Iterative: depth is the sender's choice."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+
+
+def visible(content: msgspec.Raw) -> int:
+    """Typical tokens of every string value in the content of an answer; ids and types too, which are few."""
+    if not given(content):
+        return 0
+    if len(content) > LOOSE_BYTES_MAX:
+        return len(content) // 4
+    seen = Seen()
+    try:
+        for text in strings(msgspec.json.decode(content)):
+            seen.add(text)
+    except UNREADABLE:
+        return len(content) // 4
+    return seen.tokens()
+
+
+class JsonBody:
+    """The bytes of a JSON answer: whole up to a limit, beyond that only how it began and how it ended.
+
+    Every known provider writes `usage` after the content, so the end suffices; memory stays below 5 MB.
+    """
+
+    __slots__ = ("_bytes", "_head", "_held", "_pieces")
+
+    _WHOLE_BYTES_MAX = 4 << 20
+    _HEAD_BYTES = 16 << 10
+    _TAIL_BYTES = 256 << 10
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._bytes = 0  # of the body so far
+        self._held = 0  # of these, in the pieces
+        self._head = b""
+
+    def feed(self, chunk: bytes) -> None:
+        """Keep the next bytes, or what must be kept of them."""
+        if not chunk:
+            return
+        self._pieces.append(chunk)
+        self._bytes += len(chunk)
+        self._held += len(chunk)
+        # One-byte pieces would cost fifty bytes each.
+        if len(self._pieces) >= 4096:
+            self._pieces = [b"".join(self._pieces)]
+        if self._bytes > self._WHOLE_BYTES_MAX and (not self._head or self._held > 8 * self._TAIL_BYTES):
+            held = b"".join(self._pieces)
+            self._head = self._head or held[: self._HEAD_BYTES]
+            self._pieces = [held[-self._TAIL_BYTES :]]
+            self._held = len(self._pieces[0])
+
+    def whole(self) -> bytes | None:
+        """The body, without white space around it; None where it was too large to keep."""
+        return None if self._head else b"".join(self._pieces).strip(b" \t\r\n")
+
+    def head(self) -> bytes:
+        """How a body began that was too large to keep."""
+        return self._head
+
+    def tail(self) -> bytes:
+        """How a body ended: at most 256 KB, so that time does not depend on the body."""
+        return b"".join(self._pieces)[-self._TAIL_BYTES :].rstrip(b" \t\r\n")
+
+    def output_tokens(self) -> int:
+        """Typical estimate of a body that cannot be parsed: its bytes as text, where it was too large four a token."""
+        whole = self.whole()
+        return self._bytes // 4 if whole is None else estimates(whole)[0]
+
+
+_USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
+_STRING_MEMBER = r'"%s"\s*:\s*"([^"\\]{0,200})"'
+
+
+def tail_usage(tail: bytes) -> Object | None:
+    """The last `"usage":{…}` in the end of a JSON body; None where there is none.
+
+    Within a JSON string the quotes would be escaped, so this is a member's name, whosever it is.
+    """
+    starts = [found.end() for found in _USAGE.finditer(tail)]
+    if not starts:
+        return None
+    try:
+        usage, _ = json.JSONDecoder().raw_decode(tail[starts[-1] :].decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+    return usage if isinstance(usage, dict) else None
+
+
+def string_member(name: str, *texts: bytes) -> str:
+    """The first plain string member of this name in any of the texts; "" where there is none."""
+    pattern = re.compile((_STRING_MEMBER % re.escape(name)).encode())
+    for text in texts:
+        found = pattern.search(text)
+        if found:
+            return found.group(1).decode("utf-8", "replace")
+    return ""

@@ -1,0 +1,154 @@
+"""What can stand in the content of an Anthropic request: text, media, references, tools.
+
+Promises: a kind of block that is not in the table makes the request unbounded by name, so nothing new slips through
+as if it were cheap. Knows nothing of answers. Source: the SDK's types (anthropic 2.12) and providers.md §5.2.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from providers import media
+from providers.bounds import Extent, string_bytes
+from providers.raw import NULL, given, is_string
+from providers.request import Head
+from providers.shapes import BadRequest
+from providers.text import words
+
+# What the API adds where tools are present: 300 to 700 tokens [K]; and for each tool that it defines itself, whose
+# description stands nowhere in the request (computer use: 735; text editor: 700).
+_TOOL_PROMPT_TOKENS = 700
+_OWN_TOOL_TOKENS = 1_500
+_PAGE_IMAGE_TOKENS = 4_005
+_NESTING_MAX = 8
+
+
+class Block(msgspec.Struct, gc=False):
+    """A content block, its source, a message or a tool: the members that tell what it costs, as JSON text."""
+
+    type: str = ""
+    text: msgspec.Raw = NULL
+    thinking: msgspec.Raw = NULL
+    content: msgspec.Raw = NULL
+    source: msgspec.Raw = NULL
+    data: msgspec.Raw = NULL
+    media_type: str | None = None
+
+
+_BLOCKS = msgspec.json.Decoder(list[Block])
+_BLOCK = msgspec.json.Decoder(Block)
+
+# Blocks whose every byte is in the request. Encrypted content is longer than what it hides.
+_PLAIN = words(
+    "tool_use server_tool_use redacted_thinking search_result web_search_tool_result code_execution_tool_result "
+    "bash_code_execution_tool_result text_editor_code_execution_tool_result tool_search_tool_result tool_reference "
+    "browser_state web_search_result mcp_tool_use compaction"
+)
+# Tools that the client runs, by the beginning of their versioned types. All others are run by the provider.
+_CLIENT_TOOLS = ("bash_", "text_editor_", "computer_", "memory_")
+
+
+def read_blocks(raw: msgspec.Raw, where: str) -> list[Block]:
+    """A list of blocks, messages or tools.
+
+    Raises:
+        BadRequest: It is no list of objects; the message names the element.
+    """
+    try:
+        return _BLOCKS.decode(raw)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"{where!r} is not what it should be: {error}.", param=where) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise BadRequest(f"{where!r} cannot be read.", param=where) from None
+
+
+class Content:
+    """Reads the content of one request into an extent."""
+
+    __slots__ = ("_extent",)
+
+    def __init__(self, extent: Extent) -> None:
+        self._extent = extent
+
+    def messages(self, raw: msgspec.Raw) -> None:
+        """The `messages` member."""
+        self._extent.content(raw)
+        for at, message in enumerate(read_blocks(raw, "messages")):
+            if is_string(message.content):
+                self._extent.text(bytes(message.content))
+            elif given(message.content):
+                self._blocks(message.content, f"messages[{at}].content", 0)
+
+    def system(self, raw: msgspec.Raw) -> None:
+        """The `system` member: a text or a list of text blocks."""
+        self._extent.content(raw)
+        self._value(raw, "system", 0)
+
+    def tools(self, head: Head) -> None:
+        """The `tools` member, where there is one."""
+        raw = head.get("tools")
+        if raw is None or not given(raw):
+            return
+        tools = read_blocks(raw, "tools")
+        self._extent.tools(raw, _TOOL_PROMPT_TOKENS if tools else 0)
+        for at, tool in enumerate(tools):
+            if tool.type and tool.type != "custom":
+                if not tool.type.startswith(_CLIENT_TOOLS):
+                    self._extent.unknown(f"tools[{at}].type")
+                self._extent.prompt(_OWN_TOOL_TOKENS)
+
+    def _value(self, raw: msgspec.Raw, where: str, depth: int) -> None:
+        if is_string(raw):
+            self._extent.text(bytes(raw))
+        elif given(raw):
+            self._blocks(raw, where, depth)
+
+    def _blocks(self, raw: msgspec.Raw, where: str, depth: int) -> None:
+        if depth > _NESTING_MAX:
+            raise BadRequest(f"{where!r} is nested too deep.", param=where)
+        for at, block in enumerate(read_blocks(raw, where)):
+            kind = block.type
+            if kind == "text":
+                if is_string(block.text):
+                    self._extent.text(bytes(block.text))
+            elif kind == "thinking":
+                if is_string(block.thinking):
+                    self._extent.text(bytes(block.thinking))
+            elif kind in ("tool_result", "mcp_tool_result"):
+                if given(block.content):
+                    self._value(block.content, f"{where}[{at}].content", depth + 1)
+            elif kind == "image":
+                self._image(block.source, f"{where}[{at}].source")
+            elif kind == "document":
+                self._document(block.source, f"{where}[{at}].source", depth)
+            elif kind not in _PLAIN:
+                self._extent.unknown(f"{where}[{at}].type")
+
+    def _image(self, raw: msgspec.Raw, where: str) -> None:
+        source = self._source(raw, where)
+        if source.type != "base64" or not is_string(source.data):
+            self._extent.unknown(where)
+            return
+        self._extent.image(len(source.data), media.claude_image(string_bytes(bytes(source.data))))
+
+    def _document(self, raw: msgspec.Raw, where: str, depth: int) -> None:
+        source = self._source(raw, where)
+        if source.type == "text" and is_string(source.data):
+            self._extent.text(bytes(source.data))
+        elif source.type == "content":
+            self._value(source.content, f"{where}.content", depth + 1)
+        elif source.type == "base64" and is_string(source.data):
+            bound = media.pdf(media.decode_base64(string_bytes(bytes(source.data))), page_image_most=_PAGE_IMAGE_TOKENS)
+            if bound is None:
+                self._extent.unknown(f"{where}.data")
+            else:
+                self._extent.image(len(source.data), bound)
+        else:
+            self._extent.unknown(where)
+
+    @staticmethod
+    def _source(raw: msgspec.Raw, where: str) -> Block:
+        try:
+            return Block() if not given(raw) else _BLOCK.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise BadRequest(f"{where!r} must be an object.", param=where) from None

@@ -1,0 +1,150 @@
+"""How much input a request can be billed for, told from its bytes.
+
+Promises `typical <= upper <= bound`, and that nobody's byte-level BPE makes more input of the request than `bound`:
+
+* Every byte of the body counts as a token, except those of media parts that were recognised. What is not understood
+  is therefore counted as text, never left out.
+* That is sound for JSON-escaped text, because an escape is never shorter than what it stands for: `\\n` is two bytes
+  for one; `\\uXXXX` is six bytes for at most three of UTF-8; a surrogate pair is twelve for four. Where a text is all
+  ASCII, its escapes are undone first, which gives its true length (or two bytes more for each surrogate pair).
+* The chat template's own tokens, a few for each message, are fewer than the bytes of the JSON around its content
+  (`{"role":"","content":""}` are 24), which are counted too. Tool schemas are re-written by providers, so their bytes
+  count twice, and a fixed prompt for tool use is added.
+* A media part counts what `media` says of it. A part, field or tool whose cost the bytes do not show (a remote image, a
+  file id, a stored conversation, a tool that the provider itself runs) is named in `unbounded`.
+
+Assumptions, published: the tokenizer does not lengthen text before it splits it (as NFKC can), and a picture's or
+document's cost is as in providers.md §5.2. Knows nothing of prices and models' limits.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from providers.media import Bound
+from providers.shapes import BadRequest
+from providers.text import estimates
+from providers.usage import Usage
+
+_FIXED_TOKENS = 16  # what a template adds once: the opening, and the start of the answer
+
+
+class Extent:
+    """Adds up what a request's content can count as. One for each request; not kept.
+
+    Args:
+        margin_percent: What the dialect's vocabulary makes of a text, relative to o200k, for the upper estimate.
+    """
+
+    __slots__ = (
+        "_audio",
+        "_content_bytes",
+        "_extra",
+        "_image",
+        "_margin_percent",
+        "_media_bytes",
+        "_text_bytes",
+        "_texts",
+        "unbounded",
+    )
+
+    def __init__(self, margin_percent: int = 100) -> None:
+        self.unbounded = ""
+        self._margin_percent = margin_percent
+        self._texts: list[bytes] = []
+        self._text_bytes = 0
+        self._content_bytes = 0
+        self._media_bytes = 0
+        self._extra = 0
+        self._image: list[Bound] = []
+        self._audio: list[Bound] = []
+
+    def content(self, raw: msgspec.Raw) -> None:
+        """A member whose JSON becomes input: whatever in it is not named a text or a medium counts as structure."""
+        self._content_bytes += len(raw)
+
+    def text(self, raw: bytes) -> None:
+        """A JSON string, inside content, that is prose: it is estimated as such."""
+        self._texts.append(raw)
+        self._text_bytes += len(raw)
+
+    def tools(self, raw: msgspec.Raw, prompt_tokens: int) -> None:
+        """A member that describes tools: counted twice, for the provider writes it anew in its own notation."""
+        self._content_bytes += len(raw)
+        self._extra += prompt_tokens + len(raw)
+
+    def image(self, raw_bytes: int, bound: Bound) -> None:
+        """A picture, or a document's pages, in `raw_bytes` bytes of JSON inside content."""
+        self._media_bytes += raw_bytes
+        self._image.append(bound)
+
+    def audio(self, raw_bytes: int, bound: Bound) -> None:
+        """Sound, in `raw_bytes` bytes of JSON inside content."""
+        self._media_bytes += raw_bytes
+        self._audio.append(bound)
+
+    def prompt(self, tokens: int) -> None:
+        """Input that a tool's presence adds and the bytes do not show."""
+        self._extra += tokens
+
+    def unknown(self, field: str) -> None:
+        """The named field makes the input unknowable. The first one named is kept."""
+        self.unbounded = self.unbounded or field
+
+    def usages(self, body_bytes: int, *, speed: str = "", geo: str = "") -> tuple[Usage, Usage, Usage]:
+        """(typical, upper, bound) of the whole request, whose body is so many bytes long."""
+        text = self._texts[0] if len(self._texts) == 1 else b"".join(self._texts)
+        if b"\\u" in text and text.isascii():
+            # Lone surrogates and broken escapes become replacement characters: never shorter than the true text.
+            text = text.decode("raw_unicode_escape", "replace").encode("utf-8", "surrogatepass")
+        typical, upper = estimates(text)
+        structure = max(self._content_bytes - self._text_bytes - self._media_bytes, 0)
+        rest = max(body_bytes - self._content_bytes, 0)
+        most = len(text) + structure + rest + self._extra + _FIXED_TOKENS
+        margin = self._margin_percent
+        # JSON around the text, and tool calls within it: compact JSON is 2 to 4 bytes a token. Members that are no
+        # content as far as we know (`metadata`, `user`) cost nothing, but a vendor may know better: 4 bytes a token.
+        upper = -(-upper * margin // 100) + structure // 2 + rest // 4 + self._extra // 2 + _FIXED_TOKENS
+        typical = -(-typical * (100 + margin) // 200) + structure // 4
+        return (
+            self._usage(typical, 0, speed, geo),
+            self._usage(min(upper, most), 1, speed, geo),
+            self._usage(most, 2, speed, geo),
+        )
+
+    def _usage(self, text: int, column: int, speed: str, geo: str) -> Usage:
+        if not (self._image or self._audio or speed or geo):
+            return Usage(input_tokens=text)
+        images = sum((b.typical, b.upper, b.most)[column] for b in self._image)
+        audio = sum((b.typical, b.upper, b.most)[column] for b in self._audio)
+        return Usage(
+            input_tokens=text + images + audio,
+            input_image_tokens=images,
+            input_audio_tokens=audio,
+            speed=speed,
+            geo=geo,
+        )
+
+
+def string_bytes(raw: bytes) -> bytes:
+    """The text of a JSON string as UTF-8, without copying it through `str` where it has no escapes.
+
+    Raises:
+        BadRequest: It is no valid JSON string.
+    """
+    if b"\\" in raw:
+        if raw.count(b"\\") == raw.count(b"\\/"):  # PHP writes data URLs so
+            return raw[1:-1].replace(b"\\/", b"/")
+        try:
+            return msgspec.json.decode(raw, type=str).encode("utf-8", "surrogatepass")
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise BadRequest("A string in the request body is not valid.") from None
+    return raw[1:-1]
+
+
+def data_url(text: bytes) -> tuple[bytes, bytes] | None:
+    """(media type, base64 data) of a `data:` URL in base64; None for every other URL."""
+    head, comma, _ = text[:256].partition(b",")
+    if not comma or head[:5].lower() != b"data:" or not head.lower().endswith(b";base64"):
+        return None
+    return head[5:-7].split(b";")[0].lower(), text[len(head) + 1 :]

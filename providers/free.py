@@ -1,0 +1,68 @@
+"""Operations that no provider charges for: listing models, counting tokens.
+
+Promises: their usage is always nothing at all, so they are settled at zero and need no hold. Knows nothing of their
+answers, which pass unread.
+"""
+
+from __future__ import annotations
+
+from providers.request import read_object, text_field
+from providers.shapes import Call, Filter, Meter, Reading
+from providers.usage import Usage
+
+_OWN = frozenset({"model"})
+
+
+class _FreeMeter:
+    """Reads nothing."""
+
+    __slots__ = ()
+
+    def feed(self, chunk: bytes) -> None:
+        """Nothing to read."""
+
+    def output_tokens_seen(self) -> int:
+        """Nothing is billed."""
+        return 0
+
+    def finish(self) -> Reading:
+        """Nothing was used."""
+        return Reading(usage=Usage(), complete=True)
+
+
+class _Free:
+    """A free operation. `has_body` says whether its request names a model in JSON."""
+
+    def __init__(self, name: str, *, has_body: bool) -> None:
+        self.name = name
+        self._has_body = has_body
+
+    def read(self, body: bytes) -> Call:
+        """Read the model, where there is one, for the key's list of allowed models.
+
+        Raises:
+            BadRequest: The body is no JSON object, or names no model.
+        """
+        if not self._has_body:
+            return Call(cache_writes=False)
+        return Call(model=text_field(read_object(body, _OWN), "model", required=True), cache_writes=False)
+
+    def prepare(self, body: bytes, call: Call) -> bytes:
+        """The same bytes."""
+        return body
+
+    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
+        """The same bytes: there is no output to limit."""
+        return body
+
+    def meter(self, call: Call, *, streamed: bool) -> Meter:
+        """A meter that reads nothing."""
+        return _FreeMeter()
+
+    def filter(self, call: Call) -> Filter | None:
+        """Nothing was spliced."""
+        return None
+
+
+FREE_READ = _Free("free_read", has_body=False)
+FREE_POST = _Free("free_post", has_body=True)

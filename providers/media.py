@@ -1,0 +1,180 @@
+"""What an image, a sound or a document in a request may be billed as, told from the first bytes of its data.
+
+Promises: integers, never an exception whatever the bytes; what cannot be read takes the dialect's dearest reading, or
+`None` where there is none. Knows nothing of JSON. Decodes no picture and no sound. Assumption, published: a provider
+reads the same size from a header as stands in it. Source: providers.md §5.2.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+import zlib
+
+import msgspec
+
+# A JPEG's size may stand behind camera data and colour profiles; beyond this the dearest reading is taken.
+_HEADER_BYTES_MAX = 256 * 1024
+_SIDE_MAX = 65_535
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """Tokens that one media part may count: best guess, likely most, and most."""
+
+    typical: int
+    upper: int
+    most: int
+
+
+def image_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height in pixels, from the header of a PNG, JPEG, GIF or WebP; None where it cannot be read."""
+    size: tuple[int, int] | None = None
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
+        size = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    elif data[:6] in (b"GIF87a", b"GIF89a") and len(data) >= 10:
+        size = int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
+    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) >= 30:
+        size = _webp_size(data)
+    elif data[:2] == b"\xff\xd8":
+        size = _jpeg_size(data)
+    if size is None or not (0 < size[0] <= _SIDE_MAX and 0 < size[1] <= _SIDE_MAX):
+        return None
+    return size
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if kind == b"VP8L" and data[20] == 0x2F:
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
+        return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
+    return None
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Walks the segments to the first start-of-frame. Each step moves on, so the walk ends."""
+    at = 2
+    while at + 9 <= len(data):
+        if data[at] != 0xFF:
+            return None
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # stands alone
+            at += 2
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
+
+
+def decode_base64(text: bytes, bytes_max: int | None = None) -> bytes:
+    """The first `bytes_max` bytes of base64 data, as far as it can be read; empty where it cannot."""
+    if bytes_max is not None:
+        text = text[: bytes_max // 3 * 4]
+    if b"-" in text or b"_" in text:
+        text = text.replace(b"-", b"+").replace(b"_", b"/")
+    try:
+        return binascii.a2b_base64(text + b"=" * (-len(text) % 4))
+    except binascii.Error:
+        return b""
+
+
+def openai_image(base64: bytes, *, low: bool = False) -> Bound:
+    """An image in an OpenAI request, from its base64 data; `low` where the part says `detail: low`.
+
+    Three ways of counting are in use, by model: patches of 32 x 32 pixels x 1.2 (GPT-6, measured); patches scaled down
+    to 1,536 and multiplied by at most 2.46 (the small ones); 85 + 170 for each tile of 512 pixels after fitting the
+    image into 2048 and its short side into 768, so at most 8 tiles. The most is the dearest of the three. gpt-4o-mini
+    alone counts tiles 33 times (and prices them so much less): `tile_factor` in bounds knows it.
+    """
+    if low:
+        return Bound(85, 103, 309)
+    size = image_size(decode_base64(base64, 64)) or image_size(decode_base64(base64, _HEADER_BYTES_MAX))
+    if size is None:
+        return Bound(1_229, 14_400, 14_400)
+    width, height = size
+    patches = -(-width // 32) * -(-height // 32)
+    measured = -(-patches * 12 // 10)
+    return Bound(measured, max(measured, 103), max(measured, -(-min(patches, 1_536) * 246 // 100), 85 + 170 * 8))
+
+
+def claude_image(base64: bytes) -> Bound:
+    """An image in an Anthropic request: a token for 750 square pixels, at most 1,661 (4.5 class) or 4,005 (later)."""
+    size = image_size(decode_base64(base64, 64)) or image_size(decode_base64(base64, _HEADER_BYTES_MAX))
+    if size is None:
+        return Bound(1_661, 4_005, 4_005)
+    # Sides are rounded up to whole patches of 28 pixels.
+    area = (-(-size[0] // 28) * 28) * (-(-size[1] // 28) * 28)
+    tokens = min(-(-area // 750) + 8, 4_005)
+    return Bound(min(tokens, 1_661), tokens, tokens)
+
+
+_PDF_PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
+_PDF_STREAM = re.compile(rb"/ObjStm\b.{0,512}?stream\r?\n", re.DOTALL)
+_PDF_OBJECT_STREAMS_MAX = 1_000
+_PDF_OBJECT_STREAM_BYTES_MAX = 1 << 20
+
+
+def pdf_pages(data: bytes) -> int | None:
+    """Number of pages of a PDF; None where it is none or its pages cannot be found.
+
+    Page objects stand in plain sight or in compressed object streams; those are unpacked within bounds (1,000 streams
+    of 1 MB): a page object is some 100 bytes, so no real document is cut short by that.
+    """
+    if b"%PDF-" not in data[:1024]:
+        return None
+    pages = len(_PDF_PAGE.findall(data))
+    for number, found in enumerate(_PDF_STREAM.finditer(data)):
+        if number == _PDF_OBJECT_STREAMS_MAX:
+            return None
+        unpacker = zlib.decompressobj()
+        try:
+            objects = unpacker.decompress(data[found.end() : found.end() + (4 << 20)], _PDF_OBJECT_STREAM_BYTES_MAX)
+        except zlib.error:
+            return None
+        if unpacker.unconsumed_tail:
+            return None
+        pages += len(_PDF_PAGE.findall(objects))
+    return pages or None
+
+
+def pdf(data: bytes, *, page_image_most: int) -> Bound | None:
+    """A PDF: on each page its text, 1,500 to 3,000 tokens, and a picture of it. None where pages cannot be counted."""
+    pages = pdf_pages(data)
+    if pages is None:
+        return None
+    return Bound(pages * 2_500, pages * (3_000 + min(page_image_most, 1_661)), pages * (3_000 + page_image_most))
+
+
+def openai_audio(data: bytes) -> Bound:
+    """Sound in an OpenAI chat request, at 10 tokens a second, doubled for the likely most and 2.5 times for the most.
+
+    Seconds are exact for PCM in WAV. Otherwise bytes tell them: MP3 at 64 kbit/s is typical, 32 the likely least, and
+    8 kbit/s the least there is.
+    """
+    rate = _wav_byte_rate(data)
+    size = len(data)
+    if rate is not None:
+        return Bound(*(-(-size * tokens // (rate * 10)) for tokens in (100, 200, 250)))
+    return Bound(-(-size * 10 // 8_000), -(-size * 20 // 4_000), -(-size * 25 // 1_000))
+
+
+def _wav_byte_rate(data: bytes) -> int | None:
+    """Bytes a second of PCM in a WAV file, from the sampling rate and not from the header's own, redundant field."""
+    if data[:4] != b"RIFF" or data[8:16] != b"WAVEfmt " or len(data) < 36:
+        return None
+    encoding, channels = int.from_bytes(data[20:22], "little"), int.from_bytes(data[22:24], "little")
+    samples, bits = int.from_bytes(data[24:28], "little"), int.from_bytes(data[34:36], "little")
+    if (
+        encoding not in (1, 3)
+        or not 1 <= channels <= 8
+        or not 4_000 <= samples <= 384_000
+        or bits not in (8, 16, 24, 32)
+    ):
+        return None
+    return samples * channels * bits // 8

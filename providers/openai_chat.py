@@ -1,0 +1,156 @@
+"""OpenAI's chat completions, and the legacy completions: the wire shape that most vendors speak.
+
+Promises: a streamed request asks for usage, and the client never sees the event that this causes; all other bytes stay
+as they are, in both directions. Source: providers.md §3 and P1, openai 3.54's types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from providers.answer import UNREADABLE
+from providers.bounds import Extent
+from providers.openai_chat_answer import JsonMeter, StreamMeter
+from providers.openai_input import Content
+from providers.openai_splice import UsageFilter, asks_usage, spliced
+from providers.raw import NULL, given, is_list, is_string
+from providers.request import Head, count_field, flag_field, present, read_object, text_field, with_count
+from providers.shapes import BadRequest, Call, Filter, Meter
+from providers.text import words
+
+_CHAT_OWN = words(
+    "model messages max_completion_tokens max_tokens n stream stream_options service_tier tools functions "
+    "response_format web_search_options search_parameters enable_search plugins documents prediction"
+)
+_COMPLETIONS_OWN = words(
+    "model prompt suffix max_tokens max_completion_tokens n best_of stream stream_options service_tier"
+)
+# Members that make the provider read what the request does not show; the names are OpenAI's and other vendors'.
+_CHAT_UNBOUNDED = ("web_search_options", "search_parameters", "enable_search", "plugins", "documents")
+_CHOICES_MAX = 128
+_PROMPTS_MAX = 100_000
+_LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class _Shape:
+    """Chat or legacy completions: the same answers, other requests."""
+
+    def __init__(self, name: str, limits: tuple[str, ...], read: Callable[[bytes, Head], Call], own: frozenset[str]):
+        self.name = name
+        self._limits = limits
+        self._read = read
+        self._own = own
+
+    def read(self, body: bytes) -> Call:
+        """Read a request.
+
+        Raises:
+            BadRequest: As the interface says.
+        """
+        return self._read(body, read_object(body, self._own))
+
+    def prepare(self, body: bytes, call: Call) -> bytes:
+        """The same bytes, with `stream_options.include_usage` true where the call needs it."""
+        return spliced(body) if call.splice else body
+
+    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
+        """Lower, or set, the output limit."""
+        return with_count(body, self._limits, output_tokens)
+
+    def meter(self, call: Call, *, streamed: bool) -> Meter:
+        """A meter for one answer."""
+        return StreamMeter(call) if streamed else JsonMeter(call)
+
+    def filter(self, call: Call) -> Filter | None:
+        """Takes out the usage event, where we asked for it and the client did not."""
+        return UsageFilter() if call.splice else None
+
+
+def _read_chat(body: bytes, head: Head) -> Call:
+    model = text_field(head, "model", required=True)
+    messages = head.get("messages")
+    if messages is None or not is_list(messages):
+        raise BadRequest("'messages' must be a list.", param="messages")
+    extent = Extent()
+    content = Content(extent, model)
+    content.messages(messages)
+    if "tools" in head or "functions" in head:
+        content.tools(head, "tools")
+        content.tools(head, "functions")
+    if "response_format" in head:
+        extent.tools(head["response_format"], 0)
+    for name in _CHAT_UNBOUNDED:
+        if name in head and present(head, name):
+            extent.unknown(name)
+    declared = count_field(head, "max_completion_tokens", least=0)
+    legacy = count_field(head, "max_tokens", least=0)
+    field = "max_tokens" if declared is None and legacy is not None else "max_completion_tokens"
+    choices = count_field(head, "n", least=1, most=_CHOICES_MAX) or 1
+    return _call(body, head, model, extent, _larger(declared, legacy), field, choices)
+
+
+def _read_completions(body: bytes, head: Head) -> Call:
+    model = text_field(head, "model", required=True)
+    extent = Extent()
+    prompts = 1
+    prompt = head.get("prompt")
+    if prompt is not None:
+        extent.content(prompt)
+        if is_string(prompt):
+            extent.text(bytes(prompt))
+        elif is_list(prompt):
+            prompts = _prompts(prompt)
+            extent.text(bytes(prompt))
+        elif given(prompt):
+            raise BadRequest("'prompt' must be a string or a list.", param="prompt")
+    if "suffix" in head:
+        extent.content(head["suffix"])
+    declared = _larger(count_field(head, "max_tokens", least=0), count_field(head, "max_completion_tokens", least=0))
+    # Every prompt is answered `best_of` times, of which `n` are shown: all are billed.
+    answers = max(
+        count_field(head, "n", least=1, most=_CHOICES_MAX) or 1,
+        count_field(head, "best_of", least=1, most=_CHOICES_MAX) or 1,
+    )
+    return _call(body, head, model, extent, declared, "max_tokens", answers * prompts)
+
+
+def _prompts(raw: msgspec.Raw) -> int:
+    """How many prompts a list is: one of tokens, or as many as it has strings or lists."""
+    try:
+        prompts = _LIST.decode(raw)
+    except UNREADABLE:
+        raise BadRequest("'prompt' cannot be read.", param="prompt") from None
+    if len(prompts) > _PROMPTS_MAX:
+        raise BadRequest(f"'prompt' holds more than {_PROMPTS_MAX} elements.", param="prompt")
+    return sum(is_string(prompt) or is_list(prompt) for prompt in prompts) or 1
+
+
+def _larger(one: int | None, other: int | None) -> int | None:
+    """Of two declared limits the larger: which of them a vendor obeys is not known."""
+    return other if one is None else one if other is None else max(one, other)
+
+
+def _call(body: bytes, head: Head, model: str, extent: Extent, limit: int | None, field: str, choices: int) -> Call:
+    stream = flag_field(head, "stream")
+    typical, upper, bound = extent.usages(len(body))
+    return Call(
+        model=model,
+        stream=stream,
+        input_typical=typical,
+        input_upper=upper,
+        input_bound=bound,
+        output_tokens_max=limit,
+        output_field=field,
+        choices=choices,
+        service_tier=text_field(head, "service_tier") if "service_tier" in head else "",
+        unbounded=extent.unbounded,
+        splice=stream and not asks_usage(head.get("stream_options", NULL)),
+    )
+
+
+OPENAI_CHAT = _Shape("openai_chat", ("max_completion_tokens", "max_tokens"), _read_chat, _CHAT_OWN)
+OPENAI_COMPLETIONS = _Shape(
+    "openai_completions", ("max_tokens", "max_completion_tokens"), _read_completions, _COMPLETIONS_OWN
+)

@@ -1,0 +1,293 @@
+"""What a chat or legacy completion answers, streamed or whole, and what it says of usage.
+
+Promises: the meters of the shape, as their interface says. Knows nothing of requests.
+Source: providers.md §3 and P1, openai 3.54's types.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from providers.answer import (
+    LOOSE_BYTES_MAX,
+    MALFORMED,
+    OVERSIZE,
+    UNREADABLE,
+    Flags,
+    JsonBody,
+    Object,
+    Seen,
+    later,
+    read_usage,
+    string_member,
+    strings,
+    tail_usage,
+    term,
+    visible,
+)
+from providers.openai_usage import chat_usage
+from providers.raw import NULL, given
+from providers.shapes import Call, Reading
+from providers.sse import Event, Scanner
+from providers.usage import Usage
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+    input: str | None = None
+
+
+class _ToolCall(msgspec.Struct, gc=False):
+    function: _Function | None = None
+    custom: _Function | None = None
+
+
+class _Audio(msgspec.Struct, gc=False):
+    data: msgspec.Raw = NULL
+    transcript: str | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    """A message, or the part of one that a chunk adds. Reasoning has two names among vendors."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+    function_call: _Function | None = None
+    audio: _Audio | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    delta: _Message | None = None
+    message: _Message | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+    usage: msgspec.Raw = NULL
+
+
+class _Answer(msgspec.Struct, gc=False):
+    """A whole answer, or one chunk of it."""
+
+    choices: list[_Choice] | None = None
+    usage: msgspec.Raw = NULL
+    model: str | None = None
+    service_tier: str | None = None
+    error: msgspec.Raw = NULL
+
+
+class _Summary(msgspec.Struct, gc=False):
+    """A whole answer without its content."""
+
+    choices: msgspec.Raw = NULL
+    usage: msgspec.Raw = NULL
+    model: str | None = None
+    service_tier: str | None = None
+    error: msgspec.Raw = NULL
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+_SUMMARY = msgspec.json.Decoder(_Summary)
+_LOOSE: msgspec.json.Decoder[Object] = msgspec.json.Decoder(Object)
+
+
+def _see(seen: Seen, choices: list[_Choice]) -> None:
+    """Count the visible text of choices."""
+    for choice in choices:
+        if choice.text:
+            seen.add(choice.text)
+        message = choice.delta or choice.message
+        if message is None:
+            continue
+        if message.content:
+            seen.add(message.content)
+        for text in (message.reasoning_content or message.reasoning, message.refusal):
+            if text:
+                seen.add(text)
+        if message.tool_calls:
+            for tool in message.tool_calls:
+                _see_function(seen, tool.function or tool.custom)
+        if message.function_call is not None:
+            _see_function(seen, message.function_call)
+        if message.audio is not None:
+            if message.audio.transcript:
+                seen.add(message.audio.transcript)
+            elif given(message.audio.data):
+                seen.piece()
+
+
+def _see_function(seen: Seen, function: _Function | None) -> None:
+    if function is not None:
+        seen.add("".join((function.name or "", function.arguments or "", function.input or "")))
+
+
+def _without_content(data: bytes) -> _Answer:
+    summary = _SUMMARY.decode(data)
+    return _Answer(usage=summary.usage, model=summary.model, service_tier=summary.service_tier, error=summary.error)
+
+
+class StreamMeter:
+    """Reads a streamed answer."""
+
+    __slots__ = ("_complete", "_error", "_final", "_flags", "_model", "_scanner", "_seen", "_tier", "_usage")
+
+    def __init__(self, call: Call) -> None:
+        self._scanner = Scanner()
+        self._seen = Seen()
+        self._flags: Flags = set()
+        self._usage: Usage | None = None
+        self._final = False
+        self._tier = term(call.service_tier)
+        self._model = ""
+        self._complete = False
+        self._error = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Read the next bytes."""
+        for event in self._scanner.feed(chunk):
+            self._event(event)
+
+    def output_tokens_seen(self) -> int:
+        """See the interface."""
+        return max(self._seen.so_far(), self._usage.output_tokens if self._usage else 0)
+
+    def finish(self) -> Reading:
+        """See the interface."""
+        rest = self._scanner.flush()
+        if rest is not None:
+            self._event(rest, whole=False)
+        usage = self._usage
+        if usage is not None and usage.service_tier != self._tier:
+            usage = msgspec.structs.replace(usage, service_tier=self._tier)
+        return Reading(
+            usage=usage,
+            complete=self._complete,
+            model=self._model,
+            output_tokens_seen=self._seen.tokens(),
+            flags=tuple(sorted(self._flags)),
+            error=self._error,
+            partial=usage is not None and not (self._final or self._complete),
+        )
+
+    def _event(self, event: Event, *, whole: bool = True) -> None:
+        if event.oversize:
+            self._flags.add(OVERSIZE)
+            return
+        data = event.data()
+        if not data:
+            return
+        if data.startswith(b"[DONE]"):
+            self._complete = True
+            return
+        try:
+            # Of an event this large the text is not worth its memory, the usage is.
+            chunk = _ANSWER.decode(data) if len(data) <= LOOSE_BYTES_MAX else _without_content(data)
+        except UNREADABLE:
+            # An event that the cut left unfinished is no fault of anyone's.
+            if whole:
+                self._loose(data)
+            return
+        if chunk.choices:
+            _see(self._seen, chunk.choices)
+        if chunk.model:
+            self._model = chunk.model
+        if chunk.service_tier:
+            self._tier = term(chunk.service_tier)
+        if given(chunk.error):
+            self._error = True
+        if given(chunk.usage):
+            self._count(read_usage(chunk.usage, self._flags), chunk.choices)
+        elif chunk.choices:
+            for choice in chunk.choices:
+                if given(choice.usage):  # Kimi
+                    self._count(read_usage(choice.usage, self._flags), chunk.choices)
+
+    def _count(self, usage: Object | None, choices: list[_Choice] | None) -> None:
+        if usage is None:
+            return
+        counted = chat_usage(usage, self._flags, tier=self._tier)
+        if counted is not None:
+            self._usage = later(self._usage, counted, self._flags)
+            # Some vendors count along with every chunk: only the last count is the count.
+            self._final = not choices or any(choice.finish_reason for choice in choices)
+
+    def _loose(self, data: bytes) -> None:
+        """A chunk that is not as OpenAI writes it: everything in it that is a string is taken as visible."""
+        try:
+            chunk = _LOOSE.decode(data) if len(data) <= LOOSE_BYTES_MAX else {}
+        except UNREADABLE:
+            self._flags.add(MALFORMED)
+            self._seen.piece()
+            return
+        for text in strings(chunk.get("choices")):
+            self._seen.add(text)
+        if chunk.get("error") is not None:
+            self._error = True
+        if isinstance(model := chunk.get("model"), str):
+            self._model = model
+        if isinstance(tier := chunk.get("service_tier"), str):
+            self._tier = term(tier)
+        if isinstance(usage := chunk.get("usage"), dict):
+            self._count(usage, None)
+
+
+class JsonMeter:
+    """Reads an answer in one JSON body."""
+
+    __slots__ = ("_body", "_tier")
+
+    def __init__(self, call: Call) -> None:
+        self._body = JsonBody()
+        self._tier = term(call.service_tier)
+
+    def feed(self, chunk: bytes) -> None:
+        """Read the next bytes."""
+        self._body.feed(chunk)
+
+    def output_tokens_seen(self) -> int:
+        """Nothing is told from a part of a JSON body."""
+        return 0
+
+    def finish(self) -> Reading:
+        """See the interface."""
+        flags: Flags = set()
+        whole = self._body.whole()
+        if whole is None:
+            return self._from_ends(flags)
+        try:
+            answer = _SUMMARY.decode(whole)
+        except UNREADABLE:
+            flags.add(MALFORMED)
+            usage = tail_usage(self._body.tail())
+            return Reading(
+                usage=chat_usage(usage, flags, tier=self._tier) if usage else None,
+                model=string_member("model", whole),
+                output_tokens_seen=self._body.output_tokens(),
+                flags=tuple(sorted(flags)),
+                partial=usage is not None,
+            )
+        tier = term(answer.service_tier) if answer.service_tier else self._tier
+        counted = read_usage(answer.usage, flags)
+        usage_ = chat_usage(counted, flags, tier=tier) if counted is not None else None
+        return Reading(
+            usage=usage_,
+            complete=True,
+            model=answer.model or "",
+            output_tokens_seen=0 if usage_ is not None else visible(answer.choices),
+            flags=tuple(sorted(flags)),
+            error=given(answer.error),
+        )
+
+    def _from_ends(self, flags: Flags) -> Reading:
+        tail = self._body.tail()
+        counted = tail_usage(tail)
+        tier = string_member("service_tier", tail, self._body.head())
+        return Reading(
+            usage=chat_usage(counted, flags, tier=term(tier) or self._tier) if counted is not None else None,
+            complete=tail.endswith(b"}"),
+            model=string_member("model", self._body.head(), tail),
+            output_tokens_seen=self._body.output_tokens(),
+            flags=tuple(sorted(flags)),
+        )

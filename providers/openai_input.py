@@ -1,0 +1,211 @@
+"""What can stand in the content of an OpenAI request, chat or Responses: text, media, references, tools.
+
+Promises: a kind of part that is not in the table makes the request unbounded by name, so nothing new slips through
+as if it were cheap. Knows nothing of answers. Source: the SDK's types (openai 3.54) and providers.md §5.2.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from providers import media
+from providers.bounds import Extent, data_url, string_bytes
+from providers.raw import NULL, given, is_object, is_string
+from providers.request import Head
+from providers.shapes import BadRequest
+from providers.text import words
+
+# gpt-4o-mini alone counts a tile of an image as 5,667 tokens (85 + 170 a tile elsewhere).
+_TILE_FACTORS = {"gpt-4o-mini": 34}
+# A page's picture at high detail, measured.
+_PAGE_IMAGE_TOKENS = 2_942
+_TOOL_PROMPT_TOKENS = 200
+
+
+class Part(msgspec.Struct, gc=False):
+    """A content part, an input item or a tool: the members that tell what it costs, as JSON text."""
+
+    type: str = ""
+    text: msgspec.Raw = NULL
+    refusal: msgspec.Raw = NULL
+    detail: msgspec.Raw = NULL
+    image_url: msgspec.Raw = NULL
+    input_audio: msgspec.Raw = NULL
+    file: msgspec.Raw = NULL
+    file_id: msgspec.Raw = NULL
+    file_data: msgspec.Raw = NULL
+    file_url: msgspec.Raw = NULL
+    content: msgspec.Raw = NULL
+    output: msgspec.Raw = NULL
+    result: msgspec.Raw = NULL
+    audio: msgspec.Raw = NULL
+    url: msgspec.Raw = NULL
+    data: msgspec.Raw = NULL
+
+
+_PARTS = msgspec.json.Decoder(list[Part])
+_PART = msgspec.json.Decoder(Part)
+
+_TEXTS = frozenset({"text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text", "thinking"})
+_IMAGES = frozenset({"image_url", "input_image", "computer_screenshot"})
+_FILES = frozenset({"file", "input_file"})
+# Items of a Responses conversation whose every byte is in the request. Encrypted ones are longer than what they hide.
+_PLAIN_ITEMS = words(
+    "function_call custom_tool_call reasoning compaction computer_call local_shell_call "
+    "local_shell_call_output shell_call shell_call_output apply_patch_call apply_patch_call_output "
+    "web_search_call file_search_call mcp_list_tools mcp_approval_request mcp_approval_response mcp_call "
+    "code_interpreter_call tool_search_call program program_output"
+)
+_OUTPUT_ITEMS = frozenset({"function_call_output", "custom_tool_call_output", "computer_call_output"})
+# Tools that the client runs. All others are run by the provider: their results are input that no request shows.
+_CLIENT_TOOLS = words(
+    "function custom computer computer_use_preview local_shell apply_patch namespace programmatic_tool_calling"
+)
+
+
+def read_parts(raw: msgspec.Raw, where: str) -> list[Part]:
+    """A list of parts, items, messages or tools.
+
+    Raises:
+        BadRequest: It is no list of objects; the message names the element.
+    """
+    try:
+        return _PARTS.decode(raw)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"{where!r} is not what it should be: {error}.", param=where) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise BadRequest(f"{where!r} cannot be read.", param=where) from None
+
+
+class Content:
+    """Reads the content of one request into an extent."""
+
+    __slots__ = ("_extent", "_tiles")
+
+    def __init__(self, extent: Extent, model: str) -> None:
+        self._extent = extent
+        self._tiles = next((factor for name, factor in _TILE_FACTORS.items() if model.startswith(name)), 1)
+
+    def messages(self, raw: msgspec.Raw) -> None:
+        """Chat's `messages`."""
+        self._extent.content(raw)
+        for at, message in enumerate(read_parts(raw, "messages")):
+            if given(message.content):
+                self.value(message.content, "messages", at)
+            if message.audio is not NULL and given(message.audio):
+                self._extent.unknown(f"messages[{at}].audio")  # an earlier answer's sound, by its id
+
+    def items(self, raw: msgspec.Raw) -> None:
+        """Responses' `input`: a text, or a list of messages and other items."""
+        self._extent.content(raw)
+        if is_string(raw):
+            self._extent.text(bytes(raw))
+            return
+        for at, item in enumerate(read_parts(raw, "input")):
+            kind = item.type
+            if kind == "message" or (not kind and given(item.content)):
+                if given(item.content):
+                    self.value(item.content, "input", at)
+            elif kind in _OUTPUT_ITEMS:
+                if given(item.output):
+                    self.value(item.output, "input", at)
+            elif kind == "image_generation_call":
+                self._picture(item.result, f"input[{at}].result")
+            elif kind not in _PLAIN_ITEMS:
+                self._extent.unknown(f"input[{at}]")
+
+    def value(self, raw: msgspec.Raw, owner: str, at: int) -> None:
+        """What a message says: a text, a list of parts, or one part."""
+        if is_string(raw):
+            self._extent.text(bytes(raw))
+            return
+        where = f"{owner}[{at}].content"
+        if is_object(raw):
+            self._part(self._object(raw, where), where)
+            return
+        for number, part in enumerate(read_parts(raw, where)):
+            self._part(part, f"{where}[{number}]")
+
+    def tools(self, head: Head, name: str) -> None:
+        """A list of tools, where there is one."""
+        raw = head.get(name)
+        if raw is None or not given(raw):
+            return
+        tools = read_parts(raw, name)
+        self._extent.tools(raw, _TOOL_PROMPT_TOKENS if tools else 0)
+        for at, tool in enumerate(tools):
+            if tool.type and tool.type not in _CLIENT_TOOLS:
+                self._extent.unknown(f"{name}[{at}].type")
+
+    def _part(self, part: Part, where: str) -> None:
+        kind = part.type
+        if kind in _TEXTS:
+            for text in (part.text, part.refusal):
+                if is_string(text):
+                    self._extent.text(bytes(text))
+        elif kind in _IMAGES:
+            self._image(part, where)
+        elif kind == "input_audio":
+            self._audio(part.input_audio, f"{where}.input_audio")
+        elif kind in _FILES:
+            self._file(part, where)
+        else:
+            self._extent.unknown(f"{where}.type")
+
+    def _image(self, part: Part, where: str) -> None:
+        url, detail = part.image_url, part.detail
+        if is_object(url):
+            inner = self._object(url, f"{where}.image_url")
+            url, detail = inner.url, inner.detail
+        self._picture(url, f"{where}.image_url", low=bytes(detail) == b'"low"')
+
+    def _picture(self, raw: msgspec.Raw, where: str, *, low: bool = False) -> None:
+        """A picture as a data URL, or as bare base64 where it is a tool's result."""
+        text = string_bytes(bytes(raw)) if is_string(raw) else b""
+        found = data_url(text)
+        base64 = found[1] if found else text if where.endswith(".result") else b""
+        if not base64:
+            self._extent.unknown(where)
+            return
+        bound = media.openai_image(base64, low=low)
+        if self._tiles > 1:
+            most = (85 + 170 * 8) * self._tiles
+            bound = media.Bound((85 + 170 * 4) * self._tiles, most, most)
+        self._extent.image(len(raw), bound)
+
+    def _audio(self, raw: msgspec.Raw, where: str) -> None:
+        inner = self._object(raw, where)
+        if not is_string(inner.data):
+            self._extent.unknown(where)
+            return
+        sound = media.decode_base64(string_bytes(bytes(inner.data)))
+        if not sound:
+            self._extent.unknown(where)
+            return
+        self._extent.audio(len(inner.data), media.openai_audio(sound))
+
+    def _file(self, part: Part, where: str) -> None:
+        if part.type == "file":
+            part = self._object(part.file, f"{where}.file")
+            where += ".file"
+        raw = part.file_data
+        if given(part.file_id) or given(part.file_url) or not is_string(raw):
+            named = "file_id" if given(part.file_id) else "file_url" if given(part.file_url) else "file_data"
+            self._extent.unknown(f"{where}.{named}")
+            return
+        text = string_bytes(bytes(raw))
+        found = data_url(text)
+        data = media.decode_base64(found[1] if found else text)
+        bound = media.pdf(data, page_image_most=_PAGE_IMAGE_TOKENS)
+        if bound is not None:
+            self._extent.image(len(raw), bound)
+        elif not data or b"\0" in data or data[:4] == b"PK\x03\x04" or data[:5] == b"%PDF-":
+            self._extent.unknown(f"{where}.file_data")  # packed, so its size says nothing
+        # Otherwise it is a text file, whose base64 is longer than itself: it counts as the text that it is.
+
+    @staticmethod
+    def _object(raw: msgspec.Raw, where: str) -> Part:
+        try:
+            return Part() if not given(raw) else _PART.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise BadRequest(f"{where!r} must be an object.", param=where) from None

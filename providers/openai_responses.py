@@ -1,0 +1,323 @@
+"""OpenAI's Responses: a list of items in, a list of items out, usage in the last event or in the body.
+
+Promises: as every shape. Calls of tools that the provider runs are counted, for they are priced beside tokens. Answers
+made in the background are refused: nobody would be there to count them. Source: providers.md §3 and P1, openai 3.54's
+types.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from providers.answer import (
+    MALFORMED,
+    OVERSIZE,
+    UNREADABLE,
+    Flags,
+    JsonBody,
+    Object,
+    Seen,
+    count,
+    later,
+    read_usage,
+    string_member,
+    tail_usage,
+    term,
+    visible,
+)
+from providers.bounds import Extent
+from providers.openai_input import Content
+from providers.openai_usage import responses_usage
+from providers.raw import NULL, given, is_list, is_string
+from providers.request import count_field, flag_field, present, read_object, text_field, with_count
+from providers.shapes import BadRequest, Call, Filter, Meter, Reading
+from providers.sse import Event, Scanner
+from providers.text import words
+from providers.usage import Usage
+
+_OWN = words(
+    "model input instructions max_output_tokens stream service_tier tools previous_response_id conversation prompt "
+    "background text context_management search_parameters"
+)
+# Stored state and provider-side work: input that the request does not show.
+_UNBOUNDED = ("previous_response_id", "conversation", "prompt", "context_management", "search_parameters")
+_LIMIT = "max_output_tokens"
+# Output items that are calls of tools with a price of their own, by the name under which they are priced.
+_TOOL_ITEMS = {
+    "web_search_call": "web_search",
+    "file_search_call": "file_search",
+    "code_interpreter_call": "code_interpreter",
+    "image_generation_call": "image_generation",
+}
+_TEXT = msgspec.json.Decoder(str)
+
+
+class _Responses:
+    """The shape."""
+
+    name = "openai_responses"
+
+    def read(self, body: bytes) -> Call:
+        """Read a request.
+
+        Raises:
+            BadRequest: As the interface says; `unbounded_cost` for an answer in the background.
+        """
+        head = read_object(body, _OWN)
+        model = text_field(head, "model", required=True)
+        if flag_field(head, "background"):
+            raise BadRequest(
+                "Answers in the background are not offered here: their usage cannot be metered.",
+                param="background",
+                code="unbounded_cost",
+            )
+        extent = Extent()
+        content = Content(extent, model)
+        if "input" in head:
+            if not (is_string(head["input"]) or is_list(head["input"])):
+                raise BadRequest("'input' must be a string or a list.", param="input")
+            content.items(head["input"])
+        if "instructions" in head:
+            extent.content(head["instructions"])
+            if is_string(head["instructions"]):
+                extent.text(bytes(head["instructions"]))
+        if "tools" in head:
+            content.tools(head, "tools")
+        if "text" in head:
+            extent.tools(head["text"], 0)  # the answer's schema
+        for name in _UNBOUNDED:
+            if name in head and present(head, name):
+                extent.unknown(name)
+        limit = count_field(head, _LIMIT, least=0)
+        typical, upper, bound = extent.usages(len(body))
+        return Call(
+            model=model,
+            stream=flag_field(head, "stream"),
+            input_typical=typical,
+            input_upper=upper,
+            input_bound=bound,
+            output_tokens_max=limit,
+            output_field=_LIMIT,
+            service_tier=text_field(head, "service_tier") if "service_tier" in head else "",
+            unbounded=extent.unbounded,
+        )
+
+    def prepare(self, body: bytes, call: Call) -> bytes:
+        """The same bytes: usage comes unasked."""
+        return body
+
+    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
+        """Lower, or set, the output limit."""
+        return with_count(body, (_LIMIT,), output_tokens)
+
+    def meter(self, call: Call, *, streamed: bool) -> Meter:
+        """A meter for one answer."""
+        return _StreamMeter(call) if streamed else _JsonMeter(call)
+
+    def filter(self, call: Call) -> Filter | None:
+        """Nothing was spliced."""
+        return None
+
+
+class _Item(msgspec.Struct, gc=False):
+    type: str | None = None
+
+
+class _Response(msgspec.Struct, gc=False):
+    """An answer, without its content."""
+
+    model: str | None = None
+    service_tier: str | None = None
+    status: str | None = None
+    usage: msgspec.Raw = NULL
+    tool_usage: msgspec.Raw = NULL
+    output: msgspec.Raw = NULL
+    error: msgspec.Raw = NULL
+
+
+class _Event(msgspec.Struct, gc=False):
+    type: str = ""
+    delta: msgspec.Raw = NULL
+    item: _Item | None = None
+    response: msgspec.Raw = NULL
+
+
+_RESPONSE = msgspec.json.Decoder(_Response)
+_EVENT = msgspec.json.Decoder(_Event)
+_ITEMS = msgspec.json.Decoder(list[_Item])
+_ENDS = words("response.completed response.incomplete response.failed response.cancelled")
+
+
+def _tools(items: list[_Item]) -> dict[str, int]:
+    """How often each priced tool was called."""
+    tools: dict[str, int] = {}
+    for item in items:
+        name = _TOOL_ITEMS.get(item.type or "")
+        if name:
+            tools[name] = tools.get(name, 0) + 1
+    return tools
+
+
+def _answer_usage(answer: _Response, tools: dict[str, int], tier: str, flags: Flags) -> Usage | None:
+    """Usage of an answer; `tools` are the calls seen besides those in its own list of output."""
+    counted = read_usage(answer.usage, flags)
+    if counted is None:
+        return None
+    listed: dict[str, int] = {}
+    if given(answer.output):
+        try:
+            listed = _tools(_ITEMS.decode(answer.output))
+        except UNREADABLE:
+            flags.add(MALFORMED)
+    called = {name: max(listed.get(name, 0), tools.get(name, 0)) for name in listed.keys() | tools.keys()}
+    stated = read_usage(answer.tool_usage, flags) or {}
+    searches = count(stated, flags, "web_search", "num_requests")
+    if searches is not None:  # one search call can open several pages, and only some are charged: what is stated holds
+        called["web_search"] = searches
+    called = {name: number for name, number in sorted(called.items()) if number}
+    return responses_usage(
+        counted, flags, tier=term(answer.service_tier) if answer.service_tier else tier, tools=called
+    )
+
+
+class _StreamMeter:
+    """Reads a streamed answer."""
+
+    __slots__ = ("_complete", "_error", "_flags", "_model", "_scanner", "_seen", "_tier", "_tools", "_usage")
+
+    def __init__(self, call: Call) -> None:
+        self._scanner = Scanner()
+        self._seen = Seen()
+        self._flags: Flags = set()
+        self._usage: Usage | None = None
+        self._tools: dict[str, int] = {}
+        self._tier = term(call.service_tier)
+        self._model = ""
+        self._complete = False
+        self._error = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Read the next bytes."""
+        for event in self._scanner.feed(chunk):
+            self._event(event)
+
+    def output_tokens_seen(self) -> int:
+        """See the interface."""
+        return max(self._seen.so_far(), self._usage.output_tokens if self._usage else 0)
+
+    def finish(self) -> Reading:
+        """See the interface."""
+        rest = self._scanner.flush()
+        if rest is not None:
+            self._event(rest, whole=False)
+        return Reading(
+            usage=self._usage,
+            complete=self._complete,
+            model=self._model,
+            output_tokens_seen=self._seen.tokens(),
+            flags=tuple(sorted(self._flags)),
+            error=self._error,
+        )
+
+    def _event(self, event: Event, *, whole: bool = True) -> None:
+        if event.oversize:
+            self._flags.add(OVERSIZE)
+            return
+        data = event.data()
+        if not data or data == b"[DONE]":
+            return
+        try:
+            read = _EVENT.decode(data)
+        except UNREADABLE:
+            if whole:
+                self._flags.add(MALFORMED)
+                self._seen.piece()
+            return
+        kind = read.type
+        if given(read.delta) and kind.endswith(".delta"):
+            self._delta(kind, read.delta)
+        elif kind == "response.output_item.done" and read.item is not None:
+            for name, number in _tools([read.item]).items():
+                self._tools[name] = self._tools.get(name, 0) + number
+        elif kind == "error":
+            self._error = True
+        elif given(read.response):
+            self._response(kind, read.response)
+
+    def _delta(self, kind: str, raw: msgspec.Raw) -> None:
+        if kind == "response.audio.delta" or not is_string(raw):
+            self._seen.piece()
+            return
+        try:
+            self._seen.add(_TEXT.decode(raw))
+        except UNREADABLE:
+            self._seen.piece()
+
+    def _response(self, kind: str, raw: msgspec.Raw) -> None:
+        try:
+            answer = _RESPONSE.decode(raw)
+        except UNREADABLE:
+            self._flags.add(MALFORMED)
+            return
+        self._model = answer.model or self._model
+        if kind not in _ENDS:
+            return
+        self._complete = True
+        self._error = self._error or kind == "response.failed"
+        usage = _answer_usage(answer, self._tools, self._tier, self._flags)
+        if usage is not None:
+            self._usage = later(self._usage, usage, self._flags)
+
+
+class _JsonMeter:
+    """Reads an answer in one JSON body."""
+
+    __slots__ = ("_body", "_tier")
+
+    def __init__(self, call: Call) -> None:
+        self._body = JsonBody()
+        self._tier = term(call.service_tier)
+
+    def feed(self, chunk: bytes) -> None:
+        """Read the next bytes."""
+        self._body.feed(chunk)
+
+    def output_tokens_seen(self) -> int:
+        """Nothing is told from a part of a JSON body."""
+        return 0
+
+    def finish(self) -> Reading:
+        """See the interface."""
+        flags: Flags = set()
+        whole = self._body.whole()
+        if whole is None:
+            tail = self._body.tail()
+            counted: Object | None = tail_usage(tail)
+            tier = term(string_member("service_tier", tail, self._body.head())) or self._tier
+            return Reading(
+                usage=responses_usage(counted, flags, tier=tier) if counted is not None else None,
+                complete=tail.endswith(b"}"),
+                model=string_member("model", self._body.head(), tail),
+                output_tokens_seen=self._body.output_tokens(),
+                flags=tuple(sorted(flags | {OVERSIZE})),  # calls of tools could not be counted
+            )
+        try:
+            answer = _RESPONSE.decode(whole)
+        except UNREADABLE:
+            return Reading(
+                model=string_member("model", whole),
+                output_tokens_seen=self._body.output_tokens(),
+                flags=(MALFORMED,),
+            )
+        usage = _answer_usage(answer, {}, self._tier, flags)
+        return Reading(
+            usage=usage,
+            complete=True,
+            model=answer.model or "",
+            output_tokens_seen=0 if usage is not None else visible(answer.output),
+            flags=tuple(sorted(flags)),
+            error=answer.status == "failed" or (given(answer.error) and answer.status is None),
+        )
+
+
+OPENAI_RESPONSES = _Responses()

@@ -1,0 +1,31 @@
+"""JSON text that was found but not decoded: what kind of value it is, told from its first byte.
+
+Promises: nothing is copied and nothing decoded. A member that is absent and one that is null are the same, as they are
+to every provider. (msgspec knows no optional `Raw`, hence the default `NULL`.) Knows nothing of members' meaning.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+NULL = msgspec.Raw(b"null")
+
+
+def given(raw: msgspec.Raw) -> bool:
+    """Whether a value is there, and is not null."""
+    return raw is not NULL and memoryview(raw)[0] != 0x6E  # n
+
+
+def is_string(raw: msgspec.Raw) -> bool:
+    """Whether a value is a string."""
+    return memoryview(raw)[0] == 0x22  # "
+
+
+def is_list(raw: msgspec.Raw) -> bool:
+    """Whether a value is a list."""
+    return memoryview(raw)[0] == 0x5B  # [
+
+
+def is_object(raw: msgspec.Raw) -> bool:
+    """Whether a value is an object."""
+    return memoryview(raw)[0] == 0x7B  # {

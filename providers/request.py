@@ -1,0 +1,219 @@
+"""A request body as one JSON object: its top-level members, read without building their content, and edited in place.
+
+Promises: a member that the provider could read differently from us (twice, or spelt in another case) is refused; an
+edit changes the bytes it must and no other. Knows nothing of what members mean.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from providers.shapes import BadRequest
+
+Head = dict[str, msgspec.Raw]
+"""Top-level members by name, each still as its own JSON text."""
+
+TOKENS_MAX = (1 << 31) - 1
+"""Largest count that a request may declare: what every provider's own integers hold."""
+
+_OBJECTS_MAX = 500_000  # braces in one body; each may become an object of ours, some 120 bytes
+_HEAD = msgspec.json.Decoder(Head)
+_TEXT = msgspec.json.Decoder(str)
+_OPTIONAL_TEXT: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
+_INTEGER = msgspec.json.Decoder(int)
+# A name spelt with escapes ("\u006dodel") is the same name to the provider; only these can stand in one of ours.
+_ESCAPED_LETTER = re.compile(rb"\\u00(?:5[fF]|[46][1-9a-fA-F]|[57][0-9aA])")
+# Strings are taken whole; possessive, so that hostile text costs linear time.
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\],:]', re.DOTALL)
+
+
+class Member(msgspec.Struct, frozen=True):
+    """Where one member stands: its name, quoted, from `key` to `key_end`; its value from `value` to `value_end`."""
+
+    name: str
+    key: int
+    key_end: int
+    value: int
+    value_end: int
+
+
+def read_object(body: bytes, own: frozenset[str]) -> Head:
+    """Top-level members of a request body.
+
+    Args:
+        body: The whole body.
+        own: Names of the members that the cost depends on; refused where they stand twice.
+
+    Raises:
+        BadRequest: Not a JSON object, nested too deep or too large to be read, or an own member stands twice.
+    """
+    try:
+        head = _HEAD.decode(body)
+    except msgspec.ValidationError:
+        raise BadRequest("The request body must be a JSON object.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"The request body is not valid JSON: {error}") from None
+    except RecursionError:
+        raise BadRequest("The request body is nested too deep.") from None
+    if body.count(b"{") > _OBJECTS_MAX:
+        raise BadRequest(f"The request body holds more than {_OBJECTS_MAX} objects.")
+    _refuse_ambiguous(body, head, own)
+    return head
+
+
+def _refuse_ambiguous(body: bytes, head: Head, own: frozenset[str]) -> None:
+    """JSON leaves open which of two equal names counts, and some parsers ignore case: then the cost is not known."""
+    strangers = head.keys() - own
+    for name in strangers:
+        if name.lower() in own:
+            raise BadRequest(f"Unknown field {name!r}: names are in lower case.", param=name.lower())
+    # Two braces, and for each member two quotes and a colon, with commas between: if that is the whole body, then
+    # nothing stands twice. Compact JSON, as most SDKs send it, is proved at once whatever its size.
+    if len(body) == 1 + sum(map(len, head)) + sum(map(len, head.values())) + 4 * len(head):
+        return
+    suspect = any(body.count(b'"%b"' % name.encode()) > 1 for name in own & head.keys())
+    if not suspect and b"\\u00" in body:
+        suspect = _ESCAPED_LETTER.search(body) is not None
+    if suspect:
+        seen: set[str] = set()
+        for member in members(body):
+            if member.name in seen and member.name in own:
+                raise BadRequest(f"The field {member.name!r} stands in the request twice.", param=member.name)
+            seen.add(member.name)
+
+
+def members(body: bytes) -> list[Member]:
+    """Every member of a valid JSON object, in order, doubles included. Linear, but slower than `read_object`."""
+    found: list[Member] = []
+    depth = value = 0
+    key = (-1, -1)
+    for token in _TOKEN.finditer(body):
+        start = token.start()
+        kind = body[start]
+        if kind == 0x22:  # "
+            if depth == 1 and key[0] < 0:
+                key = token.span()
+        elif kind in b"{[":
+            depth += 1
+        elif depth > 1:
+            depth -= kind in b"}]"
+        elif kind == 0x3A:  # :
+            value = token.end()
+        else:  # a comma between members, or the end of the object
+            if key[0] >= 0:
+                text = body[value:start]
+                found.append(
+                    Member(
+                        name=_TEXT.decode(body[key[0] : key[1]]),
+                        key=key[0],
+                        key_end=key[1],
+                        value=value + len(text) - len(text.lstrip(b" \t\r\n")),
+                        value_end=value + len(text.rstrip(b" \t\r\n")),
+                    )
+                )
+                key = (-1, -1)
+            if kind != 0x2C:
+                break
+    return found
+
+
+def replaced(body: bytes, edits: Iterable[tuple[int, int, bytes]]) -> bytes:
+    """The body with each `(start, end, new)` in place of its bytes from start to end. Edits do not overlap."""
+    pieces: list[bytes] = []
+    at = 0
+    for start, end, new in sorted(edits):
+        pieces += (body[at:start], new)
+        at = end
+    pieces.append(body[at:])
+    return b"".join(pieces)
+
+
+def with_count(body: bytes, names: tuple[str, ...], count: int) -> bytes:
+    """The body with every declared member of these names lowered to `count`; with the first added if none is.
+
+    A null declares nothing. Nothing else changes.
+    """
+    found = members(body)
+    declared = [m for m in found if m.name in names and body[m.value : m.value_end] != b"null"]
+    number = b"%d" % count
+    if declared:
+        above = (m for m in declared if _INTEGER.decode(body[m.value : m.value_end]) > count)
+        return replaced(body, ((m.value, m.value_end, number) for m in above))
+    for member in found:
+        if member.name == names[0]:
+            return replaced(body, ((member.value, member.value_end, number),))
+    return with_member(body, b'"%b":%b' % (names[0].encode(), number), empty=not found)
+
+
+def with_member(body: bytes, member: bytes, *, empty: bool) -> bytes:
+    """The JSON object with one more member in front. `empty` says that it has none so far."""
+    start = body.index(b"{") + 1
+    return body[:start] + member + (b"" if empty else b",") + body[start:]
+
+
+def text_field(head: Head, name: str, *, required: bool = False) -> str:
+    """A string member; "" where it is absent or null.
+
+    Raises:
+        BadRequest: It is no string, or it is required and absent, null or empty.
+    """
+    raw = head.get(name)
+    text = ""
+    if raw is not None:
+        try:
+            text = _OPTIONAL_TEXT.decode(raw) or ""
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise BadRequest(f"{name!r} must be a string.", param=name) from None
+    if required and not text:
+        raise BadRequest(f"{name!r} is required.", param=name)
+    return text
+
+
+def flag_field(head: Head, name: str) -> bool:
+    """A boolean member; False where it is absent or null.
+
+    Raises:
+        BadRequest: It is neither true, false nor null.
+    """
+    raw = head.get(name)
+    if raw is None:
+        return False
+    text = bytes(raw)
+    if text == b"true":
+        return True
+    if text in (b"false", b"null"):
+        return False
+    raise BadRequest(f"{name!r} must be true or false.", param=name)
+
+
+def count_field(head: Head, name: str, *, least: int, most: int = TOKENS_MAX) -> int | None:
+    """An integer member within bounds; None where it is absent or null.
+
+    Raises:
+        BadRequest: It is no integer, or out of bounds.
+    """
+    raw = head.get(name)
+    if raw is None:
+        return None
+    text = bytes(raw)
+    if text == b"null":
+        return None
+    try:
+        count = _INTEGER.decode(text) if text.lstrip(b"-").isdigit() else None
+    except msgspec.DecodeError:
+        count = None
+    if count is None or not least <= count <= most:
+        raise BadRequest(f"{name!r} must be an integer from {least} to {most}.", param=name)
+    return count
+
+
+def present(head: Head, name: str) -> bool:
+    """Whether a member asks for anything: it is there, and neither null, false, nor without content.
+
+    An empty object does ask: `"web_search_options": {}` switches web search on.
+    """
+    raw = head.get(name)
+    return raw is not None and bytes(raw) not in (b"null", b"false", b'""', b"[]")

@@ -1,0 +1,101 @@
+"""Which operation a request is for, and the faults that need none.
+
+Promises: every request has an answer, in the shape of the provider whose path it is; what is not simulated is a native
+404. Nothing raises, whatever the bytes. Knows no operation's contents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from providers.simulator import anthropic, chat, completions, embeddings, messages, models, openai, responses
+from providers.simulator.answers import Answer, Draft, Whole
+from providers.simulator.delivery import deliver
+from providers.simulator.faults import Faults
+from providers.simulator.openai import Refusal, Request
+
+# By the end of the path, so that vendors' own prefixes (`/compatible-mode/v1`, `/anthropic/v1`, none) all do.
+_POSTS: Final[tuple[tuple[str, Callable[[Request], Draft]], ...]] = (
+    ("/chat/completions", chat.answer),
+    ("/completions", completions.answer),
+    ("/responses", responses.answer),
+    ("/responses/input_tokens", responses.input_tokens),
+    ("/embeddings", embeddings.answer),
+    ("/v1/messages", messages.answer),
+    ("/v1/messages/count_tokens", messages.count_tokens),
+)
+_ELSEWHERE: Final = "/followed-redirect"  # here again, so that whoever follows is seen and nobody is harmed
+_HTML: Final = (
+    b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n"
+    b"<hr><center>cloudflare</center>\r\n</body>\r\n</html>\r\n"
+)
+
+
+def answer(
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    faults: Faults,
+    request_id: str,
+    now_s: int,
+) -> Answer:
+    """Answer a request as its provider would.
+
+    Args:
+        method: HTTP method, in capitals.
+        path: Path with or without a query, as it goes upstream.
+        headers: In any case; only `anthropic-version` is looked at. Credentials are not.
+        body: As it goes upstream.
+        faults: What is to go wrong.
+        request_id: The id that the provider gives the request; all other ids are derived from it.
+        now_s: Unix seconds, for `created` and the like.
+    """
+    place, _, query = path.partition("?")
+    request = Request(
+        path=place.rstrip("/") or "/",
+        headers={name.lower(): value for name, value in headers.items()},
+        query=query,
+        body=body,
+        faults=faults,
+        request_id=request_id,
+        now_s=now_s,
+    )
+    try:
+        draft = _failed(request) or _operation(method, request)(request)
+    except Refusal as refusal:
+        draft = refusal.draft
+    return deliver(draft, faults)
+
+
+def is_anthropic(request: Request) -> bool:
+    """Whether errors are in Anthropic's shape: by the version header, or the one path that is only theirs."""
+    return "anthropic-version" in request.headers or "/v1/messages" in request.path
+
+
+def _error(request: Request, status: int, message: str = "") -> Whole:
+    return (anthropic.error if is_anthropic(request) else openai.error)(request, status, message)
+
+
+def _operation(method: str, request: Request) -> Callable[[Request], Draft]:
+    if method == "POST":
+        for end, operation in _POSTS:
+            if request.path.endswith(end):
+                return operation
+    if method == "GET" and (request.path.endswith("/models") or "/models/" in request.path):
+        return models.answer
+    message = "" if is_anthropic(request) else f"Invalid URL ({method} {request.path[:200]})"
+    return lambda asked: _error(asked, 404, message)
+
+
+def _failed(request: Request) -> Draft | None:
+    """The answer of a fault that comes before any operation; None without one."""
+    faults = request.faults
+    if faults.html:
+        head = [("content-type", "text/html"), ("server", "cloudflare")]
+        return Whole(status=faults.status or 502, headers=head, body=_HTML)
+    if faults.redirect or 300 <= faults.status < 400:
+        return Whole(status=faults.status or 302, headers=[("location", _ELSEWHERE)], body=b"")
+    return _error(request, faults.status) if faults.status else None

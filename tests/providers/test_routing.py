@@ -1,0 +1,154 @@
+"""Which requests have a way upstream, and that no spelling of a path finds another."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from providers.routing import Refusal, Route, match, operations
+from providers.vendors import VENDORS
+
+ANTHROPIC = {"anthropic-version": "2026-10-21"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "provider", "name", "upstream"),
+    [
+        ("POST", "/v1/chat/completions", {}, "openai", "chat.completions", "/v1/chat/completions"),
+        ("POST", "/chat/completions", {}, "openai", "chat.completions", "/v1/chat/completions"),
+        ("POST", "/v1/v1/chat/completions", {}, "openai", "chat.completions", "/v1/chat/completions"),
+        ("POST", "//v1//chat/completions", {}, "openai", "chat.completions", "/v1/chat/completions"),
+        ("POST", "/v1/chat%2Fcompletions", {}, "openai", "chat.completions", "/v1/chat/completions"),
+        ("POST", "/openai/v1/chat/completions", {}, "openai", "chat.completions", "/v1/chat/completions"),
+        ("POST", "/openai/chat/completions", {}, "openai", "chat.completions", "/v1/chat/completions"),
+        ("POST", "/v1/completions", {}, "openai", "completions", "/v1/completions"),
+        ("POST", "/v1/responses", {}, "openai", "responses", "/v1/responses"),
+        ("POST", "/v1/embeddings", {}, "openai", "embeddings", "/v1/embeddings"),
+        ("POST", "/v1/messages", {}, "anthropic", "messages", "/v1/messages"),
+        ("POST", "/v1/v1/messages", ANTHROPIC, "anthropic", "messages", "/v1/messages"),
+        ("POST", "/anthropic/v1/messages", {}, "anthropic", "messages", "/v1/messages"),
+        ("POST", "/anthropic/messages", {}, "anthropic", "messages", "/v1/messages"),
+        ("POST", "/v1/messages/count_tokens", {}, "anthropic", "messages.count_tokens", "/v1/messages/count_tokens"),
+        ("GET", "/v1/models", {}, "openai", "models", "/v1/models"),
+        ("GET", "/v1/models", ANTHROPIC, "anthropic", "models", "/v1/models"),
+        ("GET", "/openai/v1/models", ANTHROPIC, "openai", "models", "/v1/models"),
+        ("GET", "/v1/models/gpt-5.4", {}, "openai", "models", "/v1/models/gpt-5.4"),
+        ("GET", "/v1/models/ft:gpt-4o:org::a1", {}, "openai", "models", "/v1/models/ft:gpt-4o:org::a1"),
+        ("GET", "/v1/models/ft%3Agpt-4o", {}, "openai", "models", "/v1/models/ft:gpt-4o"),
+        ("GET", "/v1/models/claude-sonnet-4-5", ANTHROPIC, "anthropic", "models", "/v1/models/claude-sonnet-4-5"),
+    ],
+)
+def test_listed_operations(
+    method: str, path: str, headers: dict[str, str], provider: str, name: str, upstream: str
+) -> None:
+    """A listed operation is found however SDKs join its path to a base URL."""
+    route = match(method, path, headers)
+    assert isinstance(route, Route)
+    assert (route.provider, route.operation.name, route.upstream_path) == (provider, name, upstream)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "dialect"),
+    [
+        ("/v1/organization/costs", {}, "openai"),
+        ("/v1/files", {}, "openai"),
+        ("/v1/files", ANTHROPIC, "anthropic"),
+        ("/v1/responses/resp_1", {}, "openai"),
+        ("/v1/fine_tuning/jobs", {}, "openai"),
+        ("/v1/realtime/client_secrets", {}, "openai"),
+        ("/v1/messages/batches", {}, "anthropic"),
+        ("/v1/organizations/me", ANTHROPIC, "anthropic"),
+        ("/openai/anything", {}, "openai"),
+        ("/openai", {}, "openai"),
+        ("/anthropic/v1/chat/completions", {}, "anthropic"),
+        ("/v1/models/org/model", {}, "openai"),
+        ("/v1/models/org%2Fmodel", {}, "openai"),
+        ("/v1/models/a%20b", {}, "openai"),
+        ("/v1/models/%252e%252e", {}, "openai"),
+    ],
+)
+def test_known_but_not_listed(path: str, headers: dict[str, str], dialect: str) -> None:
+    """What a known provider has and the table has not is refused with 403, in that provider's dialect."""
+    refusal = match("GET", path, headers)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.status, refusal.code, refusal.dialect) == (403, "route_not_allowed", dialect)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "/nothing",
+        "/v1/keys",
+        "/v1",
+        "//evil/v1/chat/completions",
+        "//evil.example/v1/models",
+        "http://evil/v1/chat/completions",
+        "/@evil/v1/models",
+        "/v1/chat/completions/../models",
+        "/v1/chat/%2e%2e/models",
+        "/v1/%2e%2e/%2e%2e/v1/models",
+        "/v1/models/..",
+        "/v1/models/%2e%2e%2fchat",
+        "/v1/models/.",
+        "/v1\\models",
+        "/v1/models\x00",
+        "/v1/models/\n",
+        "/v1/models/\u00e4",
+        "/v1/models/%ff",
+        "/" + "a" * 5000,
+    ],
+)
+def test_no_provider(path: str) -> None:
+    """A path that names no provider, or is no plain path, is not found."""
+    refusal = match("GET", path, {})
+    assert isinstance(refusal, Refusal)
+    assert (refusal.status, refusal.code) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/v1/chat/completions", ("POST",)),
+        ("DELETE", "/v1/models/gpt-5", ("GET",)),
+        ("HEAD", "/v1/models", ("GET",)),
+        ("TRACE", "/v1/messages", ("POST",)),
+    ],
+)
+def test_other_methods(method: str, path: str, allow: tuple[str, ...]) -> None:
+    """A listed path with another method is refused with 405 and says which methods it takes."""
+    refusal = match(method, path, {})
+    assert isinstance(refusal, Refusal)
+    assert (refusal.status, refusal.code, refusal.allow) == (405, "method_not_allowed", allow)
+
+
+PIECES = (
+    "/ // v1 v2 .. . %2e %2f %5c \\ @ evil chat completions models messages openai anthropic http: %00 ; ? # %25 gpt-5 {id} "
+    "\u2025 %c0%af"
+)
+ATTACK = st.lists(st.sampled_from([*PIECES.split(), " ", "\x00"]), max_size=9).map("".join)
+
+
+@given(method=st.sampled_from(["GET", "POST"]), path=ATTACK | st.text(max_size=40), anthropic=st.booleans())
+def test_upstream_paths_come_from_the_table(method: str, path: str, anthropic: bool) -> None:
+    """Whatever the client writes, a path that goes upstream is a row's, with at most a plain id in it."""
+    route = match(method, path, ANTHROPIC if anthropic else {})
+    if isinstance(route, Route):
+        rows = [row for row in operations() if row[3] is route.operation]
+        assert rows
+        _, template, provider, _ = rows[0]
+        assert route.provider == provider
+        pattern = re.escape(template).replace(re.escape("{id}"), r"[A-Za-z0-9][A-Za-z0-9._:-]*")
+        assert re.fullmatch(re.escape(VENDORS[provider].path_prefix) + pattern, route.upstream_path)
+        assert ".." not in route.upstream_path.split("/")
+
+
+def test_every_operation_has_a_shape() -> None:
+    """Each row has a meter, and its dialect is its vendor's."""
+    for _, _, provider, operation in operations():
+        assert operation.shape.name
+        assert operation.dialect == VENDORS[provider].dialect
