@@ -27,6 +27,7 @@ FULL_ANSWER_BYTES_MAX = 1024 * 1024  # up to this an answer is read whole, so th
 WRITE_TIMEOUT_S = 60.0  # a client that takes nothing for so long is cut
 
 # The process.
+BACKLOG = 2048  # connections that wait to be accepted
 WATCH_INTERVAL_S = 0.25  # how late a deadline may be noticed
 DRAIN_S = 30.0  # how long a stop waits for streams; afterwards they are cut and settled as estimates
 FLIGHTS_MAX = 20_000  # calls at the same time; beyond it 503 before anything is held

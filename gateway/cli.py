@@ -24,7 +24,7 @@ from gateway import config
 from gateway.api.events import event_object
 from gateway.api.keys import key_object
 from gateway.app import Gateway, clock_ms
-from gateway.server import make_server
+from gateway.server import Server, listen
 from gateway.telemetry import configure_logging
 from keys.hashing import SecretHasher
 from keys.keyring import Key, Keyring
@@ -137,16 +137,19 @@ def _emit(options: argparse.Namespace, data: Any, lines: list[str]) -> None:
 async def _serve(options: argparse.Namespace, settings: config.Settings) -> int:
     configure_logging(settings.log_level)
     host, port = options.host or settings.host, settings.port if options.port is None else options.port
+    try:
+        listener = listen(host, port)
+    except OSError as error:
+        return _complain(f"cannot listen on {host}:{port}: {error.strerror}", CANNOT_START)
     async with Gateway.open(settings) as (gateway, master):
-        server = make_server(gateway, host, port)
+        server = Server(gateway, gateway.drain)
         if master is not None:
             _say("A master key was minted. It is shown this once; keep it safe:")
             _print(master)
+        port = listener.getsockname()[1]
         _say(f"Farthing listens on http://{host}:{port} (database {_scrub(settings.database_url)})")
-        await server.serve()
-        if not server.started:
-            return _complain(f"cannot listen on {host}:{port}", CANNOT_START)
-        _say("Farthing has stopped.")
+        await server.serve(sockets=[listener])
+    _say("Farthing has stopped.")
     return OK
 
 

@@ -8,13 +8,17 @@ are cut and settled; a second SIGTERM does not wait.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.bounds import DRAIN_S, HEADERS_TIMEOUT_S, KEEP_ALIVE_S
+from gateway.bounds import BACKLOG, DRAIN_S, HEADERS_TIMEOUT_S, KEEP_ALIVE_S
 
 CONNECTION = "farthing.connection"
 """Where the ASGI scope carries the client's connection."""
@@ -64,22 +68,51 @@ class ClientProtocol(HttpToolsProtocol):
             self._head_deadline = None
 
 
-def make_server(app: Any, host: str, port: int) -> uvicorn.Server:
-    """A server for an ASGI application."""
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            http=ClientProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=int(DRAIN_S),
-            backlog=2048,
+class Server(uvicorn.Server):
+    """uvicorn's server, but a signal ends the serving and not the process: what is in flight must still be settled."""
+
+    def __init__(self, app: Any, on_stop: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=ClientProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=int(DRAIN_S),
+            )
         )
-    )
+        self._on_stop = on_stop
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on SIGINT and SIGTERM; the second one does not wait."""
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGINT, signal.SIGTERM)
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        for each in signals:
+            loop.add_signal_handler(each, self.stop)
+        try:
+            yield
+        finally:
+            for each in signals:
+                loop.remove_signal_handler(each)
+
+    def stop(self) -> None:
+        """Take nothing new and end; called again, do not wait for what is in flight."""
+        if self.should_exit:
+            self.force_exit = True
+        self.should_exit = True
+        self._on_stop()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 picks a free one. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)

@@ -19,7 +19,10 @@ Head = dict[str, msgspec.Raw]
 TOKENS_MAX = (1 << 31) - 1
 """Largest count that a request may declare: what every provider's own integers hold."""
 
-_OBJECTS_MAX = 500_000  # braces in one body; each may become an object of ours, some 120 bytes
+# Braces and colons in one body: each may become an object of ours, some 200 bytes. A text with more of them is longer
+# than any model's window.
+_OBJECTS_MAX = 500_000
+_LARGE_BYTES = 256 << 10
 _HEAD = msgspec.json.Decoder(Head)
 _TEXT = msgspec.json.Decoder(str)
 _OPTIONAL_TEXT: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
@@ -50,6 +53,8 @@ def read_object(body: bytes, own: frozenset[str]) -> Head:
     Raises:
         BadRequest: Not a JSON object, nested too deep or too large to be read, or an own member stands twice.
     """
+    if len(body) > _LARGE_BYTES and max(body.count(b"{"), body.count(b":")) > _OBJECTS_MAX:
+        raise BadRequest(f"The request body holds more than {_OBJECTS_MAX} objects or members.")
     try:
         head = _HEAD.decode(body)
     except msgspec.ValidationError:
@@ -58,8 +63,6 @@ def read_object(body: bytes, own: frozenset[str]) -> Head:
         raise BadRequest(f"The request body is not valid JSON: {error}") from None
     except RecursionError:
         raise BadRequest("The request body is nested too deep.") from None
-    if body.count(b"{") > _OBJECTS_MAX:
-        raise BadRequest(f"The request body holds more than {_OBJECTS_MAX} objects.")
     _refuse_ambiguous(body, head, own)
     return head
 
@@ -68,8 +71,8 @@ def _refuse_ambiguous(body: bytes, head: Head, own: frozenset[str]) -> None:
     """JSON leaves open which of two equal names counts, and some parsers ignore case: then the cost is not known."""
     strangers = head.keys() - own
     for name in strangers:
-        if name.lower() in own:
-            raise BadRequest(f"Unknown field {name!r}: names are in lower case.", param=name.lower())
+        if name.casefold() in own:  # some parsers fold "ſ" and the Kelvin sign too
+            raise BadRequest(f"Unknown field {name!r}: names are in lower case.", param=name.casefold())
     # Two braces, and for each member two quotes and a colon, with commas between: if that is the whole body, then
     # nothing stands twice. Compact JSON, as most SDKs send it, is proved at once whatever its size.
     if len(body) == 1 + sum(map(len, head)) + sum(map(len, head.values())) + 4 * len(head):

@@ -182,8 +182,8 @@ async def test_a_head_that_claims_too_much_ends_early(client: aiohttp.ClientSess
 async def test_a_head_that_claims_too_little_is_followed_by_a_close(
     upstream: Upstream, client: aiohttp.ClientSession
 ) -> None:
-    _, data = await post(client, CHAT, "content_length=10")
-    assert len(data) == 10
+    with pytest.raises(aiohttp.ClientError):  # aiohttp sees the surplus, which came with the head
+        await post(client, CHAT, "content_length=10")
     assert (await post(client, CHAT))[0] == 200
     assert [line.status for line in await upstream.invoiced(2)] == [200, 200]
 
@@ -248,6 +248,7 @@ async def test_it_runs_as_a_program_and_appends_to_its_invoice(tmp_path: Path) -
         assert first.startswith("listening on http://127.0.0.1:")
         async with aiohttp.ClientSession(first.split()[-1]) as client:
             assert (await post(client, STREAM))[0] == 200
+        await asyncio.sleep(0.2)  # the line is written after the last byte
     finally:
         program.kill()
         await program.wait()

@@ -304,13 +304,11 @@ class _Connection(asyncio.Protocol):
                     end = "fault"
                     await self._reset()
                     return
-                if not headed:
-                    headed = True
-                    self._transport.write(_head(made, chunked=chunked))
-                if step:
-                    self._transport.write(b"%x\r\n%b\r\n" % (len(step), step) if chunked else step)
-                    sent += len(step)
-                    digest.update(step)
+                framed = b"%x\r\n%b\r\n" % (len(step), step) if chunked and step else step
+                self._transport.write(framed if headed else _head(made, chunked=chunked) + framed)
+                headed = True
+                sent += len(step)
+                digest.update(step)
                 await self._room.wait()
             if not headed:
                 self._transport.write(_head(made, chunked=chunked))

@@ -35,9 +35,9 @@ class Answer(msgspec.Struct, kw_only=True):
             now". Taking a step is what makes the model write on, so a caller that stops taking stops the bill.
         billed: What the provider would invoice if the connection ended now: complete once `steps` is exhausted, and
             updated in place as they are taken. None if nothing is billed. OpenAI: `input_tokens` (cached and
-            written inside), `cached_tokens`, `cache_write_tokens`, `output_tokens` (reasoning inside),
-            `reasoning_tokens`. Anthropic: `input_tokens` (cache outside), `cache_read_input_tokens`,
-            `cache_creation_input_tokens`, `ephemeral_5m_input_tokens`, `ephemeral_1h_input_tokens`, `output_tokens`.
+            written inside), `cached_tokens`, `cache_write_tokens`, `audio_tokens` (chat), `output_tokens`
+            (reasoning inside), `reasoning_tokens`. Anthropic: `input_tokens` (cache outside),
+            `cache_read_input_tokens`, `cache_creation_input_tokens`, `ephemeral_5m_input_tokens`, `ephemeral_1h_input_tokens`, `output_tokens`.
             Both: `web_searches` where there were any.
     """
 

@@ -96,6 +96,8 @@ def _failed(request: Request) -> Draft | None:
     if faults.html:
         head = [("content-type", "text/html"), ("server", "cloudflare")]
         return Whole(status=faults.status or 502, headers=head, body=_HTML)
+    if request.path == _ELSEWHERE:
+        return _error(request, 404)  # whatever the faults: who follows with the same headers would go round and round
     if faults.redirect or 300 <= faults.status < 400:
         return Whole(status=faults.status or 302, headers=[("location", _ELSEWHERE)], body=b"")
     return _error(request, faults.status) if faults.status else None

@@ -244,11 +244,11 @@ def source(data: bytes, media_type: str) -> dict[str, str]:
             "messages[0].content[0].content[1].source",
         ),
         (
-            {"messages": [{"role": "user", "content": [{"type": "document", "source": source(PDF, "application/pdf")}]}]},
+            {"messages": [{"content": [{"type": "document", "source": source(PDF, "application/pdf")}]}]},
             "",
         ),
         (
-            {"messages": [{"role": "user", "content": [{"type": "document", "source": source(b"no", "application/pdf")}]}]},
+            {"messages": [{"content": [{"type": "document", "source": source(b"no", "application/pdf")}]}]},
             "messages[0].content[0].source.data",
         ),
         ({"messages": [{"role": "user", "content": [{"type": "container_upload", "file_id": "f"}]}]},

@@ -15,7 +15,7 @@ from providers.anthropic_messages import ANTHROPIC_MESSAGES
 from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
 from providers.openai_embeddings import OPENAI_EMBEDDINGS
 from providers.openai_responses import OPENAI_RESPONSES
-from providers.shapes import Call, Shape
+from providers.shapes import BadRequest, Call, Shape
 from providers.text import Tally, estimates
 
 TEXT = st.text(max_size=300) | st.text('abc \n"\\/\u4e2d\u0440\U0001f600\x00\x1f', max_size=300)
@@ -65,18 +65,19 @@ def test_escaping_hardly_changes_the_estimate(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "o200k"),
+    ("text", "bytes_per_token"),
     [
-        ("The quick brown fox jumps over the lazy dog. " * 50, 500),
-        ("我们今天去公园散步，天气很好。" * 50, 500),
-        ("Сегодня мы пошли гулять в парк, погода была хорошая. " * 50, 650),
-        ("def f(x):\n    return x + 1\n\n" * 50, 600),
-        (base64.b64encode(bytes(range(256)) * 10).decode(), 2300),
+        ("The quick brown fox jumps over the lazy dog. " * 50, 4.08),
+        ("我们今天去公园散步。天气很好。" * 50, 4.6),
+        ("Сегодня мы пошли гулять в парк, погода была хорошая. " * 50, 8.4),
+        ("def parse(text):\n    return json.loads(text)\n\n" * 50, 4.5),
+        (base64.b64encode(bytes(range(256)) * 10).decode(), 1.46),
     ],
 )
-def test_estimates_are_near(text: str, o200k: int) -> None:
-    """On ordinary text the typical estimate is within a factor of 2.5 of o200k, and the upper one is above it."""
+def test_estimates_are_near(text: str, bytes_per_token: float) -> None:
+    """By o200k's measured bytes a token (providers.md §5.2), typical is within a factor of 2.5 and upper is above."""
     typical, upper = estimates(text.encode())
+    o200k = len(text.encode()) / bytes_per_token
     assert o200k / 2.5 < typical < o200k * 2.5
     assert upper >= o200k
 
@@ -236,6 +237,8 @@ def test_tools_add_their_prompt() -> None:
 
 def test_too_many_objects() -> None:
     """A body of nothing but objects is refused before it becomes objects of ours."""
-    raw = b'{"model":"m","messages":[' + b"{}," * 600_000 + b"{}]}"
-    with pytest.raises(Exception, match="objects"):
-        OPENAI_CHAT.read(raw)
+    many = b'{"model":"m","messages":[' + b"{}," * 600_000 + b"{}]}"
+    wide = b'{"model":"m","messages":[]' + b"".join(b',"%d":1' % n for n in range(600_000)) + b"}"
+    for raw in (many, wide):
+        with pytest.raises(BadRequest, match="more than"):
+            OPENAI_CHAT.read(raw)

@@ -116,6 +116,7 @@ class TestRead:
             (b'{"model":"a","model":"b","messages":[]}', "model"),
             (b'{"model":"a","\\u006dodel":"b","messages":[]}', "model"),
             (b'{"model":"a","Model":"b","messages":[]}', "model"),
+            ('{"model":"a","messages":[],"\u017ftream":true}'.encode(), "stream"),
             (b'{"model":"a", "messages":[], "max_tokens":1 ,"max_tokens":2}', "max_tokens"),
             (b'{"model":"a","messages":[],"n":1,"n":2}', "n"),
             (b'{"messages":[{}],"model":"a","messages":[]}', "messages"),

@@ -127,8 +127,8 @@ def test_other_methods(method: str, path: str, allow: tuple[str, ...]) -> None:
 
 
 PIECES = (
-    "/ // v1 v2 .. . %2e %2f %5c \\ @ evil chat completions models messages openai anthropic http: %00 ; ? # %25 gpt-5 {id} "
-    "\u2025 %c0%af"
+    "/ // v1 v2 .. . %2e %2f %5c \\ @ evil chat completions models messages openai anthropic http: %00 ; ? # %25 gpt-5 "
+    "{id} \u2025 %c0%af"
 )
 ATTACK = st.lists(st.sampled_from([*PIECES.split(), " ", "\x00"]), max_size=9).map("".join)
 

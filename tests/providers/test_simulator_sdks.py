@@ -423,7 +423,7 @@ async def test_the_synchronous_sdks_read_the_same(upstream: Upstream) -> None:
         with anthropic.Anthropic(api_key="k", base_url=upstream.url, max_retries=0) as claude:
             full = claude.messages.create(model=CLAUDE, max_tokens=100, messages=HELLO)
             with claude.messages.stream(model=CLAUDE, max_tokens=100, messages=HELLO) as events:
-                assert events.get_final_message().content == full.content
+                assert events.get_final_message().to_dict()["content"] == full.to_dict()["content"]
 
     await asyncio.to_thread(calls)
     assert {line.end for line in await upstream.invoiced(5)} == {"whole"}
