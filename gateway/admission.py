@@ -138,7 +138,7 @@ class Admission:
                     call=call,
                     price=price,
                     held=outcome,
-                    body=route.operation.shape.prepare(body, call) if body else body,
+                    body=_outgoing(route, call, body, terms.output_limit(outcome.granted)),
                     faults=wishes.faults,
                 )
             if outcome.reason != "stale":
@@ -305,6 +305,14 @@ class Admission:
         if refused.reason in _DENIED:
             return CallError(401, refused.reason, _DENIED[refused.reason])
         return CallError(403, refused.reason, "This end user is blocked.")
+
+
+def _outgoing(route: Route, call: Call, body: bytes, output_limit: int | None) -> bytes:
+    """The body to forward: the client's bytes, save what the hold and the metering need in them."""
+    shape = route.operation.shape
+    if output_limit is not None:
+        body = shape.limit(body, call, output_limit)
+    return shape.prepare(body, call) if body else body
 
 
 def _unavailable() -> CallError:

@@ -8,6 +8,8 @@ and the price is right.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from gateway.bounds import INFLIGHT_OUTPUT_TOKENS, INFLIGHT_OUTPUT_TOKENS_MIN, REMOTE_INPUT_TOKENS
@@ -20,7 +22,9 @@ from providers.usage import Usage
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
     """The amounts of a hold, linear in the output allowance; see `ledger.records.Ask`.
 
-    `limit_output` says that the granted allowance must be written into the forwarded request.
+    Attributes:
+        write_limit: The granted allowance is written into the forwarded request: "never", "if_less" than wanted, or
+            "always" (the client declared none, and the provider's own default is not ours to trust).
     """
 
     fixed_picos: int = 0
@@ -30,7 +34,13 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     seconds: int = 0
     want: int = 0
     least: int = 0
-    limit_output: bool = False
+    write_limit: Literal["never", "if_less", "always"] = "never"
+
+    def output_limit(self, granted: int) -> int | None:
+        """The output limit to write into the request; None to leave the request as it is."""
+        if self.write_limit == "always" or (self.write_limit == "if_less" and granted < self.want):
+            return granted
+        return None
 
 
 FREE = Quote()
@@ -45,27 +55,26 @@ def quote(call: Call, price: Price, *, overdraft: str, clamp: bool) -> Quote:
     never = overdraft == "never"
     usage = _input(call, price, never=never)
     want = least = 0
-    limit_output = False
+    write_limit: Literal["never", "if_less", "always"] = "if_less" if clamp and call.output_tokens_max else "never"
     if call.output_field:
         declared = call.output_tokens_max
         ceiling = price.max_output_tokens
         if never:
             want = _sound_output(declared, ceiling, call)
             least = want if declared is not None and not clamp else min(want, 1)
-            limit_output = least < want or declared is None
+            write_limit = "always" if declared is None else write_limit
         else:
             want = min(declared if declared is not None else ceiling or INFLIGHT_OUTPUT_TOKENS, INFLIGHT_OUTPUT_TOKENS)
             least = want if declared is not None and not clamp else min(want, INFLIGHT_OUTPUT_TOKENS_MIN)
-            limit_output = clamp and declared is not None
     return Quote(
-        fixed_picos=price.bound_picos(usage, call.service_tier),
+        fixed_picos=price.bound_picos(usage, call.service_tier, cache_writes=call.cache_writes),
         each_picos=price.output_picos_each(usage.input_tokens, call.service_tier) * call.choices if want else 0,
         fixed_tokens=usage.tokens,
         each_tokens=call.choices if want else 0,
         seconds=-(-usage.audio_ms // 1000),
         want=want,
         least=least,
-        limit_output=limit_output,
+        write_limit=write_limit,
     )
 
 

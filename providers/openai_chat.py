@@ -27,8 +27,9 @@ _CHAT_OWN = words(
 _COMPLETIONS_OWN = words(
     "model prompt suffix max_tokens max_completion_tokens n best_of stream stream_options service_tier"
 )
-# Members that make the provider read what the request does not show; the names are OpenAI's and other vendors'.
-_CHAT_UNBOUNDED = ("web_search_options", "search_parameters", "enable_search", "plugins", "documents")
+# Members that make the provider read or write what no limit shows; the names are OpenAI's and other vendors'. Of a
+# prediction the rejected tokens are billed as output, beside the answer.
+_CHAT_UNBOUNDED = ("prediction", "web_search_options", "search_parameters", "enable_search", "plugins", "documents")
 _CHOICES_MAX = 128
 _PROMPTS_MAX = 100_000
 _LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])

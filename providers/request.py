@@ -19,8 +19,8 @@ Head = dict[str, msgspec.Raw]
 TOKENS_MAX = (1 << 31) - 1
 """Largest count that a request may declare: what every provider's own integers hold."""
 
-# Braces and colons in one body: each may become an object of ours, some 200 bytes. A text with more of them is longer
-# than any model's window.
+# Braces, brackets and colons in one body: each may become an object of ours, some 200 bytes. A text with more of them
+# is longer than any model's window.
 _OBJECTS_MAX = 500_000
 _LARGE_BYTES = 256 << 10
 _HEAD = msgspec.json.Decoder(Head)
@@ -31,6 +31,7 @@ _INTEGER = msgspec.json.Decoder(int)
 _ESCAPED_LETTER = re.compile(rb"\\u00(?:5[fF]|[46][1-9a-fA-F]|[57][0-9aA])")
 # Strings are taken whole; possessive, so that hostile text costs linear time.
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\],:]', re.DOTALL)
+_FLAT = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)  # up to the next brace or bracket
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -53,8 +54,8 @@ def read_object(body: bytes, own: frozenset[str]) -> Head:
     Raises:
         BadRequest: Not a JSON object, nested too deep or too large to be read, or an own member stands twice.
     """
-    if len(body) > _LARGE_BYTES and max(body.count(b"{"), body.count(b":")) > _OBJECTS_MAX:
-        raise BadRequest(f"The request body holds more than {_OBJECTS_MAX} objects or members.")
+    if len(body) > _LARGE_BYTES and max(map(body.count, (b"{", b"[", b":"))) > _OBJECTS_MAX:
+        raise BadRequest(f"The request body holds more than {_OBJECTS_MAX} objects, lists or members.")
     try:
         head = _HEAD.decode(body)
     except msgspec.ValidationError:
@@ -71,7 +72,7 @@ def _refuse_ambiguous(body: bytes, head: Head, own: frozenset[str]) -> None:
     """JSON leaves open which of two equal names counts, and some parsers ignore case: then the cost is not known."""
     strangers = head.keys() - own
     for name in strangers:
-        if name.casefold() in own:  # some parsers fold "ſ" and the Kelvin sign too
+        if name.casefold() in own:  # not `lower`: some parsers take the long s for an s
             raise BadRequest(f"Unknown field {name!r}: names are in lower case.", param=name.casefold())
     # Two braces, and for each member two quotes and a colon, with commas between: if that is the whole body, then
     # nothing stands twice. Compact JSON, as most SDKs send it, is proved at once whatever its size.
@@ -91,36 +92,44 @@ def _refuse_ambiguous(body: bytes, head: Head, own: frozenset[str]) -> None:
 def members(body: bytes) -> list[Member]:
     """Every member of a valid JSON object, in order, doubles included. Linear, but slower than `read_object`."""
     found: list[Member] = []
-    depth = value = 0
-    key = (-1, -1)
-    for token in _TOKEN.finditer(body):
-        start = token.start()
+    at = body.index(b"{") + 1
+    depth = 1
+    value = 0
+    key: tuple[int, int] | None = None
+    while depth:
+        if depth > 1:
+            at = _FLAT.match(body, at).end()  # type: ignore[union-attr]  # it matches the empty text too
+            depth += 1 if body[at] in b"{[" else -1
+            at += 1
+            continue
+        token = _TOKEN.search(body, at)
+        if token is None:
+            break
+        start, at = token.span()
         kind = body[start]
         if kind == 0x22:  # "
-            if depth == 1 and key[0] < 0:
-                key = token.span()
+            key = key or (start, at)
         elif kind in b"{[":
             depth += 1
-        elif depth > 1:
-            depth -= kind in b"}]"
         elif kind == 0x3A:  # :
-            value = token.end()
+            value = at
         else:  # a comma between members, or the end of the object
-            if key[0] >= 0:
-                text = body[value:start]
-                found.append(
-                    Member(
-                        name=_TEXT.decode(body[key[0] : key[1]]),
-                        key=key[0],
-                        key_end=key[1],
-                        value=value + len(text) - len(text.lstrip(b" \t\r\n")),
-                        value_end=value + len(text.rstrip(b" \t\r\n")),
-                    )
-                )
-                key = (-1, -1)
-            if kind != 0x2C:
-                break
+            if key is not None:
+                found.append(_member(body, key, value, start))
+                key = None
+            depth -= kind != 0x2C
     return found
+
+
+def _member(body: bytes, key: tuple[int, int], value: int, end: int) -> Member:
+    text = body[value:end]
+    return Member(
+        name=_TEXT.decode(body[key[0] : key[1]]),
+        key=key[0],
+        key_end=key[1],
+        value=end - len(text.lstrip(b" \t\r\n")),
+        value_end=value + len(text.rstrip(b" \t\r\n")),
+    )
 
 
 def replaced(body: bytes, edits: Iterable[tuple[int, int, bytes]]) -> bytes:

@@ -37,7 +37,8 @@ class Answer(msgspec.Struct, kw_only=True):
             updated in place as they are taken. None if nothing is billed. OpenAI: `input_tokens` (cached and
             written inside), `cached_tokens`, `cache_write_tokens`, `audio_tokens` (chat), `output_tokens`
             (reasoning inside), `reasoning_tokens`. Anthropic: `input_tokens` (cache outside),
-            `cache_read_input_tokens`, `cache_creation_input_tokens`, `ephemeral_5m_input_tokens`, `ephemeral_1h_input_tokens`, `output_tokens`.
+            `cache_read_input_tokens`, `cache_creation_input_tokens`, `ephemeral_5m_input_tokens`,
+            `ephemeral_1h_input_tokens`, `output_tokens`.
             Both: `web_searches` where there were any.
     """
 

@@ -1,0 +1,55 @@
+# Farthing. `make` alone prints this help.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check lint format types imports bench scale prices clean
+
+help: ## print this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.venv/runtime: pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Farthing needs Python 3.11 or newer (PYTHON=/path/to/python3 make …)" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) --editable .
+	@touch $@
+
+.venv/dev: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) --editable '.[dev,postgresql]'
+	@touch $@ .venv/runtime
+
+install: .venv/dev ## make .venv with everything that development needs
+
+run: .venv/runtime ## install and start the gateway on http://127.0.0.1:8787 (SQLite, no account needed)
+	$(BIN)/farthing serve
+
+test: .venv/dev ## install and run all tests
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+check: lint test ## everything that must be clean: format, lint, types, imports, tests
+
+lint: .venv/dev ## format, lint, types and the direction of imports, without changing a file
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/dev ## format the code and mend what the linter can mend
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+bench: .venv/dev ## measure: floor, Farthing and peers side by side in one run
+	$(BIN)/python -m scripts.bench
+
+scale: .venv/dev ## measure a database of a million keys and a million events
+	$(BIN)/python -m scripts.scale
+
+prices: .venv/dev ## rebuild the price catalogue from its sources (build time only)
+	$(PIP) '.[prices]'
+	$(BIN)/python scripts/build_prices.py
+
+clean: ## remove what was built; never a database
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov
