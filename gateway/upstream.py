@@ -143,10 +143,9 @@ class SimulatedUpstream:
 
     async def send(self, request: Forward) -> Answer:
         """See `Upstream`."""
-        path = request.target.partition("?")[0]
         simulated = answer(
             request.method,
-            path,
+            request.target,
             request.headers,
             request.body,
             faults=request.faults or Faults(),
