@@ -12,15 +12,16 @@ from typing import Any
 
 import msgspec
 
-from gateway.bounds import BODY_BYTES_MAX, BODY_TIMEOUT_S, FLIGHTS_MAX, HEADER_BYTES_MAX, HEADERS_MAX
+from gateway.bounds import BODY_BYTES_MAX, BODY_TIMEOUT_S, FLIGHTS_MAX
 from gateway.config import Settings
 from gateway.errors import CallError, over_limit
 from gateway.flight import Flights
-from gateway.headers import RawHeaders, credentials
+from gateway.headers import RawHeaders, credentials, too_large
 from gateway.quote import FREE, Quote, quote
 from keys.hashing import Overloaded
 from keys.ids import new_id
 from keys.keyring import Denied, Key, Keyring
+from keys.minting import Metadata
 from ledger.ledger import Ledger
 from ledger.money import usd_to_micros
 from ledger.records import Ask, Block, Facts, Held, LedgerUnavailable, Refused
@@ -35,7 +36,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 ATTEMPTS = 4  # a key that changes faster than we can decide on it three times over is being fought about
 SUBJECTS_REMEMBERED_MAX = 50_000
 SUBJECT_BYTES_MAX = 255
-METADATA_MAX = 50
+MODEL_CHARS_MAX = 200
 
 _DENIED = {
     "invalid_key": "This is not a valid key.",
@@ -43,7 +44,7 @@ _DENIED = {
     "key_disabled": "This key is disabled.",
     "key_expired": "This key has expired.",
 }
-_decode_metadata = msgspec.json.Decoder(dict[str, str]).decode
+_decode_metadata = msgspec.json.Decoder(Metadata).decode
 
 
 class ClientGone(Exception):
@@ -148,9 +149,7 @@ class Admission:
     # ---- who
 
     def _check_framing(self, inbound: Inbound) -> None:
-        if len(inbound.raw_headers) > HEADERS_MAX or (
-            sum(len(name) + len(value) for name, value in inbound.raw_headers) > HEADER_BYTES_MAX
-        ):
+        if too_large(inbound.raw_headers):
             raise CallError(431, "headers_too_large", "The request has too many header fields.")
         if len(self._flights) >= FLIGHTS_MAX:
             raise CallError(503, "overloaded", "Too many calls are in flight; try again.", retry=True, retry_after_s=1)
@@ -287,7 +286,7 @@ class Admission:
             now_ms = self._clock_ms()
             prefix = "eu" if kind == "end_user" else "run"
             found = await self._ledger.open_subject(
-                key.account_id, kind, subject, public_id=new_id(prefix, now_ms), limit_id=new_id("lim", now_ms)
+                key.account_id, kind, subject, public_id=new_id(prefix, now_ms), balance_id=new_id("lim", now_ms)
             )
             if len(self._subjects) >= SUBJECTS_REMEMBERED_MAX:
                 self._subjects.clear()
@@ -332,24 +331,20 @@ async def _read_body(inbound: Inbound, headers: dict[str, str]) -> bytes:
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > BODY_BYTES_MAX:
         raise _too_large()
-    message = await _receive(inbound.receive)
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if len(body) > BODY_BYTES_MAX:
-            raise _too_large()
-        return body
-    chunks, size = [body], len(body)
+    chunks: list[bytes] = []
+    size, more = 0, True
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            while message.get("more_body", False):
+            while more:
                 message = await _receive(inbound.receive)
                 chunks.append(message.get("body", b""))
                 size += len(chunks[-1])
                 if size > BODY_BYTES_MAX:
                     raise _too_large()
+                more = message.get("more_body", False)
     except TimeoutError:
         raise CallError(408, "request_timeout", "The request's body took too long to arrive.") from None
-    return b"".join(chunks)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def _receive(receive: Receive) -> dict[str, Any]:
@@ -365,9 +360,12 @@ def _too_large() -> CallError:
 
 def _read_call(route: Route, body: bytes) -> Call:
     try:
-        return route.operation.shape.read(body)
+        call = route.operation.shape.read(body)
     except BadRequest as error:
         raise CallError(400, error.code, error.message, param=error.param) from None
+    if len(call.model) > MODEL_CHARS_MAX:
+        raise CallError(400, "invalid_request", "No model has so long a name.", param="model")
+    return call
 
 
 def _subject(headers: dict[str, str], name: str) -> str | None:
@@ -401,11 +399,11 @@ def _metadata(headers: dict[str, str]) -> dict[str, str]:
         metadata = _decode_metadata(text.encode("latin-1"))
     except (msgspec.DecodeError, UnicodeDecodeError):
         metadata = None
-    if metadata is None or len(metadata) > METADATA_MAX:
+    if metadata is None:
         raise CallError(
             400,
             "invalid_request",
-            f"x-farthing-metadata must be a JSON object of at most {METADATA_MAX} strings.",
+            "x-farthing-metadata must be a JSON object of at most 50 strings, names to 40 and values to 500 characters.",
             param="x-farthing-metadata",
         )
     return metadata

@@ -8,9 +8,12 @@ from __future__ import annotations
 # What a client may send.
 HEADERS_TIMEOUT_S = 20.0  # from the first byte of a request to its last header: uvicorn has no such deadline
 BODY_TIMEOUT_S = 60.0  # to receive a whole body; a hold is made only afterwards
+BODY_CLOSE_S = BODY_TIMEOUT_S + 5.0  # then the connection goes, whatever was answered meanwhile
+HEAD_BYTES_MAX = 128 * 1024  # of a request line and fields that are still coming
 HEADERS_MAX = 100  # header fields; the SDKs send about 20
 HEADER_BYTES_MAX = 64 * 1024  # of all fields together
 BODY_BYTES_MAX = 32 * 1024 * 1024  # providers take about 20 to 32 MB of JSON
+REQUEST_BYTES_MAX = 2 * BODY_BYTES_MAX  # with its framing and trailers, refused ones too; then the connection goes
 API_BODY_BYTES_MAX = 1024 * 1024  # the management API's own bodies
 KEEP_ALIVE_S = 75  # an idle client connection
 
@@ -20,6 +23,7 @@ HEAD_TIMEOUT_S = 600.0  # the SDKs' own default for a full answer
 CHUNK_TIMEOUT_S = 300.0  # silence in the middle of an answer
 CALL_TIMEOUT_S = 3600.0  # the whole answer
 UPSTREAM_KEEP_ALIVE_S = 15.0  # below the providers' own, so that they rarely close a connection that we pick up
+WHOLE_BYTES_MAX = 1024 * 1024  # a larger request is written in pieces, so that others get their turn meanwhile
 ERROR_BODY_BYTES_MAX = 1024 * 1024
 FULL_ANSWER_BYTES_MAX = 1024 * 1024  # up to this an answer is read whole, so that its cost can stand in its header
 

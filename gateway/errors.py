@@ -37,6 +37,7 @@ _ANTHROPIC_TYPES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
+_REQUEST_ID_HEADERS = {"openai": b"x-request-id", "anthropic": b"request-id"}  # where the SDKs' errors take it from
 RETRY_AFTER_S_MAX = 60  # some SDKs sleep for whatever they are told
 
 
@@ -116,6 +117,8 @@ def render(error: CallError, dialect: str, request_id: str) -> tuple[int, list[t
     """Status, headers and body of an error, as the dialect's SDKs expect them."""
     request_id = f"req_{request_id}"
     headers = [JSON, (b"x-farthing-request-id", request_id.encode()), (b"cache-control", b"no-store")]
+    if (native := _REQUEST_ID_HEADERS.get(dialect)) is not None:
+        headers.append((native, request_id.encode()))
     if error.retry is not None:
         headers.append((b"x-should-retry", b"true" if error.retry else b"false"))
     if error.retry_after_s is not None:
@@ -171,6 +174,8 @@ def in_stream(error: CallError, dialect: str, operation: str, request_id: str) -
     if dialect == "anthropic":
         return b"event: error\ndata: " + _encode(body) + b"\n\n"
     if operation == "responses":
-        event = {"type": "error", "code": error.code, "message": error.message, "param": error.param}
+        # The API's own event is flat, and the SDKs hand that to their user as one event among others: only an `error`
+        # object, as in the chat API, makes them raise.
+        event = {"type": "error", "code": error.code, "message": error.message, "param": error.param} | body
         return b"event: error\ndata: " + _encode(event) + b"\n\n"
     return b"data: " + _encode(body) + b"\n\n"

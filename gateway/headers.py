@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from gateway.bounds import HEADER_BYTES_MAX, HEADERS_MAX
 from providers.vendors import Vendor
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -63,6 +64,11 @@ def as_mapping(raw: RawHeaders) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
 
 
+def too_large(raw: RawHeaders) -> bool:
+    """Whether there are more header fields, or larger ones, than anybody needs."""
+    return len(raw) > HEADERS_MAX or sum(len(name) + len(value) for name, value in raw) > HEADER_BYTES_MAX
+
+
 def credentials(raw: RawHeaders, query: bytes) -> Credentials:
     """Find the client's key in any of the places where an SDK puts it."""
     found: str | None = None
@@ -94,7 +100,8 @@ def to_provider(raw: RawHeaders, vendor: Vendor, credential: str) -> dict[str, s
     for name_bytes, value_bytes in raw:
         name = name_bytes.decode("latin-1")
         if name in _REQUEST_NAMES or name.startswith(_REQUEST_PREFIXES):
-            forwarded[name] = value_bytes.decode("latin-1")
+            value = value_bytes.decode("latin-1")
+            forwarded[name] = f"{forwarded[name]}, {value}" if name in forwarded else value
         elif name == "connection":
             named.update(part.strip().lower() for part in value_bytes.decode("latin-1").split(","))
     for name in named:

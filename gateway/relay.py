@@ -52,6 +52,7 @@ class Connection(Protocol):
     """The client's connection, as far as a call needs it."""
 
     on_gone: Callable[[], None] | None
+    gone: bool
 
     def abort(self) -> None:
         """Break it off, so that the client cannot take what it got for a whole answer."""
@@ -119,6 +120,8 @@ class _Trip:
         flights.add(flight)
         if self._connection is not None:
             self._connection.on_gone = lambda: flights.client_gone(flight)
+            if self._connection.gone:  # while its call was being admitted
+                flights.client_gone(flight)
         ended: Ended = "error"
         sent = False
         try:
@@ -196,8 +199,10 @@ class _Trip:
             if self._first_byte is None:
                 self._first_byte = now()
             visible = chunk if strip is None else strip.feed(chunk)
-            await self._write(visible)
-            meter.feed(chunk)
+            try:
+                await self._write(visible)
+            finally:
+                meter.feed(chunk)  # also if the client does not take it: it was made, so it is billed
             if not flight.client_gone:
                 flight.deadline = min(now() + CHUNK_TIMEOUT_S, self._last_moment)
         if strip is not None:
@@ -214,6 +219,7 @@ class _Trip:
         async for chunk in answer.chunks():
             if self._first_byte is None:
                 self._first_byte = now()
+            meter.feed(chunk)
             size += len(chunk)
             if started:
                 await self._write(chunk)
@@ -224,7 +230,6 @@ class _Trip:
                     await self._start(answer, _length(answer))
                     await self._write(b"".join(chunks))
                     chunks.clear()
-            meter.feed(chunk)
             if not flight.client_gone:
                 flight.deadline = min(now() + CHUNK_TIMEOUT_S, self._last_moment)
         cost_picos = self._land("complete", sent=True)
@@ -282,7 +287,18 @@ class _Trip:
         flight = self._flight
         if chunk and not flight.client_gone:
             flight.deadline = min(self._now() + WRITE_TIMEOUT_S, self._last_moment)
-            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+            try:
+                await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+            except asyncio.CancelledError:
+                if flight.cut_reason != "timeout" or self._now() >= self._last_moment:
+                    raise
+                # The client takes nothing. It is let go, but what the provider has made meanwhile waits in buffers,
+                # unread: the answer is read on for its true usage, as for every client that left.
+                flight.task.uncancel()
+                flight.cut_reason = ""
+                self._abort()
+                flight.deadline = self._last_moment
+                self._relay.flights.client_gone(flight)
 
     async def _finish(self, chunk: bytes) -> None:
         flight = self._flight

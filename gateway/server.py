@@ -18,54 +18,100 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.bounds import BACKLOG, DRAIN_S, HEADERS_TIMEOUT_S, KEEP_ALIVE_S
+from gateway.bounds import BACKLOG, BODY_CLOSE_S, DRAIN_S, HEAD_BYTES_MAX, HEADERS_TIMEOUT_S, KEEP_ALIVE_S, REQUEST_BYTES_MAX
 
 CONNECTION = "farthing.connection"
 """Where the ASGI scope carries the client's connection."""
 
 
+_HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
 class ClientProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 protocol with a deadline for the head and a word when the client leaves."""
+    """uvicorn's HTTP/1.1 protocol with deadlines and a bound for a request, and a word when the client leaves."""
 
     on_gone: Callable[[], None] | None = None
-    _head_deadline: asyncio.TimerHandle | None = None
+    gone = False
+    _deadline: asyncio.TimerHandle | None = None
+    _bytes = 0  # of a request that is still coming, its first piece not counted
+    _counted = False
+    _in_head = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        self._await_head()
+        self._expect(HEADERS_TIMEOUT_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        self._head_arrived()
+        self._arrived()
         super().connection_lost(exc)
+        self.gone = True
         if self.on_gone is not None:
             self.on_gone()
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`. The parser knows no bound for a head or for trailers that do not end."""
+        self._counted = True
+        super().data_received(data)
+        if not self._counted or self._deadline is None:
+            return
+        self._bytes += len(data)
+        if self._bytes <= (HEAD_BYTES_MAX if self._in_head else REQUEST_BYTES_MAX) or self.transport.is_closing():
+            return
+        if self._in_head and (self.cycle is None or self.cycle.response_complete):
+            self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
+        else:
+            self.abort()
 
     def on_message_begin(self) -> None:
         """A request's first byte is here."""
         super().on_message_begin()
-        if self._head_deadline is None:
-            self._await_head()
+        self._in_head = True
+        self._bytes, self._counted = 0, False
+        if self._deadline is None:
+            self._expect(HEADERS_TIMEOUT_S)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field is here. Those of a trailer are dropped: nobody may add to a head that has been acted upon."""
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """A request's head is here."""
-        self._head_arrived()
+        self._in_head = False
+        self._expect(BODY_CLOSE_S)
         self.scope[CONNECTION] = self  # type: ignore[literal-required]
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A request's last byte is here."""
+        self._arrived()
+        super().on_message_complete()
 
     def abort(self) -> None:
         """Break the connection off, so that the client cannot take what it got for a whole answer."""
         if not self.transport.is_closing():
+            if self.cycle is not None:
+                self.cycle.disconnected = True  # uvicorn learns it a moment later, and would call it an error
             self.transport.abort()
 
-    def _await_head(self) -> None:
-        self._head_deadline = self.loop.call_later(HEADERS_TIMEOUT_S, self.abort)
+    def _expect(self, within_s: float) -> None:
+        """What comes next must come in this time."""
+        self._arrived()
+        self._deadline = self.loop.call_later(within_s, self._late, within_s)
 
-    def _head_arrived(self) -> None:
-        if self._head_deadline is not None:
-            self._head_deadline.cancel()
-            self._head_deadline = None
+    def _arrived(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _late(self, within_s: float) -> None:
+        if self.pipeline:  # we do not read on while earlier requests are being answered: the client is not to blame
+            self._expect(within_s)
+        else:
+            self.abort()
 
 
 class Server(uvicorn.Server):
@@ -115,4 +161,7 @@ class Server(uvicorn.Server):
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 picks a free one. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    # Connections inherit it. uvloop sets it by itself, asyncio only where the socket says that it is TCP's.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

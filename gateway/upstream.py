@@ -8,6 +8,7 @@ request can have reached the provider: only then can it have cost anything.
 from __future__ import annotations
 
 import asyncio
+import io
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
@@ -17,7 +18,7 @@ import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
-from gateway.bounds import CONNECT_TIMEOUT_S, UPSTREAM_KEEP_ALIVE_S
+from gateway.bounds import CONNECT_TIMEOUT_S, UPSTREAM_KEEP_ALIVE_S, WHOLE_BYTES_MAX
 from providers.simulator import Cut, Faults, Pause, answer
 
 
@@ -107,7 +108,7 @@ class HttpUpstream:
             response = await self._session.request(
                 request.method,
                 URL(request.origin + request.target, encoded=True),
-                data=request.body or None,
+                data=io.BytesIO(request.body) if len(request.body) > WHOLE_BYTES_MAX else request.body or None,
                 headers=request.headers,
                 allow_redirects=False,
             )
@@ -149,7 +150,7 @@ class SimulatedUpstream:
             request.headers,
             request.body,
             faults=request.faults or Faults(),
-            request_id=request.call_id,
+            request_id=f"req_{request.call_id}",  # as the providers' own look
             now_s=self._clock_ms() // 1000,
         )
         steps = iter(simulated.steps)

@@ -162,7 +162,7 @@ class Minter:
             kind="key",
             livemode=True,
             created_ms=now_ms,
-            limit_ids=(new_id("lim", now_ms), new_id("lim", now_ms)),
+            balance_id=new_id("lim", now_ms),
             profile=msgspec.to_builtins(Policy(name="master", scope="master")),
             credential=await self._credential(made.secret if made is not None else secret or "", locator),
         )
@@ -197,10 +197,10 @@ class Minter:
             kind="key",
             livemode=asked.livemode,
             created_ms=now_ms,
-            limit_ids=(new_id("lim", now_ms), new_id("lim", now_ms)),
+            balance_id=new_id("lim", now_ms),
             cap_micros=None if cap_micros is UNSET else cap_micros,
             reset=_window(asked.reset) if isinstance(asked.reset, str) else "total",
-            limits=() if asked.limits is UNSET else tuple(_terms(spec, now_ms) for spec in asked.limits),
+            limits=None if asked.limits is UNSET else tuple(_terms(spec, now_ms) for spec in asked.limits),
             expires_ms=None if asked.expires_at_ms is UNSET else asked.expires_at_ms,
             profile=msgspec.to_builtins(read_policy({"scope": asked.scope} | _profile(asked))),
             credential=await self._credential(made.secret, made.locator),
@@ -235,8 +235,7 @@ class Minter:
             profile=_profile(asked),
             merge=("metadata",),
         )
-        cap_id = new_id("lim", self._clock_ms())
-        answer = await self._ledger.edit_account(caller.account_id, public_id, edit, cap_id=cap_id, once=once)
+        answer = await self._ledger.edit_account(caller.account_id, public_id, edit, once=once)
         return answer.account, answer.replayed
 
     async def revoke(self, caller: Key, public_id: str, once: Once | None = None) -> tuple[AccountView, bool]:

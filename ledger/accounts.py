@@ -6,14 +6,23 @@ is as if it did not exist. Knows nothing of what a profile or a verifier means.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from ledger.book import Match
+from ledger.book import Account, Match
 from ledger.engine import Row, Script
 from ledger.records import Unit
+from ledger.rows import (
+    account_of,
+    chain_of,
+    limits_by_account,
+    marks,
+    select_accounts,
+    select_limits,
+    sources_of_limits,
+)
 from ledger.windows import Window, window_span_ms
 
 
@@ -73,6 +82,7 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     revoked_ms: int | None
     expires_ms: int | None
     profile: dict[str, Any]
+    plan: Node | None
     spent_micros: int
     overrun_micros: int
     last4: str | None
@@ -94,7 +104,10 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """One account of a chain, as far as deciding on a call needs it. `capped`: it has some limit of money."""
+    """One account of a chain, as far as deciding on a call needs it.
+
+    `capped`: it has some limit of money of its own. `plan` is its plan, which is such a node too.
+    """
 
     id: int
     public_id: str
@@ -106,6 +119,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     expires_ms: int | None
     profile: dict[str, Any]
     capped: bool
+    plan: Node | None = None
 
     def status(self, now_ms: int) -> str:
         """ "active", "revoked", "disabled" or "expired"."""
@@ -117,24 +131,14 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _NODE = (
-    "id, public_id, kind, livemode, version, disabled, revoked_ms, expires_ms, profile, EXISTS (SELECT 1 FROM limits"
-    " WHERE account_id = accounts.id AND unit = 'micros' AND max IS NOT NULL AND removed_ms IS NULL)"
+    "id, public_id, kind, livemode, version, disabled, revoked_ms, expires_ms, profile, plan_id,"
+    " cap_micros IS NOT NULL OR EXISTS (SELECT 1 FROM limits WHERE account_id = accounts.id AND unit = 'micros'"
+    " AND max IS NOT NULL AND removed_ms IS NULL)"
 )
 decode_profile = msgspec.json.Decoder(dict[str, Any]).decode
-_decode_match = msgspec.json.Decoder(Match).decode
 
 
-def marks(items: Iterable[Any]) -> str:
-    """A `?` for each item, for `IN (…)`."""
-    return ", ".join("?" for _ in items)
-
-
-def _chain(path: str) -> tuple[int, ...]:
-    """Account ids from the account itself up to the root."""
-    return tuple(int(part) for part in reversed(path.strip("/").split("/")))
-
-
-def _node(row: Row) -> Node:
+def _node(row: Row, plans: Mapping[int, Node]) -> Node:
     return Node(
         id=row[0],
         public_id=row[1],
@@ -145,7 +149,8 @@ def _node(row: Row) -> Node:
         revoked_ms=row[6],
         expires_ms=row[7],
         profile=decode_profile(row[8]),
-        capped=bool(row[9]),
+        capped=bool(row[10]),
+        plan=plans.get(row[9]),
     )
 
 
@@ -154,10 +159,19 @@ def chain(account_id: int) -> Script[tuple[Node, ...]]:
     rows = yield "SELECT path FROM accounts WHERE id = ?", (account_id,)
     if not rows:
         return ()
-    ids = _chain(rows[0][0])
-    rows = yield f"SELECT {_NODE} FROM accounts WHERE id IN ({marks(ids)})", ids  # noqa: S608 - constants and marks
-    nodes = {row[0]: _node(row) for row in rows}
+    ids = chain_of(rows[0][0])
+    nodes = yield from _nodes(ids)
     return tuple(nodes[id_] for id_ in ids)
+
+
+def _nodes(ids: Sequence[int]) -> Script[dict[int, Node]]:
+    rows = yield f"SELECT {_NODE} FROM accounts WHERE id IN ({marks(ids)})", tuple(ids)  # noqa: S608 - constants, marks
+    plan_ids = sorted({row[9] for row in rows if row[9] is not None})
+    plans: dict[int, Node] = {}
+    if plan_ids:
+        found = yield f"SELECT {_NODE} FROM accounts WHERE id IN ({marks(plan_ids)})", tuple(plan_ids)  # noqa: S608
+        plans = {row[0]: _node(row, {}) for row in found}
+    return {row[0]: _node(row, plans) for row in rows}
 
 
 def credential(locator: str) -> Script[tuple[Credential, tuple[Node, ...]] | None]:
@@ -235,17 +249,19 @@ def views_of(account_ids: list[int], now_ms: int) -> Script[list[AccountView]]:
     """The accounts in the order of their ids, with limits, counters and what their ancestors leave them."""
     if not account_ids:
         return []
-    columns = "path, parent_id, subject, spent_micros, overrun_micros, created_ms, last_used_ms"
     rows = yield (
-        f"SELECT {_NODE}, {columns} FROM accounts WHERE id IN ({marks(account_ids)})",  # noqa: S608 - as above
+        "SELECT id, path, parent_id, subject, created_ms FROM accounts"  # noqa: S608 - constants and marks
+        f" WHERE id IN ({marks(account_ids)})",
         tuple(account_ids),
     )
     own = {row[0]: row for row in rows}
-    chains = {id_: _chain(own[id_][10]) for id_ in account_ids}
-    ancestors = sorted({id_ for ids in chains.values() for id_ in ids})
-    rows = yield f"SELECT {_NODE} FROM accounts WHERE id IN ({marks(ancestors)})", tuple(ancestors)  # noqa: S608
-    nodes = {row[0]: _node(row) for row in rows}
-    limits = yield from _limit_views(ancestors, now_ms)
+    ancestors = sorted({id_ for row in rows for id_ in chain_of(row[1])})
+    nodes = yield from _nodes(ancestors)
+    account_rows = yield select_accounts(ancestors)
+    limit_rows = yield select_limits(sources_of_limits(account_rows))
+    limits_of = limits_by_account(limit_rows)
+    accounts = {row[0]: account_of(row, limits_of) for row in account_rows}
+    limits = yield from _limit_views(accounts.values(), now_ms)
     rows = yield (
         "SELECT account_id, last4 FROM credentials WHERE id IN (SELECT max(id) FROM credentials"  # noqa: S608
         f" WHERE account_id IN ({marks(account_ids)}) GROUP BY account_id)",
@@ -254,79 +270,85 @@ def views_of(account_ids: list[int], now_ms: int) -> Script[list[AccountView]]:
     last4: dict[int, str] = dict(rows)
     views = []
     for id_ in account_ids:
-        row, node = own[id_], nodes[id_]
-        statuses = [nodes[each].status(now_ms) for each in chains[id_]]
+        _, _, parent_id, subject, created_ms = own[id_]
+        account, node = accounts[id_], nodes[id_]
+        statuses = [nodes[each].status(now_ms) for each in account.chain]
         lefts = [
             max(limit.max - limit.used - limit.held - limit.unsettled, 0)
-            for each in chains[id_]
+            for each in account.chain
             if nodes[each].livemode == node.livemode
-            for limit in limits.get(each, ())
+            for limit in limits[each]
             if limit.max is not None and limit.role in ("total", "cap")
         ]
         views.append(
             AccountView(
                 id=id_,
-                public_id=node.public_id,
-                parent_id=row[11],
-                parent_public_id=nodes[row[11]].public_id if row[11] is not None else None,
-                chain=chains[id_],
-                kind=node.kind,
-                livemode=node.livemode,
-                subject=row[12],
+                public_id=account.public_id,
+                parent_id=parent_id,
+                parent_public_id=nodes[parent_id].public_id if parent_id is not None else None,
+                chain=account.chain,
+                kind=account.kind,
+                livemode=account.livemode,
+                subject=subject,
                 status=next((status for status in statuses if status != "active"), "active"),
-                disabled=node.disabled,
-                revoked_ms=node.revoked_ms,
-                expires_ms=node.expires_ms,
+                disabled=account.disabled,
+                revoked_ms=account.revoked_ms,
+                expires_ms=account.expires_ms,
                 profile=node.profile,
-                spent_micros=row[13],
-                overrun_micros=row[14],
+                plan=node.plan,
+                spent_micros=account.spent_micros,
+                overrun_micros=account.overrun_micros,
                 last4=last4.get(id_),
-                created_ms=row[15],
-                last_used_ms=row[16],
-                limits=tuple(limits.get(id_, ())),
+                created_ms=created_ms,
+                last_used_ms=account.last_used_ms,
+                limits=tuple(limits[id_]),
                 remaining_micros=min(lefts, default=None),
             )
         )
     return views
 
 
-def _limit_views(account_ids: list[int], now_ms: int) -> Script[dict[int, list[LimitView]]]:
+def _limit_views(accounts: Collection[Account], now_ms: int) -> Script[dict[int, list[LimitView]]]:
+    spans = {
+        (account.id, limit.id, limit.role): window_span_ms(now_ms, limit.window, limit.timezone, limit.anchor_ms)
+        for account in accounts
+        for limit in account.limits
+    }
+    keys = {
+        (limit.id, limit.subject_id, spans[account.id, limit.id, limit.role][0])
+        for account in accounts
+        for limit in account.limits
+    }
+    triples = ", ".join("(?, ?, ?)" for _ in keys)
     rows = yield (
-        "SELECT id, account_id, public_id, role, unit, max, window, timezone, anchor_ms, match, per, action FROM limits"  # noqa: S608
-        f" WHERE account_id IN ({marks(account_ids)}) AND removed_ms IS NULL ORDER BY id",
-        tuple(account_ids),
+        "SELECT limit_id, subject_id, window_start_ms, used, held, unsettled FROM counters"  # noqa: S608 - marks
+        f" WHERE (limit_id, subject_id, window_start_ms) IN (VALUES {triples})",
+        tuple(part for key in sorted(keys) for part in key),
     )
-    keys = {row[0]: window_span_ms(now_ms, row[6], row[7], row[8]) for row in rows}
-    counters: dict[int, Row] = {}
-    if keys:
-        starts = sorted({start for start, _ in keys.values()})
-        found = yield (
-            "SELECT limit_id, window_start_ms, used, held, unsettled FROM counters"  # noqa: S608
-            f" WHERE limit_id IN ({marks(keys)}) AND subject_id = 0 AND window_start_ms IN ({marks(starts)})",
-            (*keys, *starts),
-        )
-        counters = {row[0]: row[2:] for row in found if row[1] == keys[row[0]][0]}
+    counters = {row[:3]: row[3:] for row in rows}
     views: dict[int, list[LimitView]] = {}
-    for row in rows:
-        used, held, unsettled = counters.get(row[0], (0, 0, 0))
-        start_ms, end_ms = keys[row[0]]
-        views.setdefault(row[1], []).append(
-            LimitView(
-                public_id=row[2],
-                role=row[3],
-                unit=row[4],
-                max=row[5],
-                window=row[6],
-                timezone=row[7],
-                anchor_ms=row[8],
-                match=_decode_match(row[9]),
-                per=row[10],
-                action=row[11],
-                used=used,
-                held=held,
-                unsettled=unsettled,
-                window_start_ms=start_ms,
-                resets_at_ms=end_ms,
+    for account in accounts:
+        views[account.id] = []
+        for limit in account.limits:
+            start_ms, end_ms = spans[account.id, limit.id, limit.role]
+            used, held, unsettled = counters.get((limit.id, limit.subject_id, start_ms), (0, 0, 0))
+            views[account.id].append(
+                LimitView(
+                    public_id=limit.public_id,
+                    role=limit.role,
+                    unit=limit.unit,
+                    max=limit.max_at(now_ms),
+                    window=limit.window,
+                    timezone=limit.timezone,
+                    anchor_ms=limit.anchor_ms,
+                    match=limit.match or Match(),
+                    per=limit.per,
+                    action=limit.action,
+                    used=used,
+                    held=held,
+                    unsettled=unsettled,
+                    window_start_ms=start_ms,
+                    resets_at_ms=end_ms,
+                )
             )
-        )
     return views

@@ -20,6 +20,8 @@ CounterKey = tuple[int, int, int]
 RollupKey = tuple[int, int, int, str, str]
 """(day in ms, account id, subject id or 0, provider, model)"""
 
+EVERY_ACCOUNT = 0
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -47,8 +49,18 @@ def _names(pattern: str, model: str) -> bool:
     return pattern == model or (pattern.endswith("*") and model.startswith(pattern[:-1]))
 
 
+CAP_SUBJECTS: dict[str, int] = {"total": 0, "day": -1, "week": -2, "month": -3}
+"""Under which subject an account's balance is counted in a window of its spend cap."""
+
+
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """At most `max` (None: counted, not limited) of `unit` in each window, for calls that match."""
+    """At most `max` (None: counted, not limited) of `unit` in each window, for calls that match.
+
+    Attributes:
+        role: "total" (the balance), "cap" (the spend cap in windows, measured by the balance), "limit".
+        boosts: (amount, until ms or None) on top of `max`, each until its end.
+        subject_id: What it is counted under where it is `per` key: 0, a plan's member, or see `CAP_SUBJECTS`.
+    """
 
     id: int
     public_id: str
@@ -61,10 +73,33 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     match: Match | None = None
     per: str = "key"
     action: str = "block"
+    boosts: tuple[tuple[int, int | None], ...] = ()
+    subject_id: int = 0
+
+    def max_at(self, now_ms: int) -> int | None:
+        """The maximum at this moment."""
+        if self.max is None or not self.boosts:
+            return self.max
+        return self.max + sum(amount for amount, until_ms in self.boosts if until_ms is None or until_ms > now_ms)
+
+
+def spend_limits(
+    total: Limit, cap_micros: int | None, window: Window, boosts: tuple[tuple[int, int | None], ...]
+) -> tuple[Limit, ...]:
+    """The balance, and the spend cap on it: one limit without a reset, two with one."""
+    if window == "total":
+        return (msgspec.structs.replace(total, max=cap_micros, boosts=boosts),)
+    cap = msgspec.structs.replace(
+        total, role="cap", max=cap_micros, boosts=boosts, window=window, subject_id=CAP_SUBJECTS[window]
+    )
+    return (total, cap) if cap_micros is not None else (total,)
 
 
 class Account(msgspec.Struct, kw_only=True):
-    """A node of the tree, with its limits. `chain` is its own id and its ancestors', up to the root."""
+    """A node of the tree, with its limits and its plan's. `chain` is its own id and its ancestors', up to the root.
+
+    `own_cap` says that an end user has a spend cap of its own, which stands instead of its key's default.
+    """
 
     id: int
     public_id: str
@@ -82,6 +117,7 @@ class Account(msgspec.Struct, kw_only=True):
     overrun_micros: int
     last_used_ms: int | None
     limits: tuple[Limit, ...]
+    own_cap: bool = False
 
 
 class Counter(msgspec.Struct):
@@ -208,7 +244,7 @@ class Book:
         self.changed_counters: dict[CounterKey, Counter] = {}
         self.changed_rollups: dict[RollupKey, Rollup] = {}
         self.written_holds: dict[str, Hold] = {}
-        self.ended_holds: list[str] = []
+        self.ended_holds: set[str] = set()
         self.events: list[Event] = []
         self.event_costs: dict[str, int] = {}
 
@@ -230,6 +266,8 @@ class Book:
 
     def hold(self, hold_id: str) -> Hold | None:
         """A hold that is open or unsettled."""
+        if hold_id in self.ended_holds:
+            return None  # ended in this very batch: the tables still have it
         return self.holds.get(hold_id) or self._tables.hold(hold_id)
 
     def event_cost_micros(self, event_id: str) -> int | None:
@@ -245,7 +283,7 @@ class Book:
         """Delete a hold."""
         self.holds.pop(hold.id, None)
         self.written_holds.pop(hold.id, None)
-        self.ended_holds.append(hold.id)
+        self.ended_holds.add(hold.id)
 
     def put_event(self, event: Event, measures: Measures) -> None:
         """Append an event and count it in its day's rollup."""
@@ -272,9 +310,12 @@ class Book:
         _trim(self.holds, self._rows_max)
         _trim(self.rollups, self._rows_max)
 
-    def forget_account(self, account_id: int) -> None:
-        """Another statement has changed this account or its limits."""
-        self.accounts.pop(account_id, None)
+    def forget_accounts(self, account_ids: set[int]) -> None:
+        """A script has changed these accounts or their limits; `EVERY_ACCOUNT` stands for all of them."""
+        if EVERY_ACCOUNT in account_ids:
+            self.accounts.clear()
+        for account_id in account_ids:
+            self.accounts.pop(account_id, None)
 
     def forget(self) -> None:
         """Nothing in memory can be trusted any more: a transaction failed, or somebody else has written."""

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from ledger.accounts import AccountView, Credential, Node, NotFound, chain, decode_profile, find, views_of
-from ledger.book import Match
+from ledger.book import EVERY_ACCOUNT, Match
 from ledger.engine import Script
 from ledger.records import Unit
 from ledger.windows import Window
@@ -30,6 +31,10 @@ class Closed(Exception):
 
 class TooDeep(Exception):
     """The tree would get deeper than `DEPTH_MAX`."""
+
+
+class Uncapped(Exception):
+    """The account has no spend cap that could be raised."""
 
 
 class ReplayMismatch(Exception):
@@ -64,33 +69,43 @@ class LimitTerms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
-    """An account to open. `cap` is its spend cap in micros (None: no cap), counted anew in each `reset` window."""
+    """An account to open.
+
+    Attributes:
+        balance_id: The public id of its balance, under which its spend cap is named too.
+        cap_micros: Its spend cap; None for none.
+        reset: The window in which the cap counts; None for the plan's cap and window.
+        limits: Its own further limits; None for the plan's.
+        plan: Public id of a plan of the parent's.
+    """
 
     public_id: str
     parent_id: int | None
     kind: str
     livemode: bool
     created_ms: int
-    limit_ids: tuple[str, str]
+    balance_id: str
     cap_micros: int | None = None
-    reset: Window = "total"
-    limits: tuple[LimitTerms, ...] = ()
+    reset: Window | None = "total"
+    limits: tuple[LimitTerms, ...] | None = None
     expires_ms: int | None = None
     subject: str | None = None
     profile: dict[str, Any] = {}
+    plan: str | None = None
     credential: Credential | None = None
 
 
 class Edit(msgspec.Struct, frozen=True, kw_only=True):
     """Changes to an account. UNSET leaves a thing as it is."""
 
-    disabled: bool | msgspec.UnsetType = msgspec.UNSET
-    expires_ms: int | None | msgspec.UnsetType = msgspec.UNSET
-    cap_micros: int | None | msgspec.UnsetType = msgspec.UNSET
-    reset: Window | msgspec.UnsetType = msgspec.UNSET
-    limits: tuple[LimitTerms, ...] | msgspec.UnsetType = msgspec.UNSET
-    profile: dict[str, Any] = {}  # merged into the profile: None removes an entry
-    merge: tuple[str, ...] = ()  # entries of the profile that are themselves merged, entry by entry
+    disabled: bool | UnsetType = UNSET
+    expires_ms: int | None | UnsetType = UNSET
+    cap_micros: int | None | UnsetType = UNSET
+    reset: Window | UnsetType = UNSET
+    limits: tuple[LimitTerms, ...] | UnsetType = UNSET
+    plan: str | None | UnsetType = UNSET
+    profile: dict[str, Any] = {}  # put over the profile, entry by entry
+    merge: tuple[str, ...] = ()  # entries of the profile that are themselves merged; there None removes
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,22 +169,17 @@ def open_account(new: NewAccount) -> Script[AccountView]:
             if (status := parent.status(new.created_ms)) != "active":
                 raise Closed(status)
     account_id = yield from _insert(new, parents)
-    total_id, cap_id = new.limit_ids
-    balance = LimitTerms(public_id=total_id, unit="micros", max=None, window="total")
-    yield from _add_limit(account_id, "total", balance, new.created_ms)
-    yield from _set_cap(account_id, new.cap_micros, new.reset, cap_id, new.created_ms)
-    for terms in new.limits:
-        yield from _add_limit(account_id, "limit", terms, new.created_ms)
-    if new.credential is not None:
-        yield from _add_credential(account_id, new.credential, new.created_ms)
     views = yield from views_of([account_id], new.created_ms)
     return views[0]
 
 
 def _insert(new: NewAccount, parents: tuple[Node, ...]) -> Script[int]:
+    plan_id = None
+    if new.plan is not None:
+        plan_id = yield from _find_plan(parents[0].id, new.plan)
     ((account_id,),) = yield (
-        "INSERT INTO accounts (public_id, parent_id, path, kind, livemode, subject, expires_ms, profile, created_ms)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        "INSERT INTO accounts (public_id, parent_id, path, kind, livemode, subject, expires_ms, profile, created_ms,"
+        " plan_id, cap_micros, cap_window, own_limits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         (
             new.public_id,
             new.parent_id,
@@ -180,15 +190,42 @@ def _insert(new: NewAccount, parents: tuple[Node, ...]) -> Script[int]:
             new.expires_ms,
             _json(new.profile),
             new.created_ms,
+            plan_id,
+            new.cap_micros,
+            new.reset,
+            int(new.limits is not None),
         ),
     )
     path = "/" + "/".join(str(id_) for id_ in (*reversed([parent.id for parent in parents]), account_id)) + "/"
     yield "UPDATE accounts SET path = ? WHERE id = ?", (path, account_id)
+    balance = LimitTerms(public_id=new.balance_id, unit="micros", max=None, window="total")
+    yield from _add_limit(account_id, "total", balance, new.created_ms)
+    for terms in new.limits or ():
+        yield from _add_limit(account_id, "limit", terms, new.created_ms)
+    if new.credential is not None:
+        yield from _add_credential(account_id, new.credential, new.created_ms)
     return int(account_id)
 
 
-def open_subject(key_id: int, kind: str, subject: str, public_id: str, limit_id: str, now_ms: int) -> Script[int]:
-    """The end user's or run's account under a key, opened at first sight. Raises NotFound or TooDeep."""
+def _find_plan(owner_id: int, public_id: str) -> Script[int]:
+    """A plan of the owner's or of one of its ancestors. Raises NotFound."""
+    rows = yield (
+        "SELECT plan.id FROM accounts AS plan JOIN accounts AS owner ON owner.id = ?"
+        " WHERE plan.public_id = ? AND plan.kind = 'plan' AND plan.revoked_ms IS NULL"
+        " AND owner.path LIKE (SELECT path FROM accounts WHERE id = plan.parent_id) || '%'",
+        (owner_id, public_id),
+    )
+    if not rows:
+        raise NotFound(public_id)
+    return int(rows[0][0])
+
+
+def open_subject(key_id: int, kind: str, subject: str, public_id: str, balance_id: str, now_ms: int) -> Script[int]:
+    """The end user's or run's account under a key, opened at first sight.
+
+    Raises:
+        NotFound: There is no such key.
+    """
     rows = yield (
         "SELECT id FROM accounts WHERE parent_id = ? AND kind = ? AND subject = ?",
         (key_id, kind, subject),
@@ -198,59 +235,105 @@ def open_subject(key_id: int, kind: str, subject: str, public_id: str, limit_id:
     keys = yield from chain(key_id)
     if not keys:
         raise NotFound(str(key_id))
-    new = NewAccount(
-        public_id=public_id,
-        parent_id=key_id,
-        kind=kind,
-        livemode=keys[0].livemode,
-        created_ms=now_ms,
-        limit_ids=(limit_id, ""),
-        subject=subject,
-    )
-    account_id = yield from _insert(new, keys)
-    yield from _add_limit(
-        account_id, "total", LimitTerms(public_id=limit_id, unit="micros", max=None, window="total"), now_ms
+    account_id = yield from _insert(
+        NewAccount(
+            public_id=public_id,
+            parent_id=key_id,
+            kind=kind,
+            livemode=keys[0].livemode,
+            created_ms=now_ms,
+            balance_id=balance_id,
+            subject=subject,
+        ),
+        keys,
     )
     return account_id
 
 
-def edit(
-    owner_id: int, public_id: str, changes: Edit, *, cap_id: str, now_ms: int, touched: set[int]
-) -> Script[AccountView]:
+def forget_subject(key_id: int, kind: str, subject: str, *, now_ms: int, touched: set[int]) -> Script[None]:
+    """Forget who an end user is: the name and all that was kept of it go, the sums stay. Raises NotFound."""
+    rows = yield (
+        "SELECT id FROM accounts WHERE parent_id = ? AND kind = ? AND subject = ?",
+        (key_id, kind, subject),
+    )
+    if not rows:
+        raise NotFound(subject)
+    account_id = int(rows[0][0])
+    touched.add(account_id)
+    yield (
+        "UPDATE accounts SET subject = NULL, profile = '{}', revoked_ms = ?, version = version + 1 WHERE id = ?",
+        (now_ms, account_id),
+    )
+
+
+def edit(owner_id: int, public_id: str, changes: Edit, *, now_ms: int, touched: set[int]) -> Script[AccountView]:
     """Change an account of the owner's subtree; in force on the next call. Raises NotFound."""
     account_id = yield from find(owner_id, public_id)
-    touched.add(account_id)
-    ((disabled, expires_ms, profile_json),) = yield (
-        "SELECT disabled, expires_ms, profile FROM accounts WHERE id = ?",
+    ((kind, parent_id, disabled, expires_ms, profile_json, cap_micros, window, boosts, own_limits, plan_id),) = yield (
+        "SELECT kind, parent_id, disabled, expires_ms, profile, cap_micros, cap_window, boosts, own_limits, plan_id"
+        " FROM accounts WHERE id = ?",
         (account_id,),
     )
-    if changes.disabled is not msgspec.UNSET:
+    # A plan's members are not listed here: what a plan says is read anew for every account.
+    touched.add(EVERY_ACCOUNT if kind == "plan" else account_id)
+    if changes.disabled is not UNSET:
         disabled = int(changes.disabled)
-    if changes.expires_ms is not msgspec.UNSET:
+    if changes.expires_ms is not UNSET:
         expires_ms = changes.expires_ms
+    if changes.cap_micros is not UNSET or changes.reset is not UNSET:
+        # Saying either makes the cap the account's own; what was not said is taken over as it stands.
+        views = yield from views_of([account_id], now_ms)
+        current = views[0].cap
+        cap_micros = current.max if changes.cap_micros is UNSET else changes.cap_micros
+        window = current.window if changes.reset is UNSET else changes.reset
+        boosts = "[]"
+    if changes.plan is not UNSET:
+        plan_id = None
+        if changes.plan is not None:
+            plan_id = yield from _find_plan(parent_id, changes.plan)
+        elif window is None:
+            window = "total"
+    if changes.limits is not UNSET:
+        own_limits = 1
+        yield from _replace_limits(account_id, changes.limits, now_ms)
     profile = decode_profile(profile_json)
     for name, value in changes.profile.items():
         merged = name in changes.merge and isinstance(value, dict)
         profile[name] = {k: v for k, v in (profile.get(name, {}) | value).items() if v is not None} if merged else value
-    profile = {name: value for name, value in profile.items() if value is not None}
     yield (
-        "UPDATE accounts SET disabled = ?, expires_ms = ?, profile = ?, version = version + 1 WHERE id = ?",
-        (disabled, expires_ms, _json(profile), account_id),
+        "UPDATE accounts SET disabled = ?, expires_ms = ?, profile = ?, cap_micros = ?, cap_window = ?, boosts = ?,"
+        " own_limits = ?, plan_id = ?, version = version + 1 WHERE id = ?",
+        (disabled, expires_ms, _json(profile), cap_micros, window, boosts, own_limits, plan_id, account_id),
     )
-    if changes.cap_micros is not msgspec.UNSET or changes.reset is not msgspec.UNSET:
-        rows = yield (
-            "SELECT role, max, window FROM limits WHERE account_id = ? AND role IN ('total', 'cap')"
-            " AND removed_ms IS NULL ORDER BY role",
-            (account_id,),
-        )
-        _, cap_micros, reset = rows[0]  # 'cap' sorts before 'total'
-        if changes.cap_micros is not msgspec.UNSET:
-            cap_micros = changes.cap_micros
-        if changes.reset is not msgspec.UNSET:
-            reset = changes.reset
-        yield from _set_cap(account_id, cap_micros, reset, cap_id, now_ms)
-    if changes.limits is not msgspec.UNSET:
-        yield from _replace_limits(account_id, changes.limits, now_ms)
+    views = yield from views_of([account_id], now_ms)
+    return views[0]
+
+
+def credit(
+    owner_id: int, public_id: str, amount_micros: int, until_ms: int | None, *, now_ms: int, touched: set[int]
+) -> Script[AccountView]:
+    """Raise an account's spend cap, for ever or until a moment.
+
+    Raises:
+        NotFound: There is no such account.
+        Uncapped: It has no cap that could be raised.
+    """
+    account_id = yield from find(owner_id, public_id)
+    touched.add(account_id)
+    views = yield from views_of([account_id], now_ms)
+    if views[0].cap.max is None:
+        raise Uncapped
+    ((boosts_json,),) = yield "SELECT boosts FROM accounts WHERE id = ?", (account_id,)
+    boosts = [boost for boost in msgspec.json.decode(boosts_json) if boost[1] is None or boost[1] > now_ms]
+    lasting = sum(amount for amount, until in boosts if until is None) + (amount_micros if until_ms is None else 0)
+    ending = [boost for boost in boosts if boost[1] is not None]
+    if until_ms is not None:
+        ending.append([amount_micros, until_ms])
+    boosts = ([[lasting, None]] if lasting else []) + ending
+    yield (
+        "UPDATE accounts SET boosts = ?, version = version + 1 WHERE id = ?",
+        (_json(boosts), account_id),
+    )
     views = yield from views_of([account_id], now_ms)
     return views[0]
 
@@ -318,26 +401,6 @@ def _add_limit(account_id: int, role: str, terms: LimitTerms, now_ms: int) -> Sc
             now_ms,
         ),
     )
-
-
-def _set_cap(account_id: int, cap_micros: int | None, reset: Window, cap_id: str, now_ms: int) -> Script[None]:
-    """Without a reset the cap is the balance's own maximum; with one it is a limit beside it, counted from now on."""
-    yield (
-        "UPDATE limits SET max = ? WHERE account_id = ? AND role = 'total'",
-        (cap_micros if reset == "total" else None, account_id),
-    )
-    rows = yield (
-        "SELECT id, window FROM limits WHERE account_id = ? AND role = 'cap' AND removed_ms IS NULL",
-        (account_id,),
-    )
-    if rows and rows[0][1] == reset:
-        yield "UPDATE limits SET max = ? WHERE id = ?", (cap_micros, rows[0][0])
-        return
-    if rows:
-        yield "UPDATE limits SET removed_ms = ? WHERE id = ?", (now_ms, rows[0][0])
-    if reset != "total":
-        terms = LimitTerms(public_id=cap_id, unit="micros", max=cap_micros, window=reset)
-        yield from _add_limit(account_id, "cap", terms, now_ms)
 
 
 def _replace_limits(account_id: int, limits: tuple[LimitTerms, ...], now_ms: int) -> Script[None]:

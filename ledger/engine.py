@@ -20,7 +20,7 @@ Script = Generator[Statement, list[Row], T]
 
 
 class Change:
-    """A script that writes, and afterwards the accounts whose rows a book must read again."""
+    """A script that writes, and afterwards the accounts that a book must read again (see `Book.forget_accounts`)."""
 
     def __init__(self, script: Callable[[set[int]], Script[Any]]) -> None:
         self._script = script
@@ -41,6 +41,9 @@ class Engine(Protocol):
 
     async def commit(self, batch: list[Work], now_ms: int) -> list[Result]:
         """Carry out a batch in one durable transaction; an item's own failure is its result.
+
+        A batch with an item that cannot be carried out is repeated item by item, each in a transaction of its own;
+        a `LedgerUnavailable` among the results is then an item that the database did not take.
 
         Raises:
             LedgerUnavailable: The database did not take the transaction. Nothing of the batch has happened.

@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from ledger.accounts import NotFound, find, marks
+from ledger.accounts import NotFound, find
 from ledger.engine import Script
+from ledger.rows import marks
 from ledger.usage import SUBTREE_LISTED_MAX
 
 
@@ -20,6 +21,7 @@ class EventView(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     key_id: str
     end_user: str | None
+    run_id: str | None
     created_ms: int
     settled_ms: int
     mode: str
@@ -50,6 +52,7 @@ class HoldView(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     key_id: str
     amount_micros: int
+    reserved: tuple[str, int] | None
     state: str
     created_ms: int
     expires_ms: int | None
@@ -67,6 +70,7 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
     livemode: bool | None = True
     key: str | None = None
     end_user: str | None = None
+    run_id: str | None = None
     from_ms: int | None = None
     to_ms: int | None = None
     mode: str | None = None
@@ -74,7 +78,7 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _COLUMNS = (
-    "e.id, a.public_id, s.subject, e.created_ms, e.settled_ms, e.mode, e.provider, e.model, e.route, a.livemode,"
+    "e.id, a.public_id, s.subject, n.subject, e.created_ms, e.settled_ms, e.mode, e.provider, e.model, e.route, a.livemode,"
     " e.decision, e.reason, e.status, e.usage, e.cost_micros, e.cost_picos, e.price_micros, e.price_version,"
     " e.held_micros, e.http_status, e.latency_ms, e.ttft_ms, e.stream, e.metadata, e.flags"
 )
@@ -109,6 +113,7 @@ def list_events(query: EventQuery) -> Script[tuple[list[EventView], bool]]:
     for condition, value in (
         ("a.livemode = ?", query.livemode),
         ("s.subject = ?", query.end_user),
+        ("n.subject = ?", query.run_id),
         ("e.created_ms >= ?", query.from_ms),
         ("e.created_ms < ?", query.to_ms),
         ("e.mode = ?", query.mode),
@@ -119,7 +124,7 @@ def list_events(query: EventQuery) -> Script[tuple[list[EventView], bool]]:
             parameters.append(value)
     rows = yield (
         f"SELECT {_COLUMNS} FROM events AS e JOIN accounts AS a ON a.id = e.account_id"  # noqa: S608 - constants, marks
-        " LEFT JOIN accounts AS s ON s.id = e.subject_id"
+        " LEFT JOIN accounts AS s ON s.id = e.subject_id LEFT JOIN accounts AS n ON n.id = e.run_id"
         f" WHERE {' AND '.join(conditions)} ORDER BY e.seq DESC LIMIT ?",
         (*parameters, query.limit + 1),
     )
@@ -160,6 +165,7 @@ def list_holds(
                 id=row[0],
                 key_id=row[1],
                 amount_micros=row[2],
+                reserved=call.get("reserved"),
                 state=row[3],
                 created_ms=row[4],
                 expires_ms=row[5],

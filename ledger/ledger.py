@@ -89,7 +89,14 @@ class Ledger:
         Raises:
             LedgerUnavailable: No hold was made.
         """
-        return cast(Held | Refused, await self._writer.submit(ask))
+        future = self._writer.submit(ask)
+        try:
+            return cast(Held | Refused, await future)
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and not future.exception():
+                # The answer was on its way when the caller was cancelled, so the writer could not know.
+                self.settle(Settlement(id=ask.id, status="released", cost_picos=0, reason="abandoned"))
+            raise
 
     def settle(self, settlement: Settlement) -> None:
         """Hand over how a call ended. Never awaits, never fails; settling an id twice changes nothing."""
@@ -109,20 +116,37 @@ class Ledger:
         """Open an account. Raises what `changes.open_account` and `changes.once` raise."""
         return await self._change(once, lambda touched: changes.open_account(new))
 
-    async def open_subject(self, key_id: int, kind: str, subject: str, *, public_id: str, limit_id: str) -> int:
+    async def open_subject(self, key_id: int, kind: str, subject: str, *, public_id: str, balance_id: str) -> int:
         """The id of a key's end user or run, opened at first sight."""
         now_ms = self._clock_ms()
-        change = Change(lambda touched: changes.open_subject(key_id, kind, subject, public_id, limit_id, now_ms))
+        change = Change(lambda touched: changes.open_subject(key_id, kind, subject, public_id, balance_id, now_ms))
         return cast(int, await self._writer.submit(change))
 
-    async def edit_account(
-        self, owner_id: int, public_id: str, edit: Edit, *, cap_id: str, once: Once | None = None
-    ) -> Answer:
+    async def edit_account(self, owner_id: int, public_id: str, edit: Edit, *, once: Once | None = None) -> Answer:
         """Change an account; in force on the next call. Raises NotFound."""
         now_ms = self._clock_ms()
         return await self._change(
             once,
-            lambda touched: changes.edit(owner_id, public_id, edit, cap_id=cap_id, now_ms=now_ms, touched=touched),
+            lambda touched: changes.edit(owner_id, public_id, edit, now_ms=now_ms, touched=touched),
+        )
+
+    async def credit(
+        self, owner_id: int, public_id: str, amount_micros: int, until_ms: int | None, *, once: Once | None = None
+    ) -> Answer:
+        """Raise an account's spend cap. Raises NotFound or Uncapped."""
+        now_ms = self._clock_ms()
+        return await self._change(
+            once,
+            lambda touched: changes.credit(
+                owner_id, public_id, amount_micros, until_ms, now_ms=now_ms, touched=touched
+            ),
+        )
+
+    async def forget_subject(self, key_id: int, kind: str, subject: str) -> None:
+        """Forget who an end user is; the sums stay. Raises NotFound."""
+        now_ms = self._clock_ms()
+        await self._writer.submit(
+            Change(lambda touched: changes.forget_subject(key_id, kind, subject, now_ms=now_ms, touched=touched))
         )
 
     async def revoke_account(self, owner_id: int, public_id: str, *, once: Once | None = None) -> Answer:

@@ -35,7 +35,7 @@ def usd_to_micros(value: int | str | Decimal) -> int:
     if amount > MICROS_MAX // MICROS_PER_USD:
         raise ValueError(f"must be at most {MICROS_MAX // MICROS_PER_USD} dollars")
     micros = _EXACT.multiply(amount, Decimal(MICROS_PER_USD))
-    if micros != int(micros):
+    if micros != int(micros) or (amount and not micros):  # the latter: so small that the product underflowed
         raise ValueError("must have at most 6 decimals")
     return int(micros)
 

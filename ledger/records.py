@@ -41,6 +41,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     price_version: str = ""
     metadata: dict[str, str] = {}
     markup_ppm: int = 0  # added to the cost to make the price, in millionths
+    reserved: tuple[Unit, int] | None = None  # what a caller's own reservation is of
+    flags: tuple[str, ...] = ()  # oddities known when the hold was made, such as a limit that only warns
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +63,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
         subject_max_micros: A lower cap of the end user, for this call alone; None for none.
         at_ms: The moment to which the call belongs; None for the moment of the hold.
         expires_ms: When the hold ends by itself (callers' own reservations); None for never.
+        dry_run: Only say what would be; nothing is held and nothing recorded.
     """
 
     id: str
@@ -75,12 +78,15 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     fixed_tokens: int = 0
     each_tokens: int = 0
     seconds: int = 0
+    requests: int = 1
+    concurrent: int = 1
     want: int = 0
     least: int = 0
     call_max_micros: int | None = None
     subject_max_micros: int | None = None
     at_ms: int | None = None
     expires_ms: int | None = None
+    dry_run: bool = False
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,7 +139,7 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
-    """How a held call ended. Settling the same id again changes nothing."""
+    """How a held call ended. Settling the same id again changes nothing. `requests` None = as many as were held."""
 
     id: str
     status: EventStatus
@@ -141,6 +147,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     measures: Measures = Measures()
     tokens: int = 0
     seconds: int = 0
+    requests: int | None = None
     usage: dict[str, object] = {}
     model: str = ""  # the model that was served and priced, where it differs from the one asked for
     reason: str | None = None
@@ -174,6 +181,42 @@ class Recover(msgspec.Struct, frozen=True, kw_only=True):
     """Turn an open hold whose owner died into an `unsettled` event; its amount stays counted against the caps."""
 
     id: str
+
+
+class Extend(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold more for a call in flight: `allowance` more of what its ask was linear in; all of it or nothing."""
+
+    id: str
+    each_picos: int
+    each_tokens: int
+    allowance: int
+
+
+class Prolong(msgspec.Struct, frozen=True, kw_only=True):
+    """Let a caller's own reservation live until `expires_ms`."""
+
+    id: str
+    expires_ms: int
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that the caller made by itself: counted, never refused. The same id again changes nothing.
+
+    `at_ms` is when it happened: it counts in the windows of that moment.
+    """
+
+    id: str
+    account_id: int
+    facts: Facts
+    at_ms: int
+    cost_picos: int
+    subject_id: int = 0
+    run_id: int = 0
+    measures: Measures = Measures()
+    tokens: int = 0
+    seconds: int = 0
+    usage: dict[str, object] = {}
+    latency_ms: int | None = None
 
 
 class LedgerUnavailable(Exception):

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from ledger.book import Account, Book, Counter, CounterKey, Event, Hold, Limit
 from ledger.money import PICOS_PER_MICRO, ceil_micros, charge
 from ledger.records import (
     Ask,
     Block,
-    Facts,
+    Extend,
     Held,
     Leg,
     Measures,
+    Prolong,
     Recover,
     Refused,
+    Report,
     Settled,
     Settlement,
     Shortfall,
@@ -28,8 +32,8 @@ from ledger.records import (
 from ledger.windows import window_span_ms
 
 Claim = tuple[Account, Limit, CounterKey, Counter]
-Operation = Ask | Settlement | Block | Recover
-Outcome = Held | Refused | Settled | None
+Operation = Ask | Settlement | Block | Recover | Extend | Prolong | Report
+Outcome = Held | Refused | Settled | bool | None
 
 STALE = Refused(reason="stale")
 _NOTHING = Measures()
@@ -47,6 +51,12 @@ def apply(book: Book, operation: Operation, now_ms: int) -> Outcome:
             block(book, operation, now_ms)
         case Recover():
             recover(book, operation, now_ms)
+        case Extend():
+            return extend(book, operation, now_ms)
+        case Prolong():
+            return prolong(book, operation)
+        case Report():
+            return report(book, operation, now_ms)
     return None
 
 
@@ -61,37 +71,50 @@ def hold(book: Book, ask: Ask, now_ms: int) -> Held | Refused:
             return STALE
     reason = _closed(book, account, ask, now_ms)
     if reason is not None:
-        _block(book, ask, reason, now_ms)
+        if reason != "stale" and not ask.dry_run:
+            _block(book, ask, reason, now_ms)
         return Refused(reason=reason)
 
     at_ms = now_ms if ask.at_ms is None else ask.at_ms
     claims = [(owner, limit, key, book.counter(key)) for owner, limit, key in _matching(book, account, ask, at_ms)]
     granted = ask.want
+    warnings: list[str] = []
     failed: tuple[Account, Limit, Counter] | None = None
     for owner, limit, _key, counter in (*claims, *_own_caps(ask, account, claims)):
-        if limit.max is None or limit.action != "block":
+        maximum = limit.max_at(now_ms)
+        if maximum is None:
             continue
-        fits = _fits(ask, limit.unit, limit.max - counter.taken)
+        fits = _fits(ask, limit.unit, maximum - counter.taken)
+        if limit.action == "warn":
+            if fits < ask.least:
+                warnings.append(f"over:{limit.public_id}")
+            continue
         granted = min(granted, fits)
         if fits < ask.least and (failed is None or (limit.unit == "micros" and failed[1].unit != "micros")):
             failed = (owner, limit, counter)
     if failed is not None:
-        shortfall = _shortfall(ask, *failed, at_ms, granted)
+        shortfall = _shortfall(ask, *failed, at_ms, now_ms, granted)
         refused = "spend_cap_exceeded" if shortfall.unit == "micros" else "rate_limited"
-        _block(book, ask, refused, now_ms)
+        if not ask.dry_run:
+            _block(book, ask, refused, now_ms)
         return Refused(reason=refused, shortfall=shortfall)
 
     legs: list[Leg] = []
     remaining: int | None = None
     for _owner, limit, key, counter in claims:
         amount = _required(ask, limit.unit, granted)
-        counter.held += amount
-        book.changed_counters[key] = counter
+        if not ask.dry_run:
+            counter.held += amount
+            book.changed_counters[key] = counter
         legs.append((*key, limit.unit, amount))
-        if limit.unit == "micros" and limit.max is not None and limit.action == "block":
-            left = limit.max - counter.taken
+        if limit.unit == "micros" and limit.action == "block" and (maximum := limit.max_at(now_ms)) is not None:
+            left = maximum - counter.taken - (amount if ask.dry_run else 0)
             remaining = left if remaining is None else min(remaining, left)
     amount_micros = _required(ask, "micros", granted)
+    remaining = None if remaining is None else max(remaining, 0)
+    held = Held(id=ask.id, granted=granted, amount_micros=amount_micros, remaining_micros=remaining)
+    if ask.dry_run:
+        return held
     book.put_hold(
         Hold(
             id=ask.id,
@@ -104,20 +127,27 @@ def hold(book: Book, ask: Ask, now_ms: int) -> Held | Refused:
             expires_ms=ask.expires_ms,
             amount_micros=amount_micros,
             legs=legs,
-            facts=ask.facts,
+            facts=msgspec.structs.replace(ask.facts, flags=tuple(warnings)) if warnings else ask.facts,
         )
     )
-    remaining = None if remaining is None else max(remaining, 0)
-    return Held(id=ask.id, granted=granted, amount_micros=amount_micros, remaining_micros=remaining)
+    return held
 
 
 def settle(book: Book, settlement: Settlement, now_ms: int) -> Settled | None:
     """Replace a hold by the truth. A second settlement changes nothing; None if the id was never held."""
     found = book.hold(settlement.id)
-    if found is None:
-        cost = book.event_cost_micros(settlement.id)
-        return None if cost is None else Settled(id=settlement.id, cost_micros=cost, first=False)
-    return _end(book, found, settlement, now_ms)
+    if found is not None:
+        return _end(book, found, settlement, now_ms)
+    for event_id in (_late_id(settlement.id), settlement.id):
+        cost = book.event_cost_micros(event_id)
+        if cost is not None:
+            return Settled(id=event_id, cost_micros=cost, first=False)
+    return None
+
+
+def _late_id(hold_id: str) -> str:
+    """The event of a settlement that came after its hold had been recovered."""
+    return f"{hold_id}-late"
 
 
 def recover(book: Book, operation: Recover, now_ms: int) -> None:
@@ -141,6 +171,88 @@ def recover(book: Book, operation: Recover, now_ms: int) -> None:
     book.put_event(_event(found, settlement, found.id, 0, 0, used, now_ms), _NOTHING)
 
 
+def extend(book: Book, operation: Extend, now_ms: int) -> bool:
+    """Hold more for a call in flight, if every limit that it counts against has room for it."""
+    found = book.hold(operation.id)
+    account = None if found is None else book.account(found.account_id)
+    if found is None or account is None or found.state != "open":
+        return False
+    more = {
+        "micros": ceil_micros(operation.each_picos * operation.allowance),
+        "tokens": operation.each_tokens * operation.allowance,
+    }
+    maxima = {
+        key: limit.max_at(now_ms)
+        for _owner, limit, key in _matching(book, account, found, found.created_ms)
+        if limit.action == "block" and limit.unit in more
+    }
+    for *key, unit, _amount in found.legs:
+        maximum = maxima.get((key[0], key[1], key[2]))
+        if maximum is not None and book.counter((key[0], key[1], key[2])).taken + more[unit] > maximum:
+            return False
+    legs: list[Leg] = []
+    for limit_id, subject_id, start_ms, unit, amount in found.legs:
+        counter_key = (limit_id, subject_id, start_ms)
+        counter = book.counter(counter_key)
+        counter.held += more.get(unit, 0)
+        book.changed_counters[counter_key] = counter
+        legs.append((*counter_key, unit, amount + more.get(unit, 0)))
+    found.legs = legs
+    found.amount_micros += more["micros"]
+    book.put_hold(found)
+    return True
+
+
+def prolong(book: Book, operation: Prolong) -> bool:
+    """Let a caller's own reservation live longer; False if it has ended."""
+    found = book.hold(operation.id)
+    if found is None or found.state != "open":
+        return False
+    found.expires_ms = operation.expires_ms
+    book.put_hold(found)
+    return True
+
+
+def report(book: Book, operation: Report, now_ms: int) -> Settled | None:
+    """Count a call that has been made elsewhere. None if there is no such account."""
+    cost = book.event_cost_micros(operation.id)
+    if cost is not None:
+        return Settled(id=operation.id, cost_micros=cost, first=False)
+    account = book.account(operation.account_id)
+    if account is None:
+        return None
+    legs: list[Leg] = [
+        (*key, limit.unit, int(limit.unit == "requests"))
+        for _owner, limit, key in _matching(book, account, operation, operation.at_ms)
+    ]
+    for limit_id, subject_id, start_ms, _unit, amount in legs:
+        book.counter((limit_id, subject_id, start_ms)).held += amount
+    made = Hold(
+        id=operation.id,
+        account_id=operation.account_id,
+        subject_id=operation.subject_id,
+        run_id=operation.run_id,
+        owner="",
+        state="open",
+        created_ms=operation.at_ms,
+        expires_ms=None,
+        amount_micros=0,
+        legs=legs,
+        facts=operation.facts,
+    )
+    settlement = Settlement(
+        id=operation.id,
+        status="settled",
+        cost_picos=operation.cost_picos,
+        measures=operation.measures,
+        tokens=operation.tokens,
+        seconds=operation.seconds,
+        usage=operation.usage,
+        latency_ms=operation.latency_ms,
+    )
+    return _end(book, made, settlement, now_ms)
+
+
 def block(book: Book, operation: Block, now_ms: int) -> None:
     """Record a call that was refused before any hold was asked for."""
     _block(book, operation, operation.reason, now_ms)
@@ -159,15 +271,20 @@ def _closed(book: Book, account: Account, ask: Ask, now_ms: int) -> str | None:
     for subject_id in (ask.subject_id, ask.run_id):
         if subject_id:
             subject = book.account(subject_id)
-            if subject is None or subject.revoked_ms is not None or subject.disabled:
+            if subject is None or subject.revoked_ms is not None:
+                return "stale"  # forgotten since the caller looked it up
+            if subject.disabled:
                 return "end_user_disabled"
     return None
 
 
-def _matching(book: Book, account: Account, ask: Ask, at_ms: int) -> Iterator[tuple[Account, Limit, CounterKey]]:
+def _matching(
+    book: Book, account: Account, ask: Ask | Report | Hold, at_ms: int
+) -> Iterator[tuple[Account, Limit, CounterKey]]:
     """Every limit that the call counts against, with the counter of its present window."""
     subjects = [found for id_ in (ask.subject_id, ask.run_id) if id_ and (found := book.account(id_)) is not None]
     by_kind = {subject.kind: subject.id for subject in subjects}
+    own_cap = any(subject.kind == "end_user" and subject.own_cap for subject in subjects)
     chain = [found for id_ in account.chain if (found := book.account(id_)) is not None]
     for owner in (*subjects, *chain):
         if owner.livemode != account.livemode:
@@ -175,10 +292,10 @@ def _matching(book: Book, account: Account, ask: Ask, at_ms: int) -> Iterator[tu
         for limit in owner.limits:
             if limit.match is not None and not limit.match.covers(ask.facts):
                 continue
-            subject_id = 0
+            subject_id = limit.subject_id
             if limit.per != "key":
                 subject_id = by_kind.get(limit.per, 0)
-                if not subject_id:
+                if not subject_id or (limit.unit == "micros" and limit.per == "end_user" and own_cap):
                     continue
             start_ms, _ = window_span_ms(at_ms, limit.window, limit.timezone, limit.anchor_ms)
             yield owner, limit, (limit.id, subject_id, start_ms)
@@ -190,11 +307,14 @@ def _required(ask: Ask, unit: str, allowance: int) -> int:
         return ceil_micros(ask.fixed_picos + ask.each_picos * allowance)
     if unit == "tokens":
         return ask.fixed_tokens + ask.each_tokens * allowance
-    return ask.seconds if unit == "seconds" else 1
+    if unit == "requests":
+        return ask.requests
+    return ask.seconds if unit == "seconds" else ask.concurrent
 
 
 def _fits(ask: Ask, unit: str, left: int) -> int:
     """The largest output allowance, at most `want`, whose need is not above `left`; -1 if there is none."""
+    left = max(left, 0)  # a call that needs nothing of the unit takes nothing, even from a limit that is overdrawn
     if unit == "micros":
         spare, each = left * PICOS_PER_MICRO - ask.fixed_picos, ask.each_picos
     elif unit == "tokens":
@@ -202,23 +322,24 @@ def _fits(ask: Ask, unit: str, left: int) -> int:
     else:
         spare, each = left - _required(ask, unit, 0), 0
     if spare < 0:
-        # A call that needs nothing of the unit takes nothing, even from a limit that is overdrawn.
-        return ask.want if _required(ask, unit, ask.want) == 0 else -1
+        return -1
     return min(ask.want, spare // each) if each else ask.want
 
 
-def _shortfall(ask: Ask, owner: Account, limit: Limit, counter: Counter, at_ms: int, room: int) -> Shortfall:
-    assert limit.max is not None  # noqa: S101 - only a limit with a max refuses
+def _shortfall(
+    ask: Ask, owner: Account, limit: Limit, counter: Counter, at_ms: int, now_ms: int, room: int
+) -> Shortfall:
+    maximum = limit.max_at(now_ms) or 0
     _, end_ms = window_span_ms(at_ms, limit.window, limit.timezone, limit.anchor_ms)
     return Shortfall(
         cap=_cap_name(owner, limit),
         limit_id=limit.public_id,
         account_id=owner.public_id if limit.public_id else "",
         unit=limit.unit,
-        max=limit.max,
+        max=maximum,
         used=counter.used,
         held=counter.held + counter.unsettled,
-        remaining=max(limit.max - counter.taken, 0),
+        remaining=max(maximum - counter.taken, 0),
         required=_required(ask, limit.unit, ask.least),
         affordable=max(room, 0) if ask.each_picos or ask.each_tokens else 0,
         resets_at_ms=end_ms,
@@ -256,7 +377,8 @@ def _end(book: Book, found: Hold, settlement: Settlement, now_ms: int) -> Settle
     price_picos = settlement.cost_picos + settlement.cost_picos * found.facts.markup_ppm // 1_000_000
     price, account.price_carry_picos = charge(account.price_carry_picos, price_picos)
     account.last_used_ms = now_ms
-    account.overrun_micros += max(0, cost - found.amount_micros)
+    if found.facts.mode != "monitor":
+        account.overrun_micros += max(0, cost - found.amount_micros)
     book.changed_accounts[account.id] = account
     for spender_id in (account.id, found.subject_id, found.run_id):
         if spender_id and (spender := book.account(spender_id)) is not None:
@@ -264,7 +386,9 @@ def _end(book: Book, found: Hold, settlement: Settlement, now_ms: int) -> Settle
             spender.price_micros += price
             book.changed_accounts[spender_id] = spender
 
-    actual = {"micros": cost, "tokens": settlement.tokens, "seconds": settlement.seconds, "requests": 1}
+    actual = {"micros": cost, "tokens": settlement.tokens, "seconds": settlement.seconds, "concurrent": 0}
+    if settlement.requests is not None:
+        actual["requests"] = settlement.requests
     used = []
     for limit_id, subject_id, start_ms, unit, amount in found.legs:
         key = (limit_id, subject_id, start_ms)
@@ -273,12 +397,12 @@ def _end(book: Book, found: Hold, settlement: Settlement, now_ms: int) -> Settle
             counter.unsettled -= amount
         else:
             counter.held -= amount
-        spent = actual.get(unit, 0)
+        spent = actual.get(unit, amount)  # requests: as many as were held
         counter.used += spent
         book.changed_counters[key] = counter
         used.append((*key, spent))
     book.end_hold(found)
-    event_id = f"{found.id}-late" if late else found.id
+    event_id = _late_id(found.id) if late else found.id
     event = _event(found, settlement, event_id, cost, price, used, now_ms)
     book.put_event(event, settlement.measures)
     return Settled(id=event_id, cost_micros=cost, first=True)
@@ -295,16 +419,8 @@ def _event(
 ) -> Event:
     facts = found.facts
     if event_id != found.id:
-        facts = Facts(
-            mode="adjustment",
-            provider=facts.provider,
-            model=facts.model,
-            route=facts.route,
-            stream=facts.stream,
-            price_version=facts.price_version,
-            metadata=facts.metadata | {"adjusts": f"evt_{found.id}"},
-            markup_ppm=facts.markup_ppm,
-        )
+        metadata = facts.metadata | {"adjusts": f"evt_{found.id}"}
+        facts = msgspec.structs.replace(facts, mode="adjustment", metadata=metadata)
     return Event(
         id=event_id,
         account_id=found.account_id,
@@ -325,7 +441,7 @@ def _event(
         http_status=settlement.http_status,
         latency_ms=settlement.latency_ms,
         ttft_ms=settlement.ttft_ms,
-        flags=settlement.flags,
+        flags=(*facts.flags, *settlement.flags),
         legs=[leg for leg in used if leg[3]],
     )
 

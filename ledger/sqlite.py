@@ -23,10 +23,11 @@ import aiosqlite
 import msgspec
 
 from ledger import latency, rules
-from ledger.book import Account, Book, Counter, CounterKey, Event, Hold, Limit, Match, Rollup, RollupKey
+from ledger.book import Account, Book, Counter, CounterKey, Event, Hold, Rollup, RollupKey
 from ledger.engine import Change, Result, Row, Script, Work
 from ledger.migrations import migrate
 from ledger.records import Facts, LedgerUnavailable
+from ledger.rows import account_of, limits_by_account, select_accounts, select_limits, sources_of_limits
 
 _log = logging.getLogger("farthing.ledger")
 T = TypeVar("T")
@@ -41,7 +42,7 @@ _PRAGMAS = (
     "PRAGMA cache_size=-65536",
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
 )
-_DECODE_MATCH = msgspec.json.Decoder(Match)
+_FAULTS_OF_THE_WORK = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 _DECODE_FACTS = msgspec.json.Decoder(Facts)
 _DECODE_LEGS = msgspec.json.Decoder(list[tuple[int, int, int, str, int]])
 _encode = msgspec.json.Encoder().encode
@@ -59,36 +60,11 @@ class SqliteTables:
 
     def account(self, account_id: int) -> Account | None:
         """See `Tables`."""
-        row = self._execute(
-            "SELECT public_id, path, kind, livemode, disabled, revoked_ms, expires_ms, version, spent_micros,"
-            " carry_picos, price_micros, price_carry_picos, overrun_micros, last_used_ms FROM accounts WHERE id = ?",
-            (account_id,),
-        ).fetchone()
+        row = self._execute(*select_accounts([account_id])).fetchone()
         if row is None:
             return None
-        limits = self._execute(
-            "SELECT id, public_id, role, unit, max, window, timezone, anchor_ms, match, per, action FROM limits"
-            " WHERE account_id = ? AND removed_ms IS NULL ORDER BY id",
-            (account_id,),
-        ).fetchall()
-        return Account(
-            id=account_id,
-            public_id=row[0],
-            chain=tuple(int(part) for part in reversed(row[1].strip("/").split("/"))),
-            kind=row[2],
-            livemode=bool(row[3]),
-            disabled=bool(row[4]),
-            revoked_ms=row[5],
-            expires_ms=row[6],
-            version=row[7],
-            spent_micros=row[8],
-            carry_picos=row[9],
-            price_micros=row[10],
-            price_carry_picos=row[11],
-            overrun_micros=row[12],
-            last_used_ms=row[13],
-            limits=tuple(_limit(limit) for limit in limits),
-        )
+        limits = self._execute(*select_limits(sources_of_limits([row]))).fetchall()
+        return account_of(row, limits_by_account(limits))
 
     def counter(self, key: CounterKey) -> Counter | None:
         """See `Tables`."""
@@ -147,23 +123,6 @@ class SqliteTables:
         """See `Tables`."""
         row = self._execute("SELECT cost_micros FROM events WHERE id = ?", (event_id,)).fetchone()
         return None if row is None else row[0]
-
-
-def _limit(row: Row) -> Limit:
-    match = _DECODE_MATCH.decode(row[8])
-    return Limit(
-        id=row[0],
-        public_id=row[1],
-        role=row[2],
-        unit=row[3],
-        max=row[4],
-        window=row[5],
-        timezone=row[6],
-        anchor_ms=row[7],
-        match=None if match == Match() else match,
-        per=row[9],
-        action=row[10],
-    )
 
 
 def _store(execute_many: Callable[[str, Iterable[Row]], Any], book: Book) -> None:
@@ -339,15 +298,21 @@ class SqliteEngine:
     def _commit(self, batch: list[Work], now_ms: int) -> list[Result]:
         try:
             return self._transaction(batch, now_ms)
-        except sqlite3.Error as error:
-            self._undo()
-            raise LedgerUnavailable(str(error)) from error
         except Exception as error:  # noqa: BLE001 - a fault in one operation must not take the others with it
             self._undo()
+            if isinstance(error, sqlite3.Error) and not isinstance(error, _FAULTS_OF_THE_WORK):
+                raise LedgerUnavailable(str(error)) from error
             if len(batch) > 1:
-                return [result for work in batch for result in self._commit([work], now_ms)]
+                return [self._commit_alone(work, now_ms) for work in batch]
             _log.critical("operation failed", extra={"operation": type(batch[0]).__name__, "error": repr(error)})
             return [error]
+
+    def _commit_alone(self, work: Work, now_ms: int) -> Result:
+        try:
+            (result,) = self._commit([work], now_ms)
+        except LedgerUnavailable as error:
+            return error  # what was committed before it stays
+        return result
 
     def _undo(self) -> None:
         self._book.forget()
@@ -384,8 +349,7 @@ class SqliteEngine:
                 statement = script.send(execute(*statement).fetchall())
         except StopIteration as done:
             execute("RELEASE script")
-            for account_id in change.touched:
-                self._book.forget_account(account_id)
+            self._book.forget_accounts(change.touched)
             return done.value
         except sqlite3.OperationalError:
             raise
@@ -425,9 +389,9 @@ class SqliteEngine:
 
 
 async def _converse(reader: aiosqlite.Connection, script: Script[T]) -> T:
-    """Run a reading script on one snapshot."""
-    await reader.execute("BEGIN")
+    """Run a reading script on one snapshot. A cancelled reader has its transaction ended all the same."""
     try:
+        await reader.execute("BEGIN")
         statement = next(script)
         while True:
             rows = [tuple(row) for row in await reader.execute_fetchall(*statement)]
@@ -435,7 +399,7 @@ async def _converse(reader: aiosqlite.Connection, script: Script[T]) -> T:
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
     finally:
-        await reader.execute("ROLLBACK")
+        await reader.rollback()
 
 
 def _take_lock(path: Path) -> int:

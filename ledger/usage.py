@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 
 from ledger import latency
-from ledger.accounts import find, marks
+from ledger.accounts import find
 from ledger.engine import Script
 from ledger.records import Measures
+from ledger.rows import marks
 from ledger.windows import DAY_MS, day_start_ms
 
 MEASURES = Measures.__struct_fields__
@@ -115,7 +116,7 @@ def _scope(query: Query, account_id: int) -> Script[tuple[str, tuple[Any, ...]]]
     else:
         condition, parameters = f"r.account_id IN (SELECT id FROM accounts WHERE {in_span})", span  # noqa: S608
         ((all_keys,),) = yield "SELECT count(*) FROM accounts WHERE parent_id IS NULL", ()
-        if all_keys == 1 and account_id == query.owner_id:
+        if all_keys == 1 and path == f"/{account_id}/":
             # The only root asks for everything: nothing to filter but test calls.
             condition = "+r.account_id NOT IN (SELECT id FROM accounts WHERE livemode <> ? AND kind = 'key')"
             parameters = (int(query.livemode),)

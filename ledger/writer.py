@@ -69,7 +69,8 @@ class Writer:
 
     def _start(self) -> None:
         self._scheduled = False
-        self._running = self._loop.create_task(self._drain())
+        if self._running is None:
+            self._running = self._loop.create_task(self._drain())
 
     async def _drain(self) -> None:
         try:
@@ -82,8 +83,14 @@ class Writer:
                     continue
                 self._failures = 0
                 self.commits += 1
+                untaken = []
                 for (work, future), result in zip(batch, results, strict=True):
-                    self._resolve(work, future, result)
+                    if isinstance(result, LedgerUnavailable):
+                        untaken.append((work, future))
+                    else:
+                        self._resolve(work, future, result)
+                if untaken:
+                    await self._failed(untaken, LedgerUnavailable("part of a batch was not taken"))
         finally:
             self._running = None
 
@@ -100,17 +107,18 @@ class Writer:
             _log.critical("settlement rejected", extra={"call_id": work.id, "error": type(result).__name__})
 
     async def _failed(self, batch: list[tuple[Work, asyncio.Future[Any] | None]], error: LedgerUnavailable) -> None:
+        """Keep what must not be lost; refuse all else, also what is still in the queue: it would wait for too long."""
         kept = []
-        for work, future in batch:
+        for work, future in (*batch, *self._queue):
             if isinstance(work, Settlement | Block | Recover):
                 kept.append((work, future))
             elif future is not None and not future.done():
                 future.set_exception(error)
-        self._queue[:0] = kept
+        self._queue = kept
         delay_s = RETRY_S[min(self._failures, len(RETRY_S) - 1)]
         self._failures += 1
         _log.error("ledger unavailable", extra={"error": str(error), "waiting": len(self._queue)})
-        if kept or self._queue:
+        if kept:
             await asyncio.sleep(delay_s)
 
     async def close(self, timeout_s: float = 10.0) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ class Running:
         async with self.http.post(
             self.url + path,
             json=None if raw is not None else body,
-            data=raw,
+            data=io.BytesIO(raw) if raw else raw,  # bytes above 1 MB would warn
             headers={"authorization": f"Bearer {secret}"} | (headers or {}),
         ) as response:
             content = await response.read()

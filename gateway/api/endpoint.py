@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from gateway.bounds import API_BODY_BYTES_MAX
 from gateway.errors import CallError, render
-from gateway.headers import credentials
+from gateway.headers import credentials, too_large
 from keys.hashing import Overloaded
 from keys.ids import new_body
 from keys.keyring import Denied, Key, Keyring
@@ -35,8 +35,9 @@ T = TypeVar("T")
 IDEMPOTENCY_KEY_MAX = 255
 IDEMPOTENCY_MS = 24 * 3600 * 1000
 LIST_MAX, LIST_DEFAULT = 100, 20
-_UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>.*)`(?: - at `(?P<path>.*)`)?$")
-_AT = re.compile(r"^(?P<what>.*) - at `(?P<path>.*)`$")
+_UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>.*?)`(?: - at `(?P<path>[^`]*)`)?$")
+_AT = re.compile(r"^(?P<what>.*) - at (?:`key` in )?`(?P<path>.*)`$")
+_ELEMENT = "[...]"  # how msgspec names an element of a list or dict
 _MISSING_FIELD = re.compile(r"missing required field `(?P<name>[^`]*)`")
 _LIVEMODES = {"true": True, "false": False}
 
@@ -59,6 +60,7 @@ class Call:
         self.services = services
         self.key = key
         self.secret = secret
+        self._body: bytes | None = None
 
     async def body(self, kind: type[T]) -> T:
         """The request's body as a record. Raises CallError, naming the field."""
@@ -66,6 +68,8 @@ class Call:
 
     async def raw_body(self) -> bytes:
         """The request's body, within bounds."""
+        if self._body is not None:
+            return self._body
         if self.request.headers.get("content-encoding", "identity") != "identity":
             raise CallError(415, "encoding_not_supported", "Send the body without a Content-Encoding.")
         body = b""
@@ -73,6 +77,7 @@ class Call:
             body += chunk
             if len(body) > API_BODY_BYTES_MAX:
                 raise CallError(413, "request_too_large", f"The body is above {API_BODY_BYTES_MAX} bytes.")
+        self._body = body
         return body
 
     async def once(self) -> Once | None:
@@ -87,7 +92,7 @@ class Call:
         digest = blake2b(digest_size=16)
         for part in (self.request.method, self.request.url.path, self.request.url.query):
             digest.update(part.encode() + b"\0")
-        digest.update(await self.request.body())
+        digest.update(await self.raw_body())
         return Once(
             account_id=self.key.account_id,
             key=key,
@@ -115,11 +120,25 @@ def decode(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body or b"{}", type=kind)
     except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from None
+        raise _invalid(_numbered(str(error), body, kind)) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise CallError(400, "invalid_request", "The body is not JSON.") from None
     except RecursionError:
         raise CallError(400, "invalid_request", "The body's JSON is nested too deep.") from None
+
+
+def _numbered(message: str, body: bytes, kind: type[Any]) -> str:
+    """The message with the element's number where it is about one of a list: found by trying them one by one."""
+    field, is_element, _ = message.rpartition("`$.")[2].partition(_ELEMENT)
+    if not is_element:
+        return message
+    elements = msgspec.json.decode(body).get(field)
+    for number, element in enumerate(elements if isinstance(elements, list) else ()):
+        try:
+            msgspec.json.decode(msgspec.json.encode({field: [element]}), type=kind)
+        except msgspec.ValidationError:
+            return message.replace(_ELEMENT, f"[{number}]", 1)
+    return message
 
 
 def _invalid(message: str) -> CallError:
@@ -138,7 +157,7 @@ def _invalid(message: str) -> CallError:
 
 
 def _join(path: str | None, name: str) -> str:
-    inner = (path or "$").removeprefix("$").removeprefix(".").replace("[...]", "")
+    inner = (path or "$").removeprefix("$").removeprefix(".").replace(_ELEMENT, "")
     return ".".join(part for part in (inner, name) if part)
 
 
@@ -201,6 +220,8 @@ def endpoint(services: Services, handler: Handler, may: Callable[[Key], bool]) -
     async def run(request: Request) -> Response:
         request_id = new_body(services.clock_ms())
         try:
+            if too_large(request.scope["headers"]):
+                raise CallError(431, "headers_too_large", "The request has too many header fields.")
             found = credentials(request.scope["headers"], request.scope["query_string"])
             if found.in_url:
                 raise CallError(400, "credential_in_url", "A key in a URL ends up in logs: send it in a header.")

@@ -14,7 +14,7 @@ from gateway.api.usage import RANGE_MS_MAX
 from ledger.events import EventQuery, EventView, HoldView
 
 _MODES = ("proxy", "monitor", "reservation", "adjustment")
-_FILTERS = ("limit", "starting_after", "end_user", "from_ms", "to_ms", "mode", "decision", "livemode")
+_FILTERS = ("limit", "starting_after", "end_user", "run_id", "from_ms", "to_ms", "mode", "decision", "livemode")
 
 
 def event_object(event: EventView) -> dict[str, Any]:
@@ -28,12 +28,13 @@ def event_object(event: EventView) -> dict[str, Any]:
 
 
 def _hold_object(hold: HoldView) -> dict[str, Any]:
+    unit, amount = hold.reserved or ("micros", hold.amount_micros)
     return {
         "id": f"hold_{hold.id}",
         "object": "hold",
         "key_id": hold.key_id,
-        "unit": "micros",
-        "amount": hold.amount_micros,
+        "unit": unit,
+        "amount": amount,
         "state": hold.state,
         "mode": hold.mode,
         "provider": hold.provider,
@@ -52,6 +53,7 @@ def _query(call: Call, parameters: dict[str, str], key: str | None) -> EventQuer
         livemode=livemode(parameters.get("livemode")) if key is None and call.key.livemode else None,
         key=key,
         end_user=parameters.get("end_user"),
+        run_id=parameters.get("run_id"),
         from_ms=_moment(parameters, "from_ms"),
         to_ms=_moment(parameters, "to_ms"),
         mode=choice(parameters.get("mode"), "mode", _MODES),

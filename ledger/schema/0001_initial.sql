@@ -1,13 +1,13 @@
 -- Money is integers: micros (1/1,000,000 USD) and picos (1/1,000,000 of a micro). Times are Unix milliseconds, UTC.
 
--- One tree. A key, an end user under a key, and a run are all accounts; `path` is the chain of ids from the root
+-- One tree. A key, an end user or a run under a key, and a plan are all accounts; `path` is the chain of ids from the root
 -- ("/1/17/"), so that a subtree is a range of an index.
 CREATE TABLE accounts (
   id            INTEGER PRIMARY KEY,
   public_id     TEXT    NOT NULL UNIQUE,
   parent_id     INTEGER REFERENCES accounts (id),
   path          TEXT    NOT NULL UNIQUE,
-  kind          TEXT    NOT NULL,              -- 'key' | 'end_user' | 'run'
+  kind          TEXT    NOT NULL,              -- 'key' | 'end_user' | 'run' | 'plan'
   livemode      INTEGER NOT NULL,              -- test spend never counts on a live ancestor
   subject       TEXT,                          -- an end user's or a run's name in its key's own words
   disabled      INTEGER NOT NULL DEFAULT 0,
@@ -15,6 +15,11 @@ CREATE TABLE accounts (
   expires_ms    INTEGER,
   version       INTEGER NOT NULL DEFAULT 1,    -- raised by every change that a call must notice
   profile       TEXT    NOT NULL DEFAULT '{}', -- JSON that the ledger keeps and does not read
+  plan_id       INTEGER REFERENCES accounts (id),
+  cap_micros    INTEGER,                       -- the spend cap; NULL = none
+  cap_window    TEXT    DEFAULT 'total',       -- what it is counted in; NULL = cap and window are the plan's
+  boosts        TEXT    NOT NULL DEFAULT '[]', -- [[micros, until_ms or null], …] on top of the cap: credits
+  own_limits    INTEGER NOT NULL DEFAULT 0,    -- its own limits stand instead of its plan's
   spent_micros  INTEGER NOT NULL DEFAULT 0,    -- own calls only, of all time; ancestors' totals are counters
   carry_picos   INTEGER NOT NULL DEFAULT 0,    -- what is charged with a later call: 0 <= carry < 1,000,000
   price_micros  INTEGER NOT NULL DEFAULT 0,
@@ -24,6 +29,7 @@ CREATE TABLE accounts (
   last_used_ms  INTEGER
 );
 CREATE UNIQUE INDEX accounts_by_subject ON accounts (parent_id, kind, subject) WHERE subject IS NOT NULL;
+CREATE INDEX accounts_by_plan ON accounts (plan_id) WHERE plan_id IS NOT NULL;
 CREATE INDEX accounts_by_parent ON accounts (parent_id, id);
 
 -- Several secrets may open one account: that is how rotation overlaps. The ledger does not know what a verifier is.
@@ -38,13 +44,13 @@ CREATE TABLE credentials (
 );
 CREATE INDEX credentials_by_account ON credentials (account_id, id);
 
--- At most `max` of `unit` in each `window`, for calls that match. Each account has one limit of micros and window
--- 'total' from its first day (`role` 'total'): its counter is the account's balance, whether or not it has a max.
+-- At most `max` of `unit` in each `window`, for calls that match. Each account has one limit of role 'total' from its
+-- first day: its counter is the account's balance, and the account's spend cap is measured by it.
 CREATE TABLE limits (
   id          INTEGER PRIMARY KEY,
   public_id   TEXT    NOT NULL UNIQUE,
   account_id  INTEGER NOT NULL REFERENCES accounts (id),
-  role        TEXT    NOT NULL,                -- 'total' | 'cap' | 'limit'
+  role        TEXT    NOT NULL,                -- 'total' | 'limit'
   unit        TEXT    NOT NULL,                -- 'micros' | 'tokens' | 'requests' | 'seconds' | 'concurrent'
   max         INTEGER,
   "window"    TEXT    NOT NULL,                -- 'total' | 'minute' | 'hour' | 'day' | 'week' | 'month'
@@ -58,7 +64,8 @@ CREATE TABLE limits (
 );
 CREATE INDEX limits_by_account ON limits (account_id, id);
 
--- subject_id: 0, or the end user's or run's account where the limit is `per` one.
+-- subject_id: 0; or the end user's, run's or plan member's account where the limit is counted per one; or -1, -2, -3
+-- where the balance is also counted by day, week or month for the spend cap.
 CREATE TABLE counters (
   limit_id        INTEGER NOT NULL,
   subject_id      INTEGER NOT NULL,

@@ -21,10 +21,10 @@ STOP_S = 15.0
 _PACKAGES = ("uvicorn", "uvloop", "httptools", "aiohttp", "msgspec", "aiosqlite")
 
 
-def pin(core: int) -> None:
-    """Keep this process on one core, where the system can and has so many."""
-    if hasattr(os, "sched_setaffinity") and core in os.sched_getaffinity(0):
-        os.sched_setaffinity(0, {core})
+def pin(core: int, pid: int = 0) -> None:
+    """Keep a process (0 = this one) on one core, where the system can and has so many."""
+    if hasattr(os, "sched_setaffinity") and core < (os.cpu_count() or 1):
+        os.sched_setaffinity(pid, {core})
 
 
 def raise_open_files() -> None:
@@ -74,17 +74,17 @@ class Process:
         self, command: Sequence[str], *, core: int, log: Path, environment: dict[str, str] | None = None, cwd: Path
     ) -> None:
         with log.open("wb") as output:
-            self._popen = subprocess.Popen(  # noqa: PLW1509 - this process has no threads
+            self._popen = subprocess.Popen(
                 list(command),
                 cwd=cwd,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                preexec_fn=lambda: pin(core),
             )
         self.log = log
         self._process = psutil.Process(self._popen.pid)
+        pin(core, self._popen.pid)  # long before it starts threads or children, which inherit it
 
     @property
     def running(self) -> bool:

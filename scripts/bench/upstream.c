@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,7 +148,7 @@ static int step(Connection *c) {
         if (c->model->gap_ms < 0 && number == 1) return 0; /* stays, until the other side leaves */
         if (number <= chunk_count) {
             double gap_ms = c->model->gap_ms;
-            wait_in(c, &c->model->gapped, gap_ms > 0 && number ? c->due_ms + gap_ms : c->due_ms);
+            wait_in(c, &c->model->gapped, gap_ms > 0 ? c->due_ms + gap_ms : c->due_ms);
             return 0;
         }
     }

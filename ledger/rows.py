@@ -1,0 +1,104 @@
+"""How an account and its limits stand in the tables: the one place that puts them together again.
+
+The rules and the reports read accounts through here, so both see the same plan, cap and limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from ledger.book import Account, Limit, Match, spend_limits
+from ledger.engine import Row
+
+_decode_match = msgspec.json.Decoder(Match).decode
+_decode_boosts = msgspec.json.Decoder(tuple[tuple[int, int | None], ...]).decode
+
+_ACCOUNTS = (
+    "SELECT a.id, a.public_id, a.path, a.kind, a.livemode, a.disabled, a.revoked_ms, a.expires_ms, a.version,"
+    " a.spent_micros, a.carry_picos, a.price_micros, a.price_carry_picos, a.overrun_micros, a.last_used_ms, a.boosts,"
+    " CASE WHEN a.cap_window IS NULL THEN p.cap_micros ELSE a.cap_micros END,"
+    " COALESCE(a.cap_window, p.cap_window, 'total'), a.plan_id, a.own_limits"
+    " FROM accounts AS a LEFT JOIN accounts AS p ON p.id = a.plan_id"
+)
+_LIMITS = (
+    "SELECT account_id, id, public_id, role, unit, max, window, timezone, anchor_ms, match, per, action FROM limits"
+)
+
+
+def marks(items: Iterable[Any]) -> str:
+    """A `?` for each item, for `IN (…)`."""
+    return ", ".join("?" for _ in items)
+
+
+def chain_of(path: str) -> tuple[int, ...]:
+    """Account ids from the account itself up to the root."""
+    return tuple(int(part) for part in reversed(path.strip("/").split("/")))
+
+
+def select_accounts(ids: Sequence[int]) -> tuple[str, tuple[int, ...]]:
+    """The statement that reads these accounts."""
+    return f"{_ACCOUNTS} WHERE a.id IN ({marks(ids)})", tuple(ids)
+
+
+def select_limits(account_ids: Sequence[int]) -> tuple[str, tuple[int, ...]]:
+    """The statement that reads the limits of these accounts and plans, the balance of each first."""
+    condition = f"account_id IN ({marks(account_ids)}) AND removed_ms IS NULL"
+    return f"{_LIMITS} WHERE {condition} ORDER BY role DESC, id", tuple(account_ids)
+
+
+def sources_of_limits(rows: Iterable[Row]) -> list[int]:
+    """Whose limits must be read for these accounts: their own, and their plans'."""
+    return sorted({id_ for row in rows for id_ in (row[0], row[18]) if id_ is not None})
+
+
+def limits_by_account(rows: Iterable[Row]) -> dict[int, list[Limit]]:
+    """Limits by the account or plan that has them."""
+    found: dict[int, list[Limit]] = {}
+    for row in rows:
+        match = _decode_match(row[9])
+        limit = Limit(
+            id=row[1],
+            public_id=row[2],
+            role=row[3],
+            unit=row[4],
+            max=row[5],
+            window=row[6],
+            timezone=row[7],
+            anchor_ms=row[8],
+            match=None if match == Match() else match,
+            per=row[10],
+            action=row[11],
+        )
+        found.setdefault(row[0], []).append(limit)
+    return found
+
+
+def account_of(row: Row, limits: Mapping[int, list[Limit]]) -> Account:
+    """An account from its row and the limits that `sources_of_limits` named."""
+    account_id, (boosts, cap_micros, cap_window, plan_id, own_limits) = row[0], row[15:]
+    total, *own = limits[account_id]
+    if plan_id is not None and not own_limits:
+        shared = limits[plan_id][1:]  # without the plan's own balance
+        own += [msgspec.structs.replace(limit, subject_id=account_id) for limit in shared]
+    return Account(
+        id=account_id,
+        public_id=row[1],
+        chain=chain_of(row[2]),
+        kind=row[3],
+        livemode=bool(row[4]),
+        disabled=bool(row[5]),
+        revoked_ms=row[6],
+        expires_ms=row[7],
+        version=row[8],
+        spent_micros=row[9],
+        carry_picos=row[10],
+        price_micros=row[11],
+        price_carry_picos=row[12],
+        overrun_micros=row[13],
+        last_used_ms=row[14],
+        limits=(*spend_limits(total, cap_micros, cap_window, _decode_boosts(boosts)), *own),
+        own_cap=cap_micros is not None,
+    )

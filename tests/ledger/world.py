@@ -1,0 +1,162 @@
+"""A ledger for tests: the real engine on a real file, with a clock and ids that the test controls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+from ledger.accounts import AccountView, Credential
+from ledger.changes import Answer, Edit, LimitTerms, NewAccount, Once
+from ledger.ledger import Ledger
+from ledger.records import Ask, Facts, Held, Refused, Settled, Settlement
+
+PICOS = 1_000_000
+"""Picos of a micro."""
+START_MS = 1_767_225_600_000 - 36 * 3_600_000
+"""36 hours before the end of the year 2025, so that month, year and week edges are near."""
+
+
+class Clock:
+    """A wall clock that stands still until it is told otherwise."""
+
+    def __init__(self, now_ms: int = START_MS) -> None:
+        self.now_ms = now_ms
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+class World:
+    """A ledger with short ways to do what tests do. Keys are named by their public ids, calls by `c1`, `c2`, …"""
+
+    def __init__(self, ledger: Ledger, path: Path, clock: Clock) -> None:
+        self.ledger = ledger
+        self.path = path
+        self.clock = clock
+        self.ids = itertools.count(1)
+        self.accounts: dict[str, int] = {}
+
+    def new_id(self, prefix: str) -> str:
+        return f"{prefix}_{next(self.ids):06d}"
+
+    def terms(self, unit: Any, maximum: int | None, window: Any = "total", **more: Any) -> LimitTerms:
+        return LimitTerms(
+            **({"public_id": self.new_id("lim"), "unit": unit, "max": maximum, "window": window} | more)
+        )
+
+    def account(
+        self, parent: str | None = None, cap: int | None = None, reset: Any = "total", **more: Any
+    ) -> NewAccount:
+        values: dict[str, Any] = {
+            "public_id": self.new_id("key"),
+            "parent_id": None if parent is None else self.accounts[parent],
+            "kind": "key",
+            "livemode": True,
+            "created_ms": self.clock(),
+            "balance_id": self.new_id("lim"),
+            "cap_micros": cap,
+            "reset": reset,
+        }
+        return NewAccount(**(values | more))
+
+    async def open(
+        self, parent: str | None = None, cap: int | None = None, reset: Any = "total", **more: Any
+    ) -> str:
+        """Open a key and give its public id."""
+        answer = await self.ledger.open_account(self.account(parent, cap, reset, **more))
+        self.accounts[answer.account.public_id] = answer.account.id
+        return answer.account.public_id
+
+    async def subject(self, key: str, name: str, kind: str = "end_user") -> int:
+        return await self.ledger.open_subject(
+            self.accounts[key], kind, name, public_id=self.new_id("eu"), balance_id=self.new_id("lim")
+        )
+
+    async def view(self, key: str, owner: str | None = None) -> AccountView:
+        return await self.ledger.account(self.accounts[owner or key], key)
+
+    async def edit(self, key: str, *, once: Once | None = None, owner: str | None = None, **changes: Any) -> Answer:
+        return await self.ledger.edit_account(
+            self.accounts[owner or key], key, Edit(**changes), once=once
+        )
+
+    async def revoke(self, key: str) -> Answer:
+        return await self.ledger.revoke_account(self.accounts[key], key)
+
+    def ask(self, key: str, micros: int = 1, **more: Any) -> Ask:
+        """A call that holds `micros`; anything else by keyword."""
+        values: dict[str, Any] = {
+            "id": self.new_id("c"),
+            "account_id": self.accounts[key],
+            "facts": Facts(provider="openai", model="gpt-test"),
+            "owner": self.ledger.owner,
+            "fixed_picos": micros * PICOS,
+        }
+        return Ask(**(values | more))
+
+    async def hold(self, key: str, micros: int = 1, **more: Any) -> Held | Refused:
+        return await self.ledger.hold(self.ask(key, micros, **more))
+
+    async def held(self, key: str, micros: int = 1, **more: Any) -> str:
+        """Hold, which must be admitted, and give the call's id."""
+        outcome = await self.hold(key, micros, **more)
+        assert isinstance(outcome, Held), outcome
+        return outcome.id
+
+    async def settle(self, call_id: str, micros: int = 0, status: Any = "settled", **more: Any) -> Settled | None:
+        return await self.ledger.settled(settlement(call_id, micros, status, **more))
+
+    async def spend(self, key: str, micros: int, **more: Any) -> str:
+        """One whole call that costs exactly what it held."""
+        call_id = await self.held(key, micros, **more)
+        await self.settle(call_id, micros)
+        return call_id
+
+    def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        with outside(self.path) as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+
+def settlement(call_id: str, micros: int = 0, status: Any = "settled", **more: Any) -> Settlement:
+    values: dict[str, Any] = {"id": call_id, "status": status, "cost_picos": micros * PICOS}
+    return Settlement(**(values | more))
+
+
+def credential(locator: str = "locator", verifier: str = "verifier", last4: str = "last") -> Credential:
+    return Credential(locator=locator, verifier=verifier, last4=last4)
+
+
+@contextlib.contextmanager
+def outside(path: Path) -> Iterator[sqlite3.Connection]:
+    """Another program's connection to the database."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextlib.asynccontextmanager
+async def opened(path: Path, clock: Clock | None = None, *, owner: str = "owner-1") -> AsyncIterator[World]:
+    clock = clock or Clock()
+    ledger = await Ledger.open(f"sqlite:///{path}", clock_ms=clock, owner=owner)
+    try:
+        yield World(ledger, path, clock)
+    finally:
+        await ledger.close()
+
+
+async def assert_sound(ledger: Ledger) -> None:
+    finding = await ledger.audit()
+    assert finding.count == 0, finding.differences
+
+
+async def ticks(count: int = 3) -> None:
+    """Let the event loop turn a few times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
