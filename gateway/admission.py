@@ -12,11 +12,12 @@ from typing import Any
 
 import msgspec
 
-from gateway.bounds import BODY_BYTES_MAX, BODY_TIMEOUT_S, FLIGHTS_MAX
+from gateway.bounds import BODY_BYTES_MAX, BODY_TIMEOUT_S, FLIGHTS_MAX, SUBJECT_BYTES_MAX
 from gateway.config import Settings
-from gateway.errors import CallError, over_limit
+from gateway.errors import RETRY_AFTER_S_MAX, CallError, over_limit
 from gateway.flight import Flights
 from gateway.headers import RawHeaders, credentials, too_large
+from gateway.loops import LoopCounts
 from gateway.quote import FREE, Quote, quote
 from keys.hashing import Overloaded
 from keys.ids import new_id
@@ -35,7 +36,6 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 ATTEMPTS = 4  # a key that changes faster than we can decide on it three times over is being fought about
 SUBJECTS_REMEMBERED_MAX = 50_000
-SUBJECT_BYTES_MAX = 255
 MODEL_CHARS_MAX = 200
 
 _DENIED = {
@@ -77,10 +77,12 @@ class Admitted(msgspec.Struct, kw_only=True):
     """A call with a durable hold, ready to be forwarded."""
 
     call_id: str
+    method: str
     key: Key
     route: Route
     call: Call
     price: Price | None
+    terms: Quote
     held: Held
     body: bytes
     faults: Faults | None
@@ -104,6 +106,7 @@ class Admission:
         self._settings = settings
         self._flights = flights
         self._clock_ms = clock_ms
+        self._loops = LoopCounts(clock_ms)
         self._subjects: dict[tuple[int, str, str], int] = {}
 
     async def admit(self, inbound: Inbound, route: Route, headers: dict[str, str]) -> Admitted:
@@ -120,12 +123,13 @@ class Admission:
         body = await _read_body(inbound, headers)
         wishes = self._wishes(headers, key)
         call = _read_call(route, body)
+        self._check_loop(inbound.call_id, key, facts, body)
         for attempt in range(ATTEMPTS):
             if attempt:
                 key = await self._authenticate(secret, inbound.call_id, facts, fresh=True)
             try:
                 price, terms = self._decide(route, call, key)
-                facts = self._facts(route, call, price, wishes)
+                facts = self._facts(route, call, price, wishes, key)
                 outcome = await self._hold(inbound.call_id, key, facts, terms, wishes)
             except CallError as error:
                 if error.status in (401, 403) or error.code in ("model_not_priced", "unbounded_cost"):
@@ -134,14 +138,17 @@ class Admission:
             if isinstance(outcome, Held):
                 return Admitted(
                     call_id=inbound.call_id,
+                    method=inbound.method,
                     key=key,
                     route=route,
                     call=call,
                     price=price,
+                    terms=terms,
                     held=outcome,
                     body=_outgoing(route, call, body, terms.output_limit(outcome.granted)),
                     faults=wishes.faults,
                 )
+            self._forget_subjects(key, wishes)
             if outcome.reason != "stale":
                 raise self._refused(outcome, key, inbound.call_id)
         raise CallError(503, "overloaded", "This key is being changed too fast; try again.", retry=True)
@@ -242,7 +249,19 @@ class Admission:
         policy = key.policy
         return price, quote(call, price, overdraft=policy.overdraft, clamp=policy.on_insufficient == "clamp")
 
-    def _facts(self, route: Route, call: Call, price: Price | None, wishes: Wishes) -> Facts:
+    def _check_loop(self, call_id: str, key: Key, facts: Facts, body: bytes) -> None:
+        """Refuse a call that the key has made too often just now."""
+        guard = key.policy.loop_guard
+        if guard is None or not body:
+            return
+        wait_s = self._loops.count(key.account_id, facts.route, body, guard.max_identical, guard.window_seconds)
+        if wait_s is not None:
+            message = f"This call was made {guard.max_identical} times in {guard.window_seconds} s."
+            error = CallError(429, "loop_detected", message, retry=False, retry_after_s=min(wait_s, RETRY_AFTER_S_MAX))
+            self._block(call_id, key.account_id, facts, error)
+            raise error
+
+    def _facts(self, route: Route, call: Call, price: Price | None, wishes: Wishes, key: Key) -> Facts:
         return Facts(
             provider=route.provider,
             model=call.model,
@@ -250,6 +269,7 @@ class Admission:
             stream=call.stream,
             price_version=price.version if price is not None else "",
             metadata=wishes.metadata,
+            markup_ppm=key.policy.markup_ppm,
         )
 
     # ---- the hold
@@ -292,6 +312,11 @@ class Admission:
                 self._subjects.clear()
             self._subjects[remembered] = found
         return found
+
+    def _forget_subjects(self, key: Key, wishes: Wishes) -> None:
+        """An end user may have been forgotten meanwhile; the next look opens it anew."""
+        self._subjects.pop((key.account_id, "end_user", wishes.end_user or ""), None)
+        self._subjects.pop((key.account_id, "run", wishes.run or ""), None)
 
     def _refused(self, refused: Refused, key: Key, call_id: str) -> CallError:
         if refused.shortfall is not None:
@@ -403,7 +428,7 @@ def _metadata(headers: dict[str, str]) -> dict[str, str]:
         raise CallError(
             400,
             "invalid_request",
-            "x-farthing-metadata must be a JSON object of at most 50 strings, names to 40 and values to 500 characters.",
+            "x-farthing-metadata must be a JSON object: at most 50 names up to 40 characters, values up to 500.",
             param="x-farthing-metadata",
         )
     return metadata

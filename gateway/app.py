@@ -19,9 +19,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from gateway.admission import Admission, Receive
-from gateway.api import events, keys, usage
+from gateway.api import end_users, events, keys, plans, reports, reservations, usage
 from gateway.api.endpoint import Services, endpoint, http_error, json_response
-from gateway.bounds import DRAIN_S
+from gateway.bounds import DRAIN_S, SWEEP_INTERVAL_S
 from gateway.config import Settings
 from gateway.flight import Flights
 from gateway.inference import Inference
@@ -31,6 +31,7 @@ from gateway.upstream import HttpUpstream, SimulatedUpstream
 from keys.hashing import SecretHasher
 from keys.keyring import Key, Keyring
 from keys.minting import Minter
+from keys.plans import EndUsers, Plans
 from ledger.ledger import Ledger
 from ledger.records import LedgerUnavailable
 from providers.catalogue import Catalogue
@@ -72,6 +73,14 @@ def _reads(key: Key) -> bool:
     return key.policy.may_read
 
 
+def _reports(key: Key) -> bool:
+    return key.policy.scope in ("master", "team", "ingest")
+
+
+def _reserves(key: Key) -> bool:
+    return key.policy.scope in ("master", "team", "standard", "ingest")
+
+
 def _anyone(key: Key) -> bool:
     return True
 
@@ -103,15 +112,17 @@ class Gateway:
         Raises what opening the ledger raises.
         """
         owner = f"{os.getpid()}.{secrets.token_hex(8)}"
-        ledger = await Ledger.open(settings.database_url, clock_ms=clock_ms, owner=owner)
+        ledger = await Ledger.open(settings.database_url, clock_ms=clock_ms, owner=owner, unsettled=settings.unsettled)
         hasher = SecretHasher()
         try:
             keyring = await Keyring.open(ledger, hasher, clock_ms=clock_ms, master=settings.master_key)
             gateway = cls(ledger, keyring, hasher, settings)
             printed = await gateway.minter.first_master(settings.master_key)
+            sweeping = asyncio.create_task(gateway.sweep())
             try:
                 yield gateway, printed
             finally:
+                sweeping.cancel()
                 await gateway.stop()
         finally:
             await ledger.close()
@@ -126,6 +137,13 @@ class Gateway:
             await self._management(scope, receive, send)  # type: ignore[arg-type]
         else:
             await self._inference(scope, receive, send)
+
+    async def sweep(self) -> None:
+        """Let reservations end whose time is over, for as long as the gateway runs."""
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+            with contextlib.suppress(LedgerUnavailable):
+                await self.ledger.expire()
 
     def drain(self) -> None:
         """Take no new calls."""
@@ -143,6 +161,9 @@ class Gateway:
             ledger=self.ledger,
             keyring=keyring,
             minter=self.minter,
+            plans=Plans(self.ledger, clock_ms),
+            end_users=EndUsers(self.ledger, clock_ms),
+            catalogue=self.catalogue,
             clock_ms=clock_ms,
             cut_account=lambda account_id: self.flights.cut_account(account_id, "key_revoked"),
         )
@@ -155,10 +176,27 @@ class Gateway:
             ("POST", "/v1/keys/{id}/revoke", keys.revoke, _manages),
             ("POST", "/v1/keys/{id}/rotate", keys.rotate, _manages),
             ("GET", "/v1/keys/{id}/usage", events.key_usage, _reads),
+            ("POST", "/v1/keys/{id}/credits", keys.credit, _manages),
             ("GET", "/v1/me", keys.me, _anyone),
             ("GET", "/v1/usage", usage.usage, _reads),
             ("GET", "/v1/events", events.events, _reads),
+            ("POST", "/v1/events", reports.report, _reports),
             ("GET", "/v1/holds", events.holds, _reads),
+            ("POST", "/v1/holds/{id}/resolve", events.resolve, _manages),
+            ("POST", "/v1/plans", plans.make, _manages),
+            ("GET", "/v1/plans", plans.list_plans, _reads),
+            ("GET", "/v1/plans/{id}", plans.get, _reads),
+            ("PATCH", "/v1/plans/{id}", plans.change, _manages),
+            ("DELETE", "/v1/plans/{id}", plans.remove, _manages),
+            ("GET", "/v1/end_users/{id}", end_users.get, _reads),
+            ("PUT", "/v1/end_users/{id}", end_users.put, _manages),
+            ("DELETE", "/v1/end_users/{id}", end_users.forget, _manages),
+            ("POST", "/v1/reservations", reservations.reserve, _reserves),
+            ("POST", "/v1/reservations/{id}/commit", reservations.commit, _reserves),
+            ("POST", "/v1/reservations/{id}/release", reservations.release, _reserves),
+            ("POST", "/v1/reservations/{id}/extend", reservations.extend, _reserves),
+            ("POST", "/v1/check", reservations.check, _reserves),
+            ("POST", "/v1/estimate", reservations.estimate, _anyone),
         )
         return Starlette(
             routes=[

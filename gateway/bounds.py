@@ -15,6 +15,7 @@ HEADER_BYTES_MAX = 64 * 1024  # of all fields together
 BODY_BYTES_MAX = 32 * 1024 * 1024  # providers take about 20 to 32 MB of JSON
 REQUEST_BYTES_MAX = 2 * BODY_BYTES_MAX  # with its framing and trailers, refused ones too; then the connection goes
 API_BODY_BYTES_MAX = 1024 * 1024  # the management API's own bodies
+SUBJECT_BYTES_MAX = 255  # an end user's or run's id
 KEEP_ALIVE_S = 75  # an idle client connection
 
 # What a provider may do.
@@ -33,6 +34,7 @@ WRITE_TIMEOUT_S = 60.0  # a client that takes nothing for so long is cut
 # The process.
 BACKLOG = 2048  # connections that wait to be accepted
 WATCH_INTERVAL_S = 0.25  # how late a deadline may be noticed
+SWEEP_INTERVAL_S = 1.0  # how late an expired reservation may go back
 DRAIN_S = 30.0  # how long a stop waits for streams; afterwards they are cut and settled as estimates
 FLIGHTS_MAX = 20_000  # calls at the same time; beyond it 503 before anything is held
 

@@ -196,7 +196,7 @@ async def _mint(options: argparse.Namespace, settings: config.Settings) -> int:
 
 async def _list(options: argparse.Namespace, settings: config.Settings) -> int:
     async with _beside(settings) as (ledger, _minter, root, _keyring):
-        accounts, _more = await ledger.keys(root.account_id, limit=max(1, min(options.limit, 1000)))
+        accounts, _more = await ledger.accounts(root.account_id, limit=max(1, min(options.limit, 1000)))
     rows = [key_object(account) for account in accounts]
     _emit(options, rows, [_key_line(row) for row in rows])
     return OK

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 from dotenv import dotenv_values
 
+from ledger.ledger import Unsettled
 from providers.vendors import VENDORS
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -39,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     master_key: str | None
     log_level: str
     disconnect_drain_s: float
+    unsettled: Unsettled
     places: dict[str, Place]
 
     def __repr__(self) -> str:
@@ -74,6 +76,7 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
         database_url=values.get("FARTHING_DATABASE_URL", "sqlite:///farthing.db"),
         master_key=master_key,
         log_level=level,
+        unsettled=_unsettled(values),
         disconnect_drain_s=_integer(values, "FARTHING_DISCONNECT_DRAIN_S", 3, 0, 600),
         places={
             vendor.name: Place(
@@ -89,6 +92,14 @@ def _integer(values: Mapping[str, str], name: str, default: int, low: int, high:
     if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
         raise BadSetting(f"{name} must be a whole number from {low} to {high}")
     return int(text)
+
+
+def _unsettled(values: Mapping[str, str]) -> Unsettled:
+    policies: dict[str, Unsettled] = {"keep": "keep", "charge": "charge", "release": "release"}
+    text = values.get("FARTHING_UNSETTLED", "keep")
+    if text not in policies:
+        raise BadSetting("FARTHING_UNSETTLED must be keep, charge or release")
+    return policies[text]
 
 
 def _origin(values: Mapping[str, str], name: str, default: str) -> str:

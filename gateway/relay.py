@@ -30,7 +30,7 @@ from gateway.telemetry import Metrics
 from gateway.upstream import Answer, Forward, Upstream, UpstreamFailed
 from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO
-from ledger.records import Measures, Settlement
+from ledger.records import Extend, Measures, Settlement
 from providers.metering import Conclusion, Ended, conclude
 from providers.shapes import Meter, Reading
 from providers.usage import Usage
@@ -45,6 +45,7 @@ _BROKEN = CallError(502, "upstream_unreachable", "The provider broke off the con
 _SHUTDOWN = CallError(503, "overloaded", "The gateway is stopping.")
 _CUTS = {"key_revoked": _REVOKED, "timeout": _TIMEOUT, "shutdown": _SHUTDOWN}
 
+NEVER = 1 << 62
 _MEASURES = Measures.__struct_fields__
 
 
@@ -112,6 +113,9 @@ class _Trip:
         self._head_sent = False
         self._first_byte: float | None = None
         self._last_moment = self._now() + CALL_TIMEOUT_S
+        self._streamed_bytes = 0
+        self._allowance = admitted.held.granted  # output tokens per choice that the hold covers
+        self._look_at_bytes = self._allowance if admitted.terms.each_picos else NEVER
         self._flight = Flight(admitted.call_id, admitted.key.chain, task, self._now() + HEAD_TIMEOUT_S)
 
     async def run(self, raw: RawHeaders, query: bytes) -> None:
@@ -165,7 +169,7 @@ class _Trip:
         if query:
             target += "?" + query.decode("latin-1")
         return Forward(
-            method="GET" if not admitted.body else "POST",
+            method=admitted.method,
             origin=place.origin,
             target=target,
             headers=to_provider(raw, VENDORS[provider], place.credential),
@@ -209,6 +213,29 @@ class _Trip:
             await self._write(strip.flush())
         self._land("complete", sent=True)
         await self._finish(b"")
+
+    def _extend(self, meter: Meter) -> None:
+        """Hold more, once the answer has used three quarters of its hold. A refusal lets this answer finish."""
+        terms, seen = self._admitted.terms, meter.output_tokens_seen()
+        allowance = self._allowance * max(self._admitted.call.choices, 1)
+        if seen * 4 < allowance * 3:
+            # A token is at least a byte of the answer: not sooner than this can the mark be reached.
+            self._look_at_bytes = self._streamed_bytes + max(allowance * 3 // 4 - seen, 1)
+            return
+        self._look_at_bytes = NEVER
+        more = Extend(
+            id=self._admitted.call_id,
+            each_picos=terms.each_picos,
+            each_tokens=terms.each_tokens,
+            allowance=self._allowance,
+        )
+        extending = asyncio.ensure_future(self._relay.ledger.extend(more))
+        extending.add_done_callback(self._extended)
+
+    def _extended(self, extending: asyncio.Future[bool]) -> None:
+        if not extending.cancelled() and extending.exception() is None and extending.result():
+            self._allowance *= 2
+            self._look_at_bytes = self._streamed_bytes
 
     async def _relay_full(self, answer: Answer, meter: Meter) -> None:
         """Read a small answer whole, so that its cost can stand in a header; let a large one through."""
@@ -278,8 +305,9 @@ class _Trip:
         headers += more
         headers.append((b"x-farthing-request-id", f"req_{self._admitted.call_id}".encode()))
         headers.append((b"x-farthing-held-micros", b"%d" % self._admitted.held.amount_micros))
-        if self._admitted.held.remaining_micros is not None:
-            headers.append((b"x-farthing-remaining-micros", b"%d" % self._admitted.held.remaining_micros))
+        remaining = self._admitted.held.left.get("micros")
+        if remaining is not None:
+            headers.append((b"x-farthing-remaining-micros", b"%d" % remaining))
         self._head_sent = True
         await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
 
@@ -370,8 +398,6 @@ class _Trip:
             flags = (*flags, *(f"unpriced:{unit}" for unit in price.unpriced(usage)))
         elif operation.billable and sent and conclusion.status != "released":
             flags = (*flags, "unpriced")
-        if cost_picos > admitted.held.amount_micros * PICOS_PER_MICRO:
-            flags = (*flags, "overrun")
         now = self._now()
         self._relay.ledger.settle(
             Settlement(

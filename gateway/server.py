@@ -18,7 +18,15 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.bounds import BACKLOG, BODY_CLOSE_S, DRAIN_S, HEAD_BYTES_MAX, HEADERS_TIMEOUT_S, KEEP_ALIVE_S, REQUEST_BYTES_MAX
+from gateway.bounds import (
+    BACKLOG,
+    BODY_CLOSE_S,
+    DRAIN_S,
+    HEAD_BYTES_MAX,
+    HEADERS_TIMEOUT_S,
+    KEEP_ALIVE_S,
+    REQUEST_BYTES_MAX,
+)
 
 CONNECTION = "farthing.connection"
 """Where the ASGI scope carries the client's connection."""

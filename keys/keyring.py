@@ -204,10 +204,10 @@ def _key(nodes: tuple[Node, ...], now_ms: int) -> Key:
         livemode=nodes[0].livemode,
         status=next((status for status in statuses if status != "active"), "active"),
         chain=tuple(node.id for node in nodes),
-        versions=tuple((node.id, node.version) for node in nodes),
+        versions=tuple((each.id, each.version) for node in nodes for each in (node, node.plan) if each is not None),
         expires_ms=min(expiries, default=None),
-        policies=tuple(read_policy(node.profile) for node in nodes),
-        capped=any(node.capped for node in nodes),
+        policies=tuple(read_policy(node.profile, node.plan.profile if node.plan else None) for node in nodes),
+        capped=any(each.capped for node in nodes for each in (node, node.plan) if each is not None),
     )
 
 

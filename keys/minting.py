@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable
 from decimal import Decimal
 from hashlib import blake2b
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -19,14 +19,14 @@ from keys import token
 from keys.hashing import SecretHasher
 from keys.ids import new_id
 from keys.keyring import Key, Keyring
-from keys.policy import Overdraft, Policy, Scope, exceeds, read_policy
+from keys.policy import LoopGuard, Overdraft, Policy, Scope, exceeds, read_policy
 from ledger.accounts import AccountView, Credential
 from ledger.book import Match
 from ledger.changes import Edit, LimitTerms, NewAccount, Once
 from ledger.ledger import Ledger
 from ledger.money import MICROS_MAX, usd_to_micros
 from ledger.records import Unit
-from ledger.windows import Window
+from ledger.windows import Window, zone
 
 LIMITS_MAX = 20  # every call walks them
 PATTERNS_MAX = 200
@@ -65,6 +65,7 @@ class MatchSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     provider: str | None = None
     model: str | None = None
+    route: str | None = None
     metadata: Metadata | None = None
 
 
@@ -75,8 +76,25 @@ class LimitSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     max: Annotated[int, Meta(ge=0, le=MICROS_MAX)]
     window: Window = "total"
     match: MatchSpec = MatchSpec()
-    per: Literal["key"] = "key"
+    per: Literal["key", "end_user", "run"] = "key"
+    action: Literal["block", "warn"] = "block"
+    timezone: Annotated[str, Meta(max_length=64)] | None = None
+    anchor_ms: Moment | None = None
     id: str | None = None
+
+
+class HasCap(Protocol):
+    """Something that may say a cap."""
+
+    @property
+    def max_spend_usd(self) -> Decimal | None | UnsetType:
+        """In dollars."""
+        ...
+
+    @property
+    def max_spend_micros(self) -> int | None | UnsetType:
+        """In micros."""
+        ...
 
 
 class _Fields(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -95,6 +113,9 @@ class _Fields(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     on_insufficient: Literal["reject", "clamp"] | UnsetType = UNSET
     over_cap_status: Literal[402, 429] | UnsetType = UNSET
     unpriced: Literal["deny", "allow"] | UnsetType = UNSET
+    end_user_required: bool | UnsetType = UNSET
+    loop_guard: LoopGuard | None | UnsetType = UNSET
+    plan: str | None | UnsetType = UNSET
 
 
 class Mint(_Fields, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -130,6 +151,8 @@ _PROFILE = (
     "on_insufficient",
     "over_cap_status",
     "unpriced",
+    "end_user_required",
+    "loop_guard",
 )
 
 
@@ -184,8 +207,11 @@ class Minter:
         if asked.livemode and not caller.livemode:
             raise Exceeds("livemode", "a test key can mint test keys only")
         parent = await self._ledger.account(caller.account_id, caller.public_id)
-        cap_micros = _cap(asked)
+        cap_micros = cap_of(asked)
         self._check(asked, parent, caller.policies, cap_micros)
+        window: Window | None = window_of(asked.reset) if isinstance(asked.reset, str) else "total"
+        if asked.plan and (cap_micros is UNSET or asked.reset is UNSET):
+            cap_micros, window = await self._with_plan(caller, asked.plan, cap_micros, asked.reset)
         now_ms = self._clock_ms()
         locator, nonce = token.new_locator(), secrets.token_hex(32)
         made = self._derive(caller_secret, locator, nonce, asked.livemode)
@@ -199,10 +225,11 @@ class Minter:
             created_ms=now_ms,
             balance_id=new_id("lim", now_ms),
             cap_micros=None if cap_micros is UNSET else cap_micros,
-            reset=_window(asked.reset) if isinstance(asked.reset, str) else "total",
-            limits=None if asked.limits is UNSET else tuple(_terms(spec, now_ms) for spec in asked.limits),
+            reset=window,
+            plan=asked.plan or None,
+            limits=None if asked.limits is UNSET else terms_of(asked.limits, now_ms),
             expires_ms=None if asked.expires_at_ms is UNSET else asked.expires_at_ms,
-            profile=msgspec.to_builtins(read_policy({"scope": asked.scope} | _profile(asked))),
+            profile={"scope": asked.scope} | _profile(asked),
             credential=await self._credential(made.secret, made.locator),
         )
         answer = await self._ledger.open_account(new, once)
@@ -221,17 +248,16 @@ class Minter:
         """
         self._not_itself(caller, public_id)
         current = await self._ledger.account(caller.account_id, public_id)
-        cap_micros = _cap(asked)
+        cap_micros = cap_of(asked)
         parent, policies = await self._parents(caller, current)
         self._check(asked, parent, policies, cap_micros)
         edit = Edit(
             disabled=asked.disabled,
             expires_ms=asked.expires_at_ms,
             cap_micros=cap_micros,
-            reset=_window(asked.reset) if isinstance(asked.reset, str) else UNSET,
-            limits=UNSET
-            if asked.limits is UNSET
-            else tuple(_terms(spec, self._clock_ms(), current) for spec in asked.limits),
+            reset=window_of(asked.reset) if isinstance(asked.reset, str) else UNSET,
+            limits=UNSET if asked.limits is UNSET else terms_of(asked.limits, self._clock_ms(), current),
+            plan=asked.plan,
             profile=_profile(asked),
             merge=("metadata",),
         )
@@ -270,6 +296,18 @@ class Minter:
             locator, _, nonce = answer.note.partition(":")
             made = self._derive(caller_secret, locator, nonce, answer.account.livemode)
         return Minted(account=answer.account, secret=made.secret, replayed=answer.replayed)
+
+    async def _with_plan(
+        self, caller: Key, plan_id: str, cap_micros: int | None | UnsetType, reset: Reset | UnsetType
+    ) -> tuple[int | None, Window | None]:
+        """Cap and window of a key on a plan: the plan's, or, where one of them is said, that and the plan's other."""
+        if cap_micros is UNSET and reset is UNSET:
+            return None, None
+        plan = await self._ledger.account(caller.account_id, plan_id, "plan")
+        return (
+            plan.cap.max if cap_micros is UNSET else cap_micros,
+            window_of(reset) if isinstance(reset, str) else plan.cap.window,
+        )
 
     def _derive(self, caller_secret: str, locator: str, nonce: str, livemode: bool) -> token.Token:
         """A secret that only somebody with the caller's secret can make from the nonce."""
@@ -314,8 +352,8 @@ class Minter:
                 raise Exceeds(param, f"its parent does not allow {pattern!r}")
 
 
-def _cap(asked: _Fields) -> int | None | UnsetType:
-    """The cap in micros, said in dollars or in micros."""
+def cap_of(asked: HasCap) -> int | None | UnsetType:
+    """The cap in micros, said in dollars or in micros. Raises Invalid."""
     usd: int | None | UnsetType = UNSET
     if isinstance(asked.max_spend_usd, Decimal):
         try:
@@ -330,25 +368,54 @@ def _cap(asked: _Fields) -> int | None | UnsetType:
     return micros if usd is UNSET else usd
 
 
-def _window(reset: Reset) -> Window:
+def window_of(reset: Reset) -> Window:
+    """The window in which a cap with this reset counts."""
     return "total" if reset == "none" else reset
 
 
-def _terms(spec: LimitSpec, now_ms: int, current: AccountView | None = None) -> LimitTerms:
-    own = {limit.public_id for limit in current.limits if limit.role == "limit"} if current is not None else set()
-    if spec.id is not None and spec.id not in own:
-        raise Invalid("limits", f"the key has no limit {spec.id!r}")
-    return LimitTerms(
-        public_id=spec.id or new_id("lim", now_ms),
-        unit=spec.unit,
-        max=spec.max,
-        window=spec.window,
-        match=Match(provider=spec.match.provider, model=spec.match.model, metadata=spec.match.metadata),
-        per=spec.per,
-    )
+def terms_of(specs: list[LimitSpec], now_ms: int, current: AccountView | None = None) -> tuple[LimitTerms, ...]:
+    """Limits as the ledger takes them. An id must be one that the account has, and keeps unit and counting.
+
+    Raises:
+        Invalid: `param` names the limit and its field.
+    """
+    own = {limit.public_id: limit for limit in current.limits if limit.role == "limit"} if current is not None else {}
+    terms: list[LimitTerms] = []
+    for index, spec in enumerate(specs):
+        kept = own.get(spec.id) if spec.id is not None else None
+        if spec.id is not None and (kept is None or spec.id in {each.public_id for each in terms}):
+            raise Invalid(f"limits[{index}].id", f"there is no such limit: {spec.id}")
+        if kept is not None and (kept.unit, kept.per) != (spec.unit, spec.per):
+            raise Invalid(f"limits[{index}].id", "a limit that keeps its counter keeps its unit and per")
+        if spec.unit == "concurrent" and spec.window != "total":
+            raise Invalid(f"limits[{index}].window", "concurrent calls are not counted in windows")
+        if spec.timezone is not None:
+            try:
+                zone(spec.timezone)
+            except (ValueError, LookupError, OSError):
+                raise Invalid(f"limits[{index}].timezone", "must be an IANA time zone") from None
+        terms.append(
+            LimitTerms(
+                public_id=spec.id or new_id("lim", now_ms),
+                unit=spec.unit,
+                max=spec.max,
+                window=spec.window,
+                timezone=spec.timezone,
+                anchor_ms=spec.anchor_ms,
+                match=Match(
+                    provider=spec.match.provider,
+                    model=spec.match.model,
+                    route=spec.match.route,
+                    metadata=spec.match.metadata,
+                ),
+                per=spec.per,
+                action=spec.action,
+            )
+        )
+    return tuple(terms)
 
 
 def _profile(asked: Mint | Patch) -> dict[str, Any]:
     """What was said of the policy."""
     said = {name: getattr(asked, name) for name in _PROFILE}
-    return {name: value for name, value in said.items() if value is not UNSET}
+    return {name: msgspec.to_builtins(value) for name, value in said.items() if value is not UNSET}

@@ -6,7 +6,7 @@ Pure. A child can never have more than its parent: whatever a policy allows, eve
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -21,8 +21,15 @@ _INFERS = frozenset(("team", "standard"))
 _READS = frozenset(("master", "team", "read"))
 
 
+class LoopGuard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """At most so many identical calls in so many seconds."""
+
+    max_identical: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+    window_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)]
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a key was minted with; it is kept as the account's profile. None or absent = no limit of its own."""
+    """What a key was minted with; it is kept as the account's profile. None = no limit of its own."""
 
     name: str = ""
     scope: Scope = "standard"
@@ -35,6 +42,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     over_cap_status: Literal[402, 429] = 402
     unpriced: Literal["deny", "allow"] = "deny"
     end_user_required: bool = False
+    loop_guard: LoopGuard | None = None
+    markup_ppm: int = 0  # a plan's: added to the cost to make the price, in millionths
 
     @property
     def may_infer(self) -> bool:
@@ -56,8 +65,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return scope in _MINTS.get(self.scope, ())
 
 
-def read_policy(profile: dict[str, Any]) -> Policy:
-    """A policy from an account's profile. Raises msgspec.ValidationError if it is none."""
+PLAN_TERMS = ("allowed_models", "allowed_providers", "over_cap_status", "markup_ppm")
+"""What a key takes from its plan where it says nothing itself."""
+
+
+def read_policy(profile: dict[str, Any], plan: dict[str, Any] | None = None) -> Policy:
+    """A policy from an account's profile and its plan's. Raises msgspec.ValidationError if it is none."""
+    if plan is not None:
+        profile = {name: plan[name] for name in PLAN_TERMS if name in plan} | profile
     return msgspec.convert(profile, Policy)
 
 

@@ -15,6 +15,7 @@ from ledger.book import Account, Match
 from ledger.engine import Row, Script
 from ledger.records import Unit
 from ledger.rows import (
+    UNDER_OWNER,
     account_of,
     chain_of,
     limits_by_account,
@@ -197,16 +198,16 @@ def credential(locator: str) -> Script[tuple[Credential, tuple[Node, ...]] | Non
     )
 
 
-def find(owner_id: int, public_id: str) -> Script[int]:
-    """The id of an account in the owner's subtree, the owner included.
+def find(owner_id: int, public_id: str, kind: str = "key") -> Script[int]:
+    """The id of an account of this kind in the owner's subtree, the owner included.
 
     Raises:
         NotFound: There is none, or it is somebody else's.
     """
     rows = yield (
-        "SELECT found.id FROM accounts AS found JOIN accounts AS owner ON owner.id = ? WHERE found.public_id = ?"
-        " AND found.path >= owner.path AND found.path < substr(owner.path, 1, length(owner.path) - 1) || '0'",
-        (owner_id, public_id),
+        "SELECT a.id FROM accounts AS a JOIN accounts AS o ON o.id = ?"  # noqa: S608 - constants
+        f" WHERE a.public_id = ? AND a.kind = ? AND {UNDER_OWNER}",
+        (owner_id, public_id, kind),
     )
     if not rows:
         raise NotFound(public_id)
@@ -214,25 +215,43 @@ def find(owner_id: int, public_id: str) -> Script[int]:
     return int(account_id)
 
 
-def view(owner_id: int, public_id: str, now_ms: int) -> Script[AccountView]:
+def view(owner_id: int, public_id: str, now_ms: int, kind: str = "key") -> Script[AccountView]:
     """One account of the owner's subtree. Raises NotFound."""
-    account_id = yield from find(owner_id, public_id)
+    account_id = yield from find(owner_id, public_id, kind)
     views = yield from views_of([account_id], now_ms)
     return views[0]
 
 
-def list_keys(
-    owner_id: int, *, limit: int, starting_after: str | None, livemode: bool | None, now_ms: int
+def subject_view(key_id: int, kind: str, subject: str, now_ms: int) -> Script[AccountView]:
+    """A key's end user or run, by the key's own name for it. Raises NotFound."""
+    rows = yield (
+        "SELECT id FROM accounts WHERE parent_id = ? AND kind = ? AND subject = ?",
+        (key_id, kind, subject),
+    )
+    if not rows:
+        raise NotFound(subject)
+    views = yield from views_of([rows[0][0]], now_ms)
+    return views[0]
+
+
+def list_accounts(
+    owner_id: int,
+    *,
+    kind: str,
+    limit: int,
+    starting_after: str | None,
+    livemode: bool | None,
+    now_ms: int,
 ) -> Script[tuple[list[AccountView], bool]]:
-    """A page of the keys under the owner, newest first, and whether there are more. Raises NotFound."""
+    """A page of the keys or plans under the owner, newest first, and whether there are more. Raises NotFound."""
     below = None
     if starting_after is not None:
-        below = yield from find(owner_id, starting_after)
+        below = yield from find(owner_id, starting_after, kind)
     ((path, parent_id),) = yield "SELECT path, parent_id FROM accounts WHERE id = ?", (owner_id,)
     # Under a root nearly every key is a hit, so the newest ids are walked; under a team the subtree's range is.
     range_sql = "+path" if parent_id is None else "path"
-    sql = f"SELECT id FROM accounts WHERE {range_sql} > ? AND {range_sql} < ? AND kind = 'key'"  # noqa: S608 - constants
-    parameters: list[Any] = [path, path[:-1] + "0"]
+    sql = f"SELECT id FROM accounts WHERE {range_sql} > ? AND {range_sql} < ? AND kind = ?"  # noqa: S608 - constants
+    parameters: list[Any] = [path, path[:-1] + "0", kind]
     if below is not None:
         sql += " AND id < ?"
         parameters.append(below)
@@ -314,6 +333,8 @@ def _limit_views(accounts: Collection[Account], now_ms: int) -> Script[dict[int,
         for account in accounts
         for limit in account.limits
     }
+    if not spans:
+        return {}
     keys = {
         (limit.id, limit.subject_id, spans[account.id, limit.id, limit.role][0])
         for account in accounts

@@ -37,6 +37,10 @@ class Uncapped(Exception):
     """The account has no spend cap that could be raised."""
 
 
+class InUse(Exception):
+    """Some key is on the plan."""
+
+
 class ReplayMismatch(Exception):
     """The Idempotency-Key was used before, with another request."""
 
@@ -106,6 +110,15 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True):
     plan: str | None | UnsetType = UNSET
     profile: dict[str, Any] = {}  # put over the profile, entry by entry
     merge: tuple[str, ...] = ()  # entries of the profile that are themselves merged; there None removes
+
+
+class Credit(msgspec.Struct, frozen=True, kw_only=True):
+    """A raise of a spend cap; `until_ms` None lasts. It is recorded as the event `event_id`."""
+
+    event_id: str
+    amount_micros: int
+    reason: str
+    until_ms: int | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -266,11 +279,13 @@ def forget_subject(key_id: int, kind: str, subject: str, *, now_ms: int, touched
     )
 
 
-def edit(owner_id: int, public_id: str, changes: Edit, *, now_ms: int, touched: set[int]) -> Script[AccountView]:
+def edit(
+    owner_id: int, public_id: str, changes: Edit, *, kind: str = "key", now_ms: int, touched: set[int]
+) -> Script[AccountView]:
     """Change an account of the owner's subtree; in force on the next call. Raises NotFound."""
-    account_id = yield from find(owner_id, public_id)
-    ((kind, parent_id, disabled, expires_ms, profile_json, cap_micros, window, boosts, own_limits, plan_id),) = yield (
-        "SELECT kind, parent_id, disabled, expires_ms, profile, cap_micros, cap_window, boosts, own_limits, plan_id"
+    account_id = yield from find(owner_id, public_id, kind)
+    ((parent_id, disabled, expires_ms, profile_json, cap_micros, window, boosts, own_limits, plan_id),) = yield (
+        "SELECT parent_id, disabled, expires_ms, profile, cap_micros, cap_window, boosts, own_limits, plan_id"
         " FROM accounts WHERE id = ?",
         (account_id,),
     )
@@ -309,10 +324,8 @@ def edit(owner_id: int, public_id: str, changes: Edit, *, now_ms: int, touched: 
     return views[0]
 
 
-def credit(
-    owner_id: int, public_id: str, amount_micros: int, until_ms: int | None, *, now_ms: int, touched: set[int]
-) -> Script[AccountView]:
-    """Raise an account's spend cap, for ever or until a moment.
+def credit(owner_id: int, public_id: str, new: Credit, *, now_ms: int, touched: set[int]) -> Script[AccountView]:
+    """Raise an account's spend cap, for ever or until a moment, on the record.
 
     Raises:
         NotFound: There is no such account.
@@ -325,16 +338,45 @@ def credit(
         raise Uncapped
     ((boosts_json,),) = yield "SELECT boosts FROM accounts WHERE id = ?", (account_id,)
     boosts = [boost for boost in msgspec.json.decode(boosts_json) if boost[1] is None or boost[1] > now_ms]
-    lasting = sum(amount for amount, until in boosts if until is None) + (amount_micros if until_ms is None else 0)
+    lasting = sum(amount for amount, until in boosts if until is None) + (
+        new.amount_micros if new.until_ms is None else 0
+    )
     ending = [boost for boost in boosts if boost[1] is not None]
-    if until_ms is not None:
-        ending.append([amount_micros, until_ms])
+    if new.until_ms is not None:
+        ending.append([new.amount_micros, new.until_ms])
     boosts = ([[lasting, None]] if lasting else []) + ending
     yield (
         "UPDATE accounts SET boosts = ?, version = version + 1 WHERE id = ?",
         (_json(boosts), account_id),
     )
+    metadata = {"amount_micros": str(new.amount_micros), "reason": new.reason}
+    if new.until_ms is not None:
+        metadata["until_ms"] = str(new.until_ms)
+    yield (
+        "INSERT INTO events (id, account_id, created_ms, settled_ms, mode, provider, model, route, decision, reason,"
+        " status, usage, cost_micros, cost_picos, price_micros, price_version, held_micros, stream, metadata, flags,"
+        " legs) VALUES (?, ?, ?, ?, 'adjustment', '', '', 'credits', 'allowed', 'credit', 'settled', '{}', 0, 0, 0, '',"
+        " 0, 0, ?, '[]', '[]')",
+        (new.event_id, account_id, now_ms, now_ms, _json(metadata)),
+    )
     views = yield from views_of([account_id], now_ms)
+    return views[0]
+
+
+def remove_plan(owner_id: int, public_id: str, *, now_ms: int, touched: set[int]) -> Script[AccountView]:
+    """Remove a plan that no key is on.
+
+    Raises:
+        NotFound: There is no such plan.
+        InUse: Some key is on it.
+    """
+    plan_id = yield from find(owner_id, public_id, "plan")
+    rows = yield "SELECT 1 FROM accounts WHERE plan_id = ? AND revoked_ms IS NULL LIMIT 1", (plan_id,)
+    if rows:
+        raise InUse
+    views = yield from views_of([plan_id], now_ms)
+    yield "UPDATE accounts SET revoked_ms = ?, version = version + 1 WHERE id = ?", (now_ms, plan_id)
+    touched.add(plan_id)
     return views[0]
 
 

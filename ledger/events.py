@@ -11,7 +11,7 @@ import msgspec
 
 from ledger.accounts import NotFound, find
 from ledger.engine import Script
-from ledger.rows import marks
+from ledger.rows import UNDER_OWNER, marks
 from ledger.usage import SUBTREE_LISTED_MAX
 
 
@@ -78,10 +78,14 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _COLUMNS = (
-    "e.id, a.public_id, s.subject, n.subject, e.created_ms, e.settled_ms, e.mode, e.provider, e.model, e.route, a.livemode,"
-    " e.decision, e.reason, e.status, e.usage, e.cost_micros, e.cost_picos, e.price_micros, e.price_version,"
-    " e.held_micros, e.http_status, e.latency_ms, e.ttft_ms, e.stream, e.metadata, e.flags"
+    "e.id, a.public_id, s.subject, n.subject, e.created_ms, e.settled_ms, e.mode, e.provider, e.model, e.route,"
+    " a.livemode, e.decision, e.reason, e.status, e.usage, e.cost_micros, e.cost_picos, e.price_micros,"
+    " e.price_version, e.held_micros, e.http_status, e.latency_ms, e.ttft_ms, e.stream, e.metadata, e.flags"
 )
+
+
+_SUBJECTS = "LEFT JOIN accounts AS s ON s.id = e.subject_id LEFT JOIN accounts AS n ON n.id = e.run_id"
+_HOLD_COLUMNS = "h.id, a.public_id, h.amount_micros, h.state, h.created_ms, h.expires_ms, h.call"
 
 
 def list_events(query: EventQuery) -> Script[tuple[list[EventView], bool]]:
@@ -124,8 +128,7 @@ def list_events(query: EventQuery) -> Script[tuple[list[EventView], bool]]:
             parameters.append(value)
     rows = yield (
         f"SELECT {_COLUMNS} FROM events AS e JOIN accounts AS a ON a.id = e.account_id"  # noqa: S608 - constants, marks
-        " LEFT JOIN accounts AS s ON s.id = e.subject_id LEFT JOIN accounts AS n ON n.id = e.run_id"
-        f" WHERE {' AND '.join(conditions)} ORDER BY e.seq DESC LIMIT ?",
+        f" {_SUBJECTS} WHERE {' AND '.join(conditions)} ORDER BY e.seq DESC LIMIT ?",
         (*parameters, query.limit + 1),
     )
     return [_event(row) for row in rows[: query.limit]], len(rows) > query.limit
@@ -152,35 +155,65 @@ def list_holds(
         conditions.append("h.state = ?")
         parameters.append(state)
     rows = yield (
-        "SELECT h.id, a.public_id, h.amount_micros, h.state, h.created_ms, h.expires_ms, h.call"  # noqa: S608
-        " FROM holds AS h JOIN accounts AS a ON a.id = h.account_id"
+        f"SELECT {_HOLD_COLUMNS} FROM holds AS h JOIN accounts AS a ON a.id = h.account_id"  # noqa: S608 - constants
         f" WHERE {' AND '.join(conditions)} ORDER BY h.id DESC LIMIT ?",
         (*parameters, limit + 1),
     )
-    views = []
-    for row in rows[:limit]:
-        call = msgspec.json.decode(row[6])
-        views.append(
-            HoldView(
-                id=row[0],
-                key_id=row[1],
-                amount_micros=row[2],
-                reserved=call.get("reserved"),
-                state=row[3],
-                created_ms=row[4],
-                expires_ms=row[5],
-                mode=call["mode"],
-                provider=call["provider"],
-                model=call["model"],
-            )
-        )
-    return views, len(rows) > limit
+    return [_hold(row) for row in rows[:limit]], len(rows) > limit
 
 
-def open_holds(owner: str) -> Script[list[str]]:
-    """Ids of the holds that other owners than `owner` left open, oldest first, a batch at a time."""
-    rows = yield "SELECT id FROM holds WHERE state = 'open' AND owner <> ? ORDER BY id LIMIT 500", (owner,)
+def _hold(row: tuple[Any, ...]) -> HoldView:
+    call = msgspec.json.decode(row[6])
+    return HoldView(
+        id=row[0],
+        key_id=row[1],
+        amount_micros=row[2],
+        reserved=call.get("reserved"),
+        state=row[3],
+        created_ms=row[4],
+        expires_ms=row[5],
+        mode=call["mode"],
+        provider=call["provider"],
+        model=call["model"],
+    )
+
+
+def promise(owner_id: int, call_id: str) -> Script[HoldView | EventView]:
+    """A hold of the owner's subtree, or the event that it became. Raises NotFound."""
+    rows = yield (
+        f"SELECT {_HOLD_COLUMNS} FROM holds AS h JOIN accounts AS a ON a.id = h.account_id"  # noqa: S608 - constants
+        f" JOIN accounts AS o ON o.id = ? WHERE h.id = ? AND {UNDER_OWNER}",
+        (owner_id, call_id),
+    )
+    if rows:
+        return _hold(rows[0])
+    rows = yield (
+        f"SELECT {_COLUMNS} FROM events AS e JOIN accounts AS a ON a.id = e.account_id"  # noqa: S608 - constants
+        f" JOIN accounts AS o ON o.id = ? {_SUBJECTS} WHERE e.id = ? AND {UNDER_OWNER}",
+        (owner_id, call_id),
+    )
+    if not rows:
+        raise NotFound(call_id)
+    return _event(rows[0])
+
+
+def expired_holds(now_ms: int) -> Script[list[str]]:
+    """Ids of the open reservations whose time is over, a batch at a time."""
+    rows = yield (
+        "SELECT id FROM holds WHERE expires_ms IS NOT NULL AND expires_ms <= ? AND state = 'open' LIMIT 500",
+        (now_ms,),
+    )
     return [row[0] for row in rows]
+
+
+def open_holds(owner: str) -> Script[list[tuple[str, int]]]:
+    """Ids and micros of the holds that other owners than `owner` left open, oldest first, a batch at a time."""
+    rows = yield (
+        "SELECT id, amount_micros FROM holds WHERE state = 'open' AND owner <> ? AND expires_ms IS NULL"
+        " ORDER BY id LIMIT 500",
+        (owner,),
+    )
+    return [(row[0], row[1]) for row in rows]
 
 
 def hold_sums() -> Script[tuple[int, int]]:

@@ -9,21 +9,46 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
 from ledger import accounts, changes
 from ledger.accounts import AccountView, Credential, Node
 from ledger.audit import Audit, audit
-from ledger.changes import Answer, Edit, NewAccount, Once
+from ledger.changes import Answer, Credit, Edit, NewAccount, Once
 from ledger.engine import Change, Engine, Script
-from ledger.events import EventQuery, EventView, HoldView, hold_sums, list_events, list_holds, open_holds
-from ledger.records import Ask, Block, Held, Recover, Refused, Settled, Settlement
+from ledger.events import (
+    EventQuery,
+    EventView,
+    HoldView,
+    expired_holds,
+    hold_sums,
+    list_events,
+    list_holds,
+    open_holds,
+    promise,
+)
+from ledger.money import PICOS_PER_MICRO
+from ledger.records import (
+    Ask,
+    Block,
+    Extend,
+    Held,
+    Prolong,
+    Recover,
+    Refused,
+    Report,
+    Settled,
+    Settlement,
+)
 from ledger.sqlite import SqliteEngine
-from ledger.usage import Query, Report, report
+from ledger.usage import Query, UsageReport, report
 from ledger.writer import Writer
 
 T = TypeVar("T")
+
+Unsettled = Literal["keep", "charge", "release"]
+"""What becomes of a hold whose end nobody saw: it stays counted, is charged in full, or goes back."""
 
 
 class Ledger:
@@ -36,10 +61,19 @@ class Ledger:
         self.owner = owner
 
     @classmethod
-    async def open(cls, url: str, *, clock_ms: Callable[[], int], owner: str, serving: bool = True) -> Ledger:
+    async def open(
+        cls,
+        url: str,
+        *,
+        clock_ms: Callable[[], int],
+        owner: str,
+        serving: bool = True,
+        unsettled: Unsettled = "keep",
+    ) -> Ledger:
         """Open the database that `url` names: `sqlite:///relative.db` or `sqlite:////absolute.db`.
 
-        With `serving`, holds that a dead process left open become unsettled before this returns.
+        With `serving`, holds that a dead process left open become unsettled before this returns; `unsettled` says
+        what then becomes of them.
 
         Raises:
             ValueError: The URL names no database that this version knows.
@@ -51,16 +85,31 @@ class Ledger:
         engine = await SqliteEngine.open(Path(parts.path[1:]), serving=serving)
         ledger = cls(engine, Writer(engine, clock_ms), clock_ms, owner)
         if serving:
-            await ledger.recover()
+            await ledger.recover(unsettled)
         return ledger
 
-    async def recover(self) -> int:
+    async def recover(self, policy: Unsettled = "keep") -> int:
         """Mark the holds of processes that are gone as unsettled; how many there were."""
         count = 0
-        while ids := await self._engine.read(lambda: open_holds(self.owner)):
-            await asyncio.gather(*(self._writer.submit(Recover(id=id_)) for id_ in ids))
-            count += len(ids)
+        while found := await self._engine.read(lambda: open_holds(self.owner)):
+            await asyncio.gather(*(self._writer.submit(Recover(id=hold_id)) for hold_id, _ in found))
+            if policy != "keep":
+                await asyncio.gather(*(self.resolve(hold_id, policy, micros) for hold_id, micros in found))
+            count += len(found)
         return count
+
+    async def resolve(self, hold_id: str, policy: Unsettled, micros: int) -> Settled | None:
+        """End an unsettled hold: charge `micros`, or release it. It becomes an adjustment event beside the first."""
+        charged = policy == "charge"
+        return await self.settled(
+            Settlement(
+                id=hold_id,
+                status="settled" if charged else "released",
+                cost_picos=micros * PICOS_PER_MICRO if charged else 0,
+                requests=None if charged else 0,
+                reason=f"resolved:{policy}",
+            )
+        )
 
     async def close(self) -> None:
         """Write what waits and let go of the database."""
@@ -98,6 +147,30 @@ class Ledger:
                 self.settle(Settlement(id=ask.id, status="released", cost_picos=0, reason="abandoned"))
             raise
 
+    async def extend(self, extension: Extend) -> bool:
+        """Hold more for a call in flight; False if some limit has no room for it. Raises LedgerUnavailable."""
+        return bool(await self._writer.submit(extension))
+
+    async def prolong(self, prolonging: Prolong) -> bool:
+        """Let a reservation live longer; False if it has ended. Raises LedgerUnavailable."""
+        return bool(await self._writer.submit(prolonging))
+
+    async def report(self, call: Report) -> Settled | None:
+        """Count a call that was made elsewhere; None if there is no such account. Raises LedgerUnavailable."""
+        return cast(Settled | None, await self._writer.submit(call))
+
+    async def expire(self) -> int:
+        """Release the reservations whose time is over; how many there were."""
+        now_ms = self._clock_ms()
+        ids = await self._engine.read(lambda: expired_holds(now_ms))
+        for hold_id in ids:
+            self.settle(Settlement(id=hold_id, status="released", cost_picos=0, requests=0, reason="expired"))
+        return len(ids)
+
+    async def promise(self, owner_id: int, call_id: str) -> HoldView | EventView:
+        """A hold, or the event that it became. Raises NotFound."""
+        return await self._engine.read(lambda: promise(owner_id, call_id))
+
     def settle(self, settlement: Settlement) -> None:
         """Hand over how a call ended. Never awaits, never fails; settling an id twice changes nothing."""
         self._writer.keep(settlement)
@@ -122,25 +195,34 @@ class Ledger:
         change = Change(lambda touched: changes.open_subject(key_id, kind, subject, public_id, balance_id, now_ms))
         return cast(int, await self._writer.submit(change))
 
-    async def edit_account(self, owner_id: int, public_id: str, edit: Edit, *, once: Once | None = None) -> Answer:
+    async def edit_account(
+        self, owner_id: int, public_id: str, edit: Edit, *, kind: str = "key", once: Once | None = None
+    ) -> Answer:
         """Change an account; in force on the next call. Raises NotFound."""
         now_ms = self._clock_ms()
         return await self._change(
             once,
-            lambda touched: changes.edit(owner_id, public_id, edit, now_ms=now_ms, touched=touched),
+            lambda touched: changes.edit(owner_id, public_id, edit, kind=kind, now_ms=now_ms, touched=touched),
         )
 
-    async def credit(
-        self, owner_id: int, public_id: str, amount_micros: int, until_ms: int | None, *, once: Once | None = None
-    ) -> Answer:
-        """Raise an account's spend cap. Raises NotFound or Uncapped."""
+    async def credit(self, owner_id: int, public_id: str, new: Credit, *, once: Once | None = None) -> Answer:
+        """Raise an account's spend cap, on the record. Raises NotFound or Uncapped."""
         now_ms = self._clock_ms()
         return await self._change(
-            once,
-            lambda touched: changes.credit(
-                owner_id, public_id, amount_micros, until_ms, now_ms=now_ms, touched=touched
-            ),
+            once, lambda touched: changes.credit(owner_id, public_id, new, now_ms=now_ms, touched=touched)
         )
+
+    async def remove_plan(self, owner_id: int, public_id: str, *, once: Once | None = None) -> Answer:
+        """Remove a plan. Raises NotFound or InUse."""
+        now_ms = self._clock_ms()
+        return await self._change(
+            once, lambda touched: changes.remove_plan(owner_id, public_id, now_ms=now_ms, touched=touched)
+        )
+
+    async def subject(self, key_id: int, kind: str, subject: str) -> AccountView:
+        """A key's end user or run. Raises NotFound."""
+        now_ms = self._clock_ms()
+        return await self._engine.read(lambda: accounts.subject_view(key_id, kind, subject, now_ms))
 
     async def forget_subject(self, key_id: int, kind: str, subject: str) -> None:
         """Forget who an end user is; the sums stay. Raises NotFound."""
@@ -173,19 +255,25 @@ class Ledger:
         change = Change(lambda touched: changes.once(once, now_ms, lambda: script(touched)))
         return cast(Answer, await self._writer.submit(change))
 
-    async def account(self, owner_id: int, public_id: str) -> AccountView:
+    async def account(self, owner_id: int, public_id: str, kind: str = "key") -> AccountView:
         """One account of the owner's subtree. Raises NotFound."""
         now_ms = self._clock_ms()
-        return await self._engine.read(lambda: accounts.view(owner_id, public_id, now_ms))
+        return await self._engine.read(lambda: accounts.view(owner_id, public_id, now_ms, kind))
 
-    async def keys(
-        self, owner_id: int, *, limit: int, starting_after: str | None = None, livemode: bool | None = None
+    async def accounts(
+        self,
+        owner_id: int,
+        *,
+        kind: str = "key",
+        limit: int,
+        starting_after: str | None = None,
+        livemode: bool | None = None,
     ) -> tuple[list[AccountView], bool]:
-        """A page of the keys under the owner, newest first, and whether there are more. Raises NotFound."""
+        """A page of the keys or plans under the owner, newest first, and whether there are more. Raises NotFound."""
         now_ms = self._clock_ms()
         return await self._engine.read(
-            lambda: accounts.list_keys(
-                owner_id, limit=limit, starting_after=starting_after, livemode=livemode, now_ms=now_ms
+            lambda: accounts.list_accounts(
+                owner_id, kind=kind, limit=limit, starting_after=starting_after, livemode=livemode, now_ms=now_ms
             )
         )
 
@@ -203,7 +291,7 @@ class Ledger:
 
     # ---- reports
 
-    async def usage(self, query: Query) -> Report:
+    async def usage(self, query: Query) -> UsageReport:
         """Sums for the bill. Raises NotFound."""
         return await self._engine.read(lambda: report(query))
 

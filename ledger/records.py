@@ -94,13 +94,13 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         granted: The output allowance that the hold covers.
-        remaining_micros: What the tightest cap on the chain has left after this hold; None if there is no cap.
+        left: What the tightest limit of each unit has left after this hold; no entry for a unit without a limit.
     """
 
     id: str
     granted: int
     amount_micros: int
-    remaining_micros: int | None
+    left: dict[str, int] = {}
 
 
 class Shortfall(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,6 +212,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     cost_picos: int
     subject_id: int = 0
     run_id: int = 0
+    requests: int = 1
     measures: Measures = Measures()
     tokens: int = 0
     seconds: int = 0

@@ -28,6 +28,10 @@ _LIMITS = (
 )
 
 
+UNDER_OWNER = "a.path >= o.path AND a.path < substr(o.path, 1, length(o.path) - 1) || '0'"
+"""Whether account `a` is in the subtree of account `o`: a range, so that an index can find it."""
+
+
 def marks(items: Iterable[Any]) -> str:
     """A `?` for each item, for `IN (…)`."""
     return ", ".join("?" for _ in items)

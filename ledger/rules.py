@@ -100,19 +100,19 @@ def hold(book: Book, ask: Ask, now_ms: int) -> Held | Refused:
         return Refused(reason=refused, shortfall=shortfall)
 
     legs: list[Leg] = []
-    remaining: int | None = None
+    left: dict[str, int] = {}
     for _owner, limit, key, counter in claims:
         amount = _required(ask, limit.unit, granted)
         if not ask.dry_run:
             counter.held += amount
             book.changed_counters[key] = counter
         legs.append((*key, limit.unit, amount))
-        if limit.unit == "micros" and limit.action == "block" and (maximum := limit.max_at(now_ms)) is not None:
-            left = maximum - counter.taken - (amount if ask.dry_run else 0)
-            remaining = left if remaining is None else min(remaining, left)
+        maximum = limit.max_at(now_ms)
+        if maximum is not None and limit.action == "block":
+            spare = max(maximum - counter.taken - (amount if ask.dry_run else 0), 0)
+            left[limit.unit] = min(left.get(limit.unit, spare), spare)
     amount_micros = _required(ask, "micros", granted)
-    remaining = None if remaining is None else max(remaining, 0)
-    held = Held(id=ask.id, granted=granted, amount_micros=amount_micros, remaining_micros=remaining)
+    held = Held(id=ask.id, granted=granted, amount_micros=amount_micros, left=left)
     if ask.dry_run:
         return held
     book.put_hold(
@@ -222,7 +222,7 @@ def report(book: Book, operation: Report, now_ms: int) -> Settled | None:
     if account is None:
         return None
     legs: list[Leg] = [
-        (*key, limit.unit, int(limit.unit == "requests"))
+        (*key, limit.unit, operation.requests if limit.unit == "requests" else 0)
         for _owner, limit, key in _matching(book, account, operation, operation.at_ms)
     ]
     for limit_id, subject_id, start_ms, _unit, amount in legs:
@@ -377,8 +377,10 @@ def _end(book: Book, found: Hold, settlement: Settlement, now_ms: int) -> Settle
     price_picos = settlement.cost_picos + settlement.cost_picos * found.facts.markup_ppm // 1_000_000
     price, account.price_carry_picos = charge(account.price_carry_picos, price_picos)
     account.last_used_ms = now_ms
-    if found.facts.mode != "monitor":
-        account.overrun_micros += max(0, cost - found.amount_micros)
+    overrun = 0 if found.facts.mode == "monitor" else max(0, cost - found.amount_micros)
+    account.overrun_micros += overrun
+    if overrun:
+        settlement = msgspec.structs.replace(settlement, flags=(*settlement.flags, "overrun"))
     book.changed_accounts[account.id] = account
     for spender_id in (account.id, found.subject_id, found.run_id):
         if spender_id and (spender := book.account(spender_id)) is not None:

@@ -298,7 +298,7 @@ class SqliteEngine:
     def _commit(self, batch: list[Work], now_ms: int) -> list[Result]:
         try:
             return self._transaction(batch, now_ms)
-        except Exception as error:  # noqa: BLE001 - a fault in one operation must not take the others with it
+        except Exception as error:  # a fault in one operation must not take the others with it
             self._undo()
             if isinstance(error, sqlite3.Error) and not isinstance(error, _FAULTS_OF_THE_WORK):
                 raise LedgerUnavailable(str(error)) from error

@@ -57,7 +57,7 @@ class Names(msgspec.Struct, frozen=True, kw_only=True):
     profile: dict[str, Any]
 
 
-class Report(msgspec.Struct, kw_only=True):
+class UsageReport(msgspec.Struct, kw_only=True):
     """Sums by group, and the names of the accounts that appear in them."""
 
     groups: dict[Group, Sums]
@@ -84,7 +84,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     tag: str | None = None
 
 
-def report(query: Query) -> Script[Report]:
+def report(query: Query) -> Script[UsageReport]:
     """Sum the calls of a range. Raises NotFound if `key` is not under the owner."""
     account_id = query.owner_id
     if query.key is not None:
@@ -101,7 +101,7 @@ def report(query: Query) -> Script[Report]:
         if end_day < query.to_ms:
             yield from _from_events(query, where, parameters, end_day, query.to_ms, groups)
     names = yield from _names({group[0] for group in groups} | {group[4] for group in groups if group[4]})
-    return Report(groups=groups, names=names)
+    return UsageReport(groups=groups, names=names)
 
 
 def _scope(query: Query, account_id: int) -> Script[tuple[str, tuple[Any, ...]]]:

@@ -108,7 +108,7 @@ class Writer:
 
     async def _failed(self, batch: list[tuple[Work, asyncio.Future[Any] | None]], error: LedgerUnavailable) -> None:
         """Keep what must not be lost; refuse all else, also what is still in the queue: it would wait for too long."""
-        kept = []
+        kept: list[tuple[Work, asyncio.Future[Any] | None]] = []
         for work, future in (*batch, *self._queue):
             if isinstance(work, Settlement | Block | Recover):
                 kept.append((work, future))

@@ -24,10 +24,12 @@ from keys.hashing import Overloaded
 from keys.ids import new_body
 from keys.keyring import Denied, Key, Keyring
 from keys.minting import Exceeds, Invalid, Minter, ScopeRefused
+from keys.plans import EndUsers, Plans
 from ledger.accounts import NotFound
-from ledger.changes import Closed, Once, ReplayMismatch, TooDeep
+from ledger.changes import Closed, InUse, Once, ReplayMismatch, TooDeep, Uncapped
 from ledger.ledger import Ledger
 from ledger.records import LedgerUnavailable
+from providers.catalogue import Catalogue
 
 _log = logging.getLogger("farthing.api")
 T = TypeVar("T")
@@ -48,6 +50,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     ledger: Ledger
     keyring: Keyring
     minter: Minter
+    plans: Plans
+    end_users: EndUsers
+    catalogue: Catalogue
     clock_ms: Callable[[], int]
     cut_account: Callable[[int], int]
 
@@ -246,6 +251,8 @@ def endpoint(services: Services, handler: Handler, may: Callable[[Key], bool]) -
             Closed,
             TooDeep,
             ReplayMismatch,
+            InUse,
+            Uncapped,
         ) as error:
             response = error_response(as_call_error(error), request_id)
         response.headers["x-farthing-request-id"] = f"req_{request_id}"
@@ -271,6 +278,10 @@ def as_call_error(error: Exception) -> CallError:
             return CallError(404, "not_found", "There is nothing with this id.")
         case Closed():
             return CallError(400, f"key_{error.status}", f"The key is {error.status}.")
+        case InUse():
+            return CallError(400, "plan_in_use", "Some key is on this plan.")
+        case Uncapped():
+            return CallError(400, "no_cap", "The key has no cap that could be raised.")
         case TooDeep():
             return CallError(400, "too_deep", "Keys cannot be nested any deeper.")
         case ReplayMismatch():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import msgspec
@@ -11,7 +12,11 @@ from gateway.api.endpoint import Call, choice, integer, json_response, list_resp
 from gateway.api.keys import key_object
 from gateway.api.tables import csv_response, jsonl_response
 from gateway.api.usage import RANGE_MS_MAX
+from gateway.errors import CallError
+from keys.minting import Micros
+from ledger.accounts import NotFound
 from ledger.events import EventQuery, EventView, HoldView
+from ledger.ledger import Unsettled
 
 _MODES = ("proxy", "monitor", "reservation", "adjustment")
 _FILTERS = ("limit", "starting_after", "end_user", "run_id", "from_ms", "to_ms", "mode", "decision", "livemode")
@@ -98,3 +103,32 @@ async def holds(call: Call) -> Response:
         state=choice(parameters.get("state"), "state", ("open", "unsettled")),
     )
     return list_response([_hold_object(hold) for hold in found], has_more)
+
+
+class Resolve(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What becomes of an unsettled hold. `cost_micros` is what to charge, if it is not the whole hold."""
+
+    action: Unsettled
+    cost_micros: Micros | None = None
+
+
+async def resolve(call: Call) -> Response:
+    """POST /v1/holds/{id}/resolve: an operator's word on a call whose end nobody saw."""
+    call.parameters()
+    asked = await call.body(Resolve)
+    hold_id = str(call.request.path_params["id"]).removeprefix("hold_")
+    found = await call.services.ledger.promise(call.key.account_id, hold_id)
+    if isinstance(found, EventView):  # ended already: the first word stands
+        with contextlib.suppress(NotFound):
+            found = await call.services.ledger.promise(call.key.account_id, f"{hold_id}-late")
+    if isinstance(found, EventView):
+        return json_response(event_object(found))
+    if found.state != "unsettled":
+        raise CallError(400, "hold_open", "The call is still in flight; it will settle by itself.")
+    if asked.action == "keep":
+        return json_response(_hold_object(found))
+    micros = found.amount_micros if asked.cost_micros is None else asked.cost_micros
+    settled = await call.services.ledger.resolve(hold_id, asked.action, micros)
+    event_id = hold_id if settled is None else settled.id
+    resolved = await call.services.ledger.promise(call.key.account_id, event_id)
+    return json_response(event_object(resolved) if isinstance(resolved, EventView) else _hold_object(resolved))

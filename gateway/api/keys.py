@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any
 
 import msgspec
 from starlette.responses import Response
 
 from gateway.api.endpoint import Call, choice, json_response, list_response, page_size, replayed
-from keys.minting import OVERLAP_S_MAX, Mint, Patch
+from keys.ids import new_body
+from keys.minting import OVERLAP_S_MAX, Invalid, Micros, Mint, Moment, Patch, ScopeRefused
 from keys.policy import read_policy
 from ledger.accounts import AccountView, LimitView
+from ledger.changes import Credit
+from ledger.money import usd_to_micros
 
 
 class Rotate(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -21,7 +25,7 @@ class Rotate(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 def key_object(account: AccountView) -> dict[str, Any]:
     """A key as the API shows it. Never a secret."""
-    policy = read_policy(account.profile)
+    policy = read_policy(account.profile, account.plan.profile if account.plan is not None else None)
     cap = account.cap
     return {
         "id": account.public_id,
@@ -40,6 +44,9 @@ def key_object(account: AccountView) -> dict[str, Any]:
         "on_insufficient": policy.on_insufficient,
         "over_cap_status": policy.over_cap_status,
         "unpriced": policy.unpriced,
+        "end_user_required": policy.end_user_required,
+        "loop_guard": None if policy.loop_guard is None else msgspec.to_builtins(policy.loop_guard),
+        "plan": None if account.plan is None else account.plan.public_id,
         "expires_at_ms": account.expires_ms,
         "max_spend_micros": cap.max,
         "reset": "none" if cap.window == "total" else cap.window,
@@ -50,15 +57,16 @@ def key_object(account: AccountView) -> dict[str, Any]:
         "overrun_micros": account.overrun_micros,
         "window_start_ms": cap.window_start_ms,
         "resets_at_ms": cap.resets_at_ms,
-        "limits": [_limit_object(limit) for limit in account.limits if limit.max is not None],
+        "limits": [limit_object(limit) for limit in account.limits if limit.max is not None],
         "created_ms": account.created_ms,
         "last_used_ms": account.last_used_ms,
     }
 
 
-def _limit_object(limit: LimitView) -> dict[str, Any]:
+def limit_object(limit: LimitView) -> dict[str, Any]:
+    """A limit, with what is left of it. What is only counted, without a max, is not shown as a limit."""
     assert limit.max is not None  # noqa: S101 - the caller leaves out what is only counted
-    return {
+    shown = {
         "id": limit.public_id,
         "unit": limit.unit,
         "max": limit.max,
@@ -71,6 +79,8 @@ def _limit_object(limit: LimitView) -> dict[str, Any]:
         "window_start_ms": limit.window_start_ms,
         "resets_at_ms": limit.resets_at_ms,
     }
+    further = {"action": limit.action, "timezone": limit.timezone, "anchor_ms": limit.anchor_ms}
+    return shown | {name: value for name, value in further.items() if value not in (None, "block")}
 
 
 async def mint(call: Call) -> Response:
@@ -86,7 +96,7 @@ async def list_keys(call: Call) -> Response:
     """GET /v1/keys."""
     parameters = call.parameters("limit", "starting_after", "livemode")
     mode = choice(parameters.get("livemode"), "livemode", ("true", "false"))
-    accounts, has_more = await call.services.ledger.keys(
+    accounts, has_more = await call.services.ledger.accounts(
         call.key.account_id,
         limit=page_size(parameters.get("limit")),
         starting_after=parameters.get("starting_after"),
@@ -132,6 +142,36 @@ async def rotate(call: Call) -> Response:
     minted = await call.services.minter.rotate(call.key, call.secret, _id(call), asked.overlap_seconds, once)
     body = key_object(minted.account) | {"secret": minted.secret}
     return json_response(body, headers=replayed(minted.replayed))
+
+
+class Credits(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """By how much to raise a cap, and why; with an end, it is a temporary increase."""
+
+    amount_usd: Decimal | None = None
+    amount_micros: Micros | None = None
+    reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    expires_at_ms: Moment | None = None
+
+
+async def credit(call: Call) -> Response:
+    """POST /v1/keys/{id}/credits."""
+    once = await call.once()
+    asked = await call.body(Credits)
+    try:
+        micros = usd_to_micros(asked.amount_usd) if asked.amount_usd is not None else asked.amount_micros
+    except ValueError as error:
+        raise Invalid("amount_usd", str(error)) from None
+    if not micros or (asked.amount_micros is not None and asked.amount_micros != micros):
+        raise Invalid("amount_usd", "amount_usd (or amount_micros, or both alike) must be above zero")
+    key_id = _id(call)
+    if key_id == call.key.public_id:
+        raise ScopeRefused("a key cannot raise its own cap")
+    now_ms = call.services.clock_ms()
+    if asked.expires_at_ms is not None and asked.expires_at_ms <= now_ms:
+        raise Invalid("expires_at_ms", "must be in the future")
+    new = Credit(event_id=new_body(now_ms), amount_micros=micros, reason=asked.reason, until_ms=asked.expires_at_ms)
+    answer = await call.services.ledger.credit(call.key.account_id, key_id, new, once=once)
+    return json_response(key_object(answer.account), headers=replayed(answer.replayed))
 
 
 def _id(call: Call) -> str:

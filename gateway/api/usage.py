@@ -12,7 +12,7 @@ from gateway.api.tables import csv_response
 from gateway.errors import CallError
 from keys.policy import read_policy
 from ledger.latency import percentile_ms
-from ledger.usage import MEASURES, Group, Names, Query, Report, Sums
+from ledger.usage import MEASURES, Group, Names, Query, Sums, UsageReport
 from ledger.windows import day_start_ms
 
 RANGE_MS_MAX = 10**14
@@ -85,7 +85,7 @@ def _key_names(names: Names) -> dict[str, Any]:
     return {"key_id": names.public_id, "name": policy.name, "external_id": policy.external_id}
 
 
-def _json(report: Report, from_ms: int, to_ms: int, by: tuple[str, ...], tag: str | None) -> dict[str, Any]:
+def _json(report: UsageReport, from_ms: int, to_ms: int, by: tuple[str, ...], tag: str | None) -> dict[str, Any]:
     keys: dict[int, dict[tuple[str, str], Sums]] = {}
     for group, sums in report.groups.items():
         keys.setdefault(group[0], {}).setdefault((group[1], group[2]), Sums()).add(sums)
@@ -121,7 +121,7 @@ def _json(report: Report, from_ms: int, to_ms: int, by: tuple[str, ...], tag: st
     return body
 
 
-def _groups(report: Report, by: tuple[str, ...], tag: str | None) -> list[dict[str, Any]]:
+def _groups(report: UsageReport, by: tuple[str, ...], tag: str | None) -> list[dict[str, Any]]:
     """The figures by the dimensions that were asked for, over all keys."""
     merged: dict[tuple[Any, ...], tuple[dict[str, Any], Sums]] = {}
     for group, sums in report.groups.items():
@@ -132,7 +132,7 @@ def _groups(report: Report, by: tuple[str, ...], tag: str | None) -> list[dict[s
     return rows
 
 
-def _labels(report: Report, group: Group, by: tuple[str, ...], tag: str | None) -> dict[str, Any]:
+def _labels(report: UsageReport, group: Group, by: tuple[str, ...], tag: str | None) -> dict[str, Any]:
     labels: dict[str, Any] = {}
     if "day" in by:
         labels |= {"day": _day(group[3]), "day_start_ms": group[3]}
@@ -149,7 +149,7 @@ def _day(day_ms: int) -> str:
     return datetime.fromtimestamp(day_start_ms(day_ms) // 1000, UTC).date().isoformat()
 
 
-def _csv(report: Report, by: tuple[str, ...], tag: str | None) -> Response:
+def _csv(report: UsageReport, by: tuple[str, ...], tag: str | None) -> Response:
     """One line a key and model, and every further dimension that was asked for."""
     extra = [name for name in ("day", "end_user") if name in by] + ([f"tag:{tag}"] if tag is not None else [])
     columns = ["key_id", "name", "external_id", *extra, "provider", "model", *_COUNTS, *MEASURES, *_LATENCIES]

@@ -91,6 +91,7 @@ CREATE TABLE holds (
   legs        TEXT    NOT NULL,
   call        TEXT    NOT NULL                 -- JSON: the call's facts, for the event that it will become
 ) WITHOUT ROWID;
+CREATE INDEX holds_by_expiry ON holds (expires_ms) WHERE expires_ms IS NOT NULL;
 CREATE INDEX holds_by_account ON holds (account_id, id);
 
 -- Immutable. seq is the order of commits, so a cursor over it misses nothing while calls go on.

@@ -187,7 +187,7 @@ class Model:
 
     # ---- operations
 
-    def hold(self, call: MCall, now_ms: int) -> dict[str, Any]:
+    def hold(self, call: MCall, now_ms: int, *, dry_run: bool = False) -> dict[str, Any]:
         for account_id, version in call.versions:
             if self.accounts[account_id].version != version:
                 return {"reason": "stale"}
@@ -201,7 +201,7 @@ class Model:
                     reason = "end_user_disabled"
                     break
         if reason is not None:
-            self.blocked.append(call.id)
+            self.blocked += [] if dry_run else [call.id]
             return {"reason": reason}
 
         claims = self.claims(call, now_ms)
@@ -227,7 +227,7 @@ class Model:
         largest = max((x for x in range(call.want + 1) if fits(x)), default=None)
         if failing:
             limit, name, maximum, taken = next((one for one in failing if one[0].unit == "micros"), failing[0])
-            self.blocked.append(call.id)
+            self.blocked += [] if dry_run else [call.id]
             return {
                 "reason": "spend_cap_exceeded" if limit.unit == "micros" else "rate_limited",
                 "limit": name,
@@ -245,14 +245,33 @@ class Model:
             if limit.unit == "micros" and limit.max is not None and limit.action == "block":
                 within = self.taken(bucket) <= limit.max
                 assert within or call.need("micros", largest) == 0, f"{owner.name} is over its cap"
-        lefts = [
-            max(limit.max - self.taken(bucket), 0)
-            for _owner, limit, bucket in claims
-            if limit.unit == "micros" and limit.max is not None and limit.action == "block"
-        ]
+        left: dict[str, int] = {}
+        for _owner, limit, bucket in claims:
+            if limit.max is not None and limit.action == "block":
+                spare = max(limit.max - self.taken(bucket), 0)
+                left[limit.unit] = min(spare, left.get(limit.unit, spare))
         amount = call.need("micros", largest)
-        self.open[call.id] = (replace(call, want=largest), amount)
-        return {"granted": largest, "amount": amount, "remaining": min(lefts, default=None)}
+        if dry_run:
+            self.entries = [entry for entry in self.entries if entry.call != call.id]
+        else:
+            self.open[call.id] = (replace(call, at_ms=now_ms if call.at_ms is None else call.at_ms), amount)
+        return {"granted": largest, "amount": amount, "left": left}
+
+    def extend(self, call_id: str, micros: int, tokens: int, now_ms: int) -> bool:
+        if call_id not in self.open:
+            return False
+        call, amount = self.open[call_id]
+        more = {"micros": micros, "tokens": tokens}
+        mine = [entry for entry in self.entries if entry.call == call_id]
+        for _owner, limit, bucket in self.claims(call, now_ms):
+            counted = any(entry.bucket == bucket for entry in mine)
+            if counted and limit.max is not None and limit.action == "block" and more.get(limit.unit, 0):
+                if self.taken(bucket) + more[limit.unit] > limit.max:
+                    return False
+        for entry in mine:
+            entry.amount += more.get(entry.unit, 0)
+        self.open[call_id] = call, amount + micros
+        return True
 
     def settle(self, call_id: str, picos: int, tokens: int, seconds: int) -> tuple[int, bool] | None:
         """What was charged, and whether this was the first end; None if the id was never held."""
@@ -262,7 +281,7 @@ class Model:
             for event_id in (f"{call_id}-late", call_id):
                 if event_id in self.costs:
                     return self.costs[event_id], False
-            return None
+            return (0, False) if call_id in self.blocked else None
         call, amount = found
         account = self.accounts[call.account]
         before = sum(account.picos) // 10**6

@@ -1,0 +1,330 @@
+"""`/v1/reservations`, `/v1/check`, `/v1/estimate`: limits for callers who call the provider themselves.
+
+A reservation is a hold like any other, with an end: what is neither committed nor released in time goes back by
+itself. It ends once; a second word is answered with the first.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+from starlette.responses import Response
+
+from gateway.api.endpoint import Call, choice, json_response
+from gateway.bounds import SUBJECT_BYTES_MAX
+from gateway.errors import CallError, over_limit
+from keys.ids import new_body, new_id
+from keys.minting import Metadata, ScopeRefused
+from keys.policy import read_policy
+from ledger.accounts import AccountView, NotFound
+from ledger.events import EventView, HoldView
+from ledger.money import MICROS_MAX, PICOS_PER_MICRO, ceil_micros
+from ledger.records import Ask, Facts, Held, Prolong, Refused, Settlement, Shortfall, Unit
+from providers.usage import Usage
+
+TTL_S_MAX = 24 * 3600
+
+Amount = Annotated[int, Meta(ge=0, le=MICROS_MAX)]
+Ttl = Annotated[int, Meta(ge=1, le=TTL_S_MAX)]
+
+
+class Subject(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Whose limits count: a key, and perhaps an end user under it."""
+
+    key_id: str | None = None
+    end_user: Annotated[str, Meta(min_length=1, max_length=SUBJECT_BYTES_MAX)] | None = None
+
+
+class Reserve(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What to reserve."""
+
+    amount: Amount
+    unit: Unit = "micros"
+    subject: Subject = Subject()
+    provider: str = ""
+    model: str = ""
+    metadata: Metadata = {}
+    ttl_seconds: Ttl = 60
+
+
+class Commit(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What was really used, in the reservation's unit."""
+
+    actual: Amount
+
+
+class Extend(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """How long the reservation lives on, from now."""
+
+    ttl_seconds: Ttl = 60
+
+
+class Estimate(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A call to price."""
+
+    provider: str
+    model: str
+    usage: Usage
+
+
+async def whom(call: Call, subject: Subject) -> tuple[AccountView, int]:
+    """The key and the end user's account (or 0) that a request is about.
+
+    Raises:
+        NotFound, ScopeRefused: It is not the caller, nor a key under a caller who may speak for it.
+    """
+    ledger, policy = call.services.ledger, call.key.policy
+    owner_id, key_id = call.key.account_id, subject.key_id or call.key.public_id
+    if policy.scope == "ingest":  # reports for its parent's subtree
+        owner_id = call.key.chain[1] if len(call.key.chain) > 1 else owner_id
+    elif key_id != call.key.public_id and not policy.may_manage:
+        raise ScopeRefused(f"A {policy.scope} key can only speak for itself.")
+    key = await ledger.account(owner_id, key_id)
+    if subject.end_user is None:
+        return key, 0
+    now_ms = call.services.clock_ms()
+    end_user = await ledger.open_subject(
+        key.id, "end_user", subject.end_user, public_id=new_id("eu", now_ms), balance_id=new_id("lim", now_ms)
+    )
+    return key, end_user
+
+
+def _ask(call: Call, asked: Reserve, key: AccountView, end_user: int, *, dry_run: bool) -> Ask:
+    now_ms = call.services.clock_ms()
+    unit, amount = asked.unit, asked.amount
+    return Ask(
+        id=new_body(now_ms),
+        account_id=key.id,
+        subject_id=end_user,
+        facts=Facts(
+            mode="reservation",
+            provider=asked.provider,
+            model=asked.model,
+            route="reservation",
+            metadata=asked.metadata,
+            reserved=(unit, amount),
+        ),
+        owner=call.services.ledger.owner,
+        fixed_picos=amount * PICOS_PER_MICRO if unit == "micros" else 0,
+        fixed_tokens=amount if unit == "tokens" else 0,
+        seconds=amount if unit == "seconds" else 0,
+        requests=amount if unit == "requests" else 0,
+        concurrent=amount if unit == "concurrent" else 0,
+        expires_ms=now_ms + asked.ttl_seconds * 1000,
+        dry_run=dry_run,
+    )
+
+
+def _reasons(refused: Refused) -> list[dict[str, Any]]:
+    shortfall = refused.shortfall
+    if shortfall is None:
+        return [{"code": refused.reason}]
+    return [
+        {
+            "code": refused.reason,
+            "cap": shortfall.cap,
+            "limit_id": shortfall.limit_id,
+            "unit": shortfall.unit,
+            "limit": shortfall.max,
+            "used": shortfall.used,
+            "held": shortfall.held,
+            "remaining": shortfall.remaining,
+            "required": shortfall.required,
+            "resets_at_ms": shortfall.resets_at_ms,
+        }
+    ]
+
+
+def _left(outcome: Held | Refused, unit: str) -> int | None:
+    """What is left of the unit; None where nothing limits it."""
+    if isinstance(outcome, Held):
+        return outcome.left.get(unit)
+    shortfall: Shortfall | None = outcome.shortfall
+    return shortfall.remaining if shortfall is not None and shortfall.unit == unit else None
+
+
+async def reserve(call: Call) -> Response:
+    """POST /v1/reservations."""
+    strict = choice(call.parameters("strict").get("strict"), "strict", ("true", "false"), "false") == "true"
+    asked = await call.body(Reserve)
+    key, end_user = await whom(call, asked.subject)
+    ask = _ask(call, asked, key, end_user, dry_run=False)
+    outcome = await call.services.ledger.hold(ask)
+    body: dict[str, Any] = {
+        "id": None,
+        "object": "reservation",
+        "allowed": False,
+        "unit": asked.unit,
+        "amount": asked.amount,
+        "remaining": _left(outcome, asked.unit),
+        "reasons": [],
+        "expires_at_ms": None,
+    }
+    if isinstance(outcome, Held):
+        body |= {"id": f"rsv_{ask.id}", "allowed": True, "state": "open", "expires_at_ms": ask.expires_ms}
+        return json_response(body, 201)
+    if strict and outcome.shortfall is not None:
+        status = read_policy(key.profile, key.plan.profile if key.plan else None).over_cap_status
+        raise over_limit(
+            outcome.shortfall,
+            over_cap_status=status,
+            request_id=f"req_{ask.id}",
+            now_ms=call.services.clock_ms(),
+        )
+    return json_response(body | {"reasons": _reasons(outcome)})
+
+
+async def check(call: Call) -> Response:
+    """POST /v1/check: would this reservation be allowed? Nothing is held or recorded."""
+    call.parameters()
+    asked = await call.body(Reserve)
+    key, end_user = await whom(call, asked.subject)
+    outcome = await call.services.ledger.hold(_ask(call, asked, key, end_user, dry_run=True))
+    allowed = isinstance(outcome, Held)
+    return json_response(
+        {
+            "object": "check",
+            "allowed": allowed,
+            "remaining": _left(outcome, asked.unit),
+            "reasons": [] if isinstance(outcome, Held) else _reasons(outcome),
+        }
+    )
+
+
+async def estimate(call: Call) -> Response:
+    """POST /v1/estimate: what would this usage cost?"""
+    call.parameters()
+    asked = await call.body(Estimate)
+    price = call.services.catalogue.find(asked.provider, asked.model, call.services.clock_ms())
+    if price is None:
+        raise CallError(400, "model_not_priced", f"{asked.provider}/{asked.model} has no price here.", param="model")
+    picos = price.cost_picos(asked.usage)
+    return json_response(
+        {
+            "object": "estimate",
+            "cost_micros": ceil_micros(picos),
+            "cost_picos": picos,
+            "price_version": price.version,
+            "unpriced": list(price.unpriced(asked.usage)),
+        }
+    )
+
+
+async def commit(call: Call) -> Response:
+    """POST /v1/reservations/{id}/commit: charge what was used; the rest goes back."""
+    asked = await call.body(Commit)
+    found = await _open(call)
+    if isinstance(found, HoldView):
+        unit, amount = found.reserved or ("micros", found.amount_micros)
+        settlement = Settlement(
+            id=found.id,
+            status="settled",
+            cost_picos=asked.actual * PICOS_PER_MICRO if unit == "micros" else 0,
+            tokens=asked.actual if unit == "tokens" else 0,
+            seconds=asked.actual if unit == "seconds" else 0,
+            requests=asked.actual if unit == "requests" else 0,
+            usage={"unit": unit, "reserved": amount, "actual": asked.actual},
+            reason="committed",
+            flags=("over_reserved",) if asked.actual > amount else (),
+        )
+        found = await _end(call, settlement)
+    return json_response(_ended(found))
+
+
+async def release(call: Call) -> Response:
+    """POST /v1/reservations/{id}/release: all of it goes back."""
+    found = await _open(call)
+    if isinstance(found, HoldView):
+        unit, amount = found.reserved or ("micros", found.amount_micros)
+        settlement = Settlement(
+            id=found.id,
+            status="released",
+            cost_picos=0,
+            requests=0,
+            usage={"unit": unit, "reserved": amount, "actual": 0},
+            reason="released",
+        )
+        found = await _end(call, settlement)
+    return json_response(_ended(found))
+
+
+async def extend(call: Call) -> Response:
+    """POST /v1/reservations/{id}/extend: it lives on, counted from now."""
+    asked = await call.body(Extend)
+    found = await _open(call)
+    if isinstance(found, EventView):
+        return json_response(_ended(found))
+    expires_ms = call.services.clock_ms() + asked.ttl_seconds * 1000
+    if not await call.services.ledger.prolong(Prolong(id=found.id, expires_ms=expires_ms)):
+        return json_response(_ended(await _event(call, found.id)))
+    unit, amount = found.reserved or ("micros", found.amount_micros)
+    return json_response(
+        {
+            "id": f"rsv_{found.id}",
+            "object": "reservation",
+            "state": "open",
+            "unit": unit,
+            "amount": amount,
+            "expires_at_ms": expires_ms,
+        }
+    )
+
+
+async def _open(call: Call) -> HoldView | EventView:
+    """The reservation of the request, or the event that it became.
+
+    Raises:
+        CallError: 422 `reservation_expired`.
+        NotFound: It is none of the caller's.
+    """
+    call.parameters()
+    found = await call.services.ledger.promise(call.key.account_id, _id(call))
+    if found.mode != "reservation":
+        raise NotFound(_id(call))
+    if isinstance(found, EventView):
+        if found.reason == "expired":
+            raise _expired()
+        return found
+    if found.expires_ms is not None and found.expires_ms <= call.services.clock_ms():
+        await call.services.ledger.expire()
+        raise _expired()
+    return found
+
+
+async def _end(call: Call, settlement: Settlement) -> EventView:
+    await call.services.ledger.settled(settlement)
+    return await _event(call, settlement.id)
+
+
+async def _event(call: Call, call_id: str) -> EventView:
+    found = await call.services.ledger.promise(call.key.account_id, call_id)
+    if isinstance(found, HoldView):
+        raise NotFound(call_id)
+    if found.reason == "expired":
+        raise _expired()
+    return found
+
+
+def _ended(event: HoldView | EventView) -> dict[str, Any]:
+    assert isinstance(event, EventView)  # noqa: S101 - only an ended reservation is shown as ended
+    return {
+        "id": f"rsv_{event.id}",
+        "object": "reservation",
+        "state": event.reason,
+        "unit": event.usage["unit"],
+        "amount": event.usage["reserved"],
+        "actual": event.usage["actual"],
+        "cost_micros": event.cost_micros,
+        "flags": event.flags,
+        "event_id": f"evt_{event.id}",
+    }
+
+
+def _expired() -> CallError:
+    return CallError(422, "reservation_expired", "The reservation has expired; what it held has gone back.")
+
+
+def _id(call: Call) -> str:
+    return str(call.request.path_params["id"]).removeprefix("rsv_")

@@ -1,0 +1,164 @@
+"""Plans and end users: terms that stand in for a key's own, and people under a key.
+
+A plan is an account that never calls: the keys on it take from it what they do not say themselves, and a change of
+the plan is in force on their next call. An end user is an account under a key, opened at first sight or by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from keys.ids import new_id
+from keys.keyring import Key
+from keys.minting import (
+    LIMITS_MAX,
+    Exceeds,
+    Invalid,
+    LimitSpec,
+    MetadataName,
+    MetadataValue,
+    Micros,
+    Name,
+    Patterns,
+    Reset,
+    cap_of,
+    terms_of,
+    window_of,
+)
+from ledger.accounts import AccountView, NotFound
+from ledger.changes import Edit, NewAccount, Once
+from ledger.ledger import Ledger
+
+MARKUP_PERCENT_MAX = 10_000
+Limits = Annotated[list[LimitSpec], Meta(max_length=LIMITS_MAX)]
+
+
+class PlanSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A plan to make, or changes to one. UNSET was not said."""
+
+    name: Name | UnsetType = UNSET
+    max_spend_usd: Decimal | None | UnsetType = UNSET
+    max_spend_micros: Micros | None | UnsetType = UNSET
+    reset: Reset | UnsetType = UNSET
+    limits: Limits | UnsetType = UNSET
+    allowed_models: Patterns | None | UnsetType = UNSET
+    allowed_providers: Patterns | None | UnsetType = UNSET
+    markup_percent: Decimal | UnsetType = UNSET
+    over_cap_status: Literal[402, 429] | UnsetType = UNSET
+
+
+class EndUserSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What is said of an end user. Its spend cap stands instead of its key's default."""
+
+    max_spend_usd: Decimal | None | UnsetType = UNSET
+    max_spend_micros: Micros | None | UnsetType = UNSET
+    reset: Reset | UnsetType = UNSET
+    limits: Limits | UnsetType = UNSET
+    disabled: bool | UnsetType = UNSET
+    metadata: dict[MetadataName, MetadataValue | None] | UnsetType = UNSET
+
+
+class Plans:
+    """The plans of a caller."""
+
+    def __init__(self, ledger: Ledger, clock_ms: Callable[[], int]) -> None:
+        self._ledger = ledger
+        self._clock_ms = clock_ms
+
+    async def make(self, caller: Key, asked: PlanSpec, once: Once | None) -> tuple[AccountView, bool]:
+        """Make a plan. Raises Invalid, ReplayMismatch, LedgerUnavailable."""
+        now_ms = self._clock_ms()
+        cap_micros = cap_of(asked)
+        new = NewAccount(
+            public_id=new_id("plan", now_ms),
+            parent_id=caller.account_id,
+            kind="plan",
+            livemode=caller.livemode,
+            created_ms=now_ms,
+            balance_id=new_id("lim", now_ms),
+            cap_micros=None if cap_micros is UNSET else cap_micros,
+            reset=window_of(asked.reset) if isinstance(asked.reset, str) else "total",
+            limits=() if asked.limits is UNSET else terms_of(asked.limits, now_ms),
+            profile=_profile(asked),
+        )
+        answer = await self._ledger.open_account(new, once)
+        return answer.account, answer.replayed
+
+    async def change(self, caller: Key, public_id: str, asked: PlanSpec, once: Once | None) -> tuple[AccountView, bool]:
+        """Change a plan, and with it every key on it. Raises NotFound, Invalid, ReplayMismatch, LedgerUnavailable."""
+        current = await self._ledger.account(caller.account_id, public_id, "plan")
+        if current.disabled or current.revoked_ms is not None:
+            raise NotFound(public_id)
+        edit = Edit(
+            cap_micros=cap_of(asked),
+            reset=window_of(asked.reset) if isinstance(asked.reset, str) else UNSET,
+            limits=UNSET if asked.limits is UNSET else terms_of(asked.limits, self._clock_ms(), current),
+            profile=_profile(asked),
+        )
+        answer = await self._ledger.edit_account(caller.account_id, public_id, edit, kind="plan", once=once)
+        return answer.account, answer.replayed
+
+
+class EndUsers:
+    """The end users of a caller's keys."""
+
+    def __init__(self, ledger: Ledger, clock_ms: Callable[[], int]) -> None:
+        self._ledger = ledger
+        self._clock_ms = clock_ms
+
+    async def put(self, caller: Key, key_id: str, subject: str, asked: EndUserSpec) -> AccountView:
+        """Say something of an end user, seen before or not. Raises NotFound, Invalid, Exceeds, LedgerUnavailable."""
+        key = await self._ledger.account(caller.account_id, key_id)
+        cap_micros = cap_of(asked)
+        if isinstance(cap_micros, int) and key.cap.max is not None and cap_micros > key.cap.max:
+            raise Exceeds("max_spend_usd", "an end user's cap cannot be more than its key's")
+        now_ms = self._clock_ms()
+        await self._ledger.open_subject(
+            key.id, "end_user", subject, public_id=new_id("eu", now_ms), balance_id=new_id("lim", now_ms)
+        )
+        current = await self._ledger.subject(key.id, "end_user", subject)
+        edit = Edit(
+            disabled=asked.disabled,
+            cap_micros=cap_micros,
+            reset=window_of(asked.reset) if isinstance(asked.reset, str) else UNSET,
+            limits=UNSET if asked.limits is UNSET else terms_of(asked.limits, now_ms, current),
+            profile={} if asked.metadata is UNSET else {"metadata": asked.metadata},
+            merge=("metadata",),
+        )
+        answer = await self._ledger.edit_account(caller.account_id, current.public_id, edit, kind="end_user")
+        return answer.account
+
+    async def get(self, caller: Key, key_id: str, subject: str) -> AccountView:
+        """An end user. Raises NotFound."""
+        key = await self._ledger.account(caller.account_id, key_id)
+        return await self._ledger.subject(key.id, "end_user", subject)
+
+    async def forget(self, caller: Key, key_id: str, subject: str) -> None:
+        """Forget who an end user is; the sums stay. Raises NotFound."""
+        key = await self._ledger.account(caller.account_id, key_id)
+        await self._ledger.forget_subject(key.id, "end_user", subject)
+
+
+def _profile(asked: PlanSpec) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "name": asked.name,
+        "allowed_models": asked.allowed_models,
+        "allowed_providers": asked.allowed_providers,
+        "over_cap_status": asked.over_cap_status,
+        "markup_ppm": _markup_ppm(asked.markup_percent),
+    }
+    return {name: value for name, value in said.items() if value is not UNSET}
+
+
+def _markup_ppm(percent: Decimal | UnsetType) -> int | UnsetType:
+    """A percentage in millionths, exactly. Raises Invalid."""
+    if percent is UNSET:
+        return UNSET
+    if not percent.is_finite() or not 0 <= percent <= MARKUP_PERCENT_MAX or percent * 10_000 != int(percent * 10_000):
+        raise Invalid("markup_percent", f"must be from 0 to {MARKUP_PERCENT_MAX}, with at most 4 decimals")
+    return int(percent * 10_000)
