@@ -146,13 +146,15 @@ class Gateway:
                 await self.ledger.expire()
 
     def drain(self) -> None:
-        """Take no new calls."""
+        """Take no new calls, and end those in flight after `DRAIN_S`; called again, end them now."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(0 if self._inference.draining else DRAIN_S, self.flights.cut_all, "shutdown")
         self._inference.draining = True
 
     async def stop(self) -> None:
-        """Let the calls in flight end, or end them."""
-        self.drain()
-        await self.flights.close(DRAIN_S)
+        """End what is still in flight; the server has waited for it as long as it may."""
+        self._inference.draining = True
+        await self.flights.close(0)
         await self._live.close()
         await self._simulated.close()
 

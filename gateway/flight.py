@@ -75,6 +75,11 @@ class Flights:
             flight.cut(reason)
         return len(cut)
 
+    def cut_all(self, reason: str) -> None:
+        """Cut every call."""
+        for flight in list(self._flights):
+            flight.cut(reason)
+
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
@@ -87,8 +92,7 @@ class Flights:
         tasks = [flight.task for flight in self._flights]
         if tasks:
             await asyncio.wait(tasks, timeout=drain_s)
-        for flight in list(self._flights):
-            flight.cut("shutdown")
+        self.cut_all("shutdown")
         tasks = [flight.task for flight in self._flights]
         if tasks:
             await asyncio.wait(tasks, timeout=5)

@@ -46,6 +46,7 @@ _SHUTDOWN = CallError(503, "overloaded", "The gateway is stopping.")
 _CUTS = {"key_revoked": _REVOKED, "timeout": _TIMEOUT, "shutdown": _SHUTDOWN}
 
 NEVER = 1 << 62
+LOOK_BYTES = 4096  # of a stream, at least, between two looks at how much of its hold it has used
 _MEASURES = Measures.__struct_fields__
 
 
@@ -207,6 +208,9 @@ class _Trip:
                 await self._write(visible)
             finally:
                 meter.feed(chunk)  # also if the client does not take it: it was made, so it is billed
+            self._streamed_bytes += len(chunk)
+            if self._streamed_bytes >= self._look_at_bytes:
+                self._extend(meter)
             if not flight.client_gone:
                 flight.deadline = min(now() + CHUNK_TIMEOUT_S, self._last_moment)
         if strip is not None:
@@ -219,8 +223,8 @@ class _Trip:
         terms, seen = self._admitted.terms, meter.output_tokens_seen()
         allowance = self._allowance * max(self._admitted.call.choices, 1)
         if seen * 4 < allowance * 3:
-            # A token is at least a byte of the answer: not sooner than this can the mark be reached.
-            self._look_at_bytes = self._streamed_bytes + max(allowance * 3 // 4 - seen, 1)
+            # A token is at least a byte of the answer: not much sooner than this can the mark be reached.
+            self._look_at_bytes = self._streamed_bytes + max(allowance * 3 // 4 - seen, LOOK_BYTES)
             return
         self._look_at_bytes = NEVER
         more = Extend(

@@ -137,7 +137,7 @@ class Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=int(DRAIN_S),
+                timeout_graceful_shutdown=int(DRAIN_S) + 2,  # by then the calls have been cut and told so
             )
         )
         self._on_stop = on_stop

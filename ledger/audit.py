@@ -111,7 +111,9 @@ CHECKS: tuple[tuple[str, str, str], ...] = (
             FROM rollups
             UNION ALL
             SELECT created_ms - created_ms % 86400000, account_id, subject_id, provider, model, 0, 0, 0, 0, 0,
-                SUM(decision = 'allowed' AND mode <> 'adjustment'), SUM(decision = 'blocked'), SUM(cost_micros),
+                SUM(decision = 'allowed' AND (mode IN ('proxy', 'monitor') OR mode = 'reservation'
+                    AND status <> 'released')),
+                SUM(decision = 'blocked'), SUM(cost_micros),
                 SUM(cost_picos), SUM(price_micros)
             FROM events GROUP BY 1, 2, 3, 4, 5
         )

@@ -92,7 +92,7 @@ def spend_limits(
     cap = msgspec.structs.replace(
         total, role="cap", max=cap_micros, boosts=boosts, window=window, subject_id=CAP_SUBJECTS[window]
     )
-    return (total, cap) if cap_micros is not None else (total,)
+    return total, cap
 
 
 class Account(msgspec.Struct, kw_only=True):
@@ -175,6 +175,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     legs: list[tuple[int, int, int, int]]
 
 
+def is_call(mode: str, status: str) -> bool:
+    """Whether an allowed event counts as a call: it is neither a correction nor a reservation that went back."""
+    return mode in ("proxy", "monitor") or (mode == "reservation" and status != "released")
+
+
 class Rollup(msgspec.Struct):
     """The sums of one day, key, end user and model."""
 
@@ -192,8 +197,7 @@ class Rollup(msgspec.Struct):
         if event.decision == "blocked":
             self.blocked += 1
             return
-        if event.facts.mode != "adjustment":
-            self.requests += 1
+        self.requests += is_call(event.facts.mode, event.status)
         self.cost_micros += event.cost_micros
         self.cost_picos += event.cost_picos
         self.price_micros += event.price_micros

@@ -187,8 +187,9 @@ def extend(book: Book, operation: Extend, now_ms: int) -> bool:
         if limit.action == "block" and limit.unit in more
     }
     for *key, unit, _amount in found.legs:
-        maximum = maxima.get((key[0], key[1], key[2]))
-        if maximum is not None and book.counter((key[0], key[1], key[2])).taken + more[unit] > maximum:
+        counter_key = (key[0], key[1], key[2])
+        maximum = maxima.get(counter_key)
+        if maximum is not None and more[unit] > max(maximum - book.counter(counter_key).taken, 0):
             return False
     legs: list[Leg] = []
     for limit_id, subject_id, start_ms, unit, amount in found.legs:
@@ -376,7 +377,6 @@ def _end(book: Book, found: Hold, settlement: Settlement, now_ms: int) -> Settle
     cost, account.carry_picos = charge(account.carry_picos, settlement.cost_picos)
     price_picos = settlement.cost_picos + settlement.cost_picos * found.facts.markup_ppm // 1_000_000
     price, account.price_carry_picos = charge(account.price_carry_picos, price_picos)
-    account.last_used_ms = now_ms
     overrun = 0 if found.facts.mode == "monitor" else max(0, cost - found.amount_micros)
     account.overrun_micros += overrun
     if overrun:
@@ -386,6 +386,7 @@ def _end(book: Book, found: Hold, settlement: Settlement, now_ms: int) -> Settle
         if spender_id and (spender := book.account(spender_id)) is not None:
             spender.spent_micros += cost
             spender.price_micros += price
+            spender.last_used_ms = now_ms
             book.changed_accounts[spender_id] = spender
 
     actual = {"micros": cost, "tokens": settlement.tokens, "seconds": settlement.seconds, "concurrent": 0}

@@ -404,7 +404,10 @@ async def _converse(reader: aiosqlite.Connection, script: Script[T]) -> T:
 
 def _take_lock(path: Path) -> int:
     """Hold `<file>.lock` for as long as this process serves. The system lets go of it however the process ends."""
-    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LedgerUnavailable(f"cannot open {path}: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -12,6 +12,7 @@ import msgspec
 
 from ledger import latency
 from ledger.accounts import find
+from ledger.book import is_call
 from ledger.engine import Script
 from ledger.records import Measures
 from ledger.rows import marks
@@ -159,8 +160,8 @@ def _from_events(
     query: Query, where: str, parameters: tuple[Any, ...], from_ms: int, to_ms: int, groups: dict[Group, Sums]
 ) -> Script[None]:
     rows = yield (
-        "SELECT r.account_id, r.provider, r.model, r.created_ms, r.subject_id, r.metadata, r.decision, r.mode,"  # noqa: S608
-        " r.cost_micros, r.cost_picos, r.price_micros, r.usage, r.latency_ms FROM events AS r"
+        "SELECT r.account_id, r.provider, r.model, r.created_ms, r.subject_id, r.metadata, r.decision,"  # noqa: S608
+        " r.mode, r.status, r.cost_micros, r.cost_picos, r.price_micros, r.usage, r.latency_ms FROM events AS r"
         f" WHERE r.created_ms >= ? AND r.created_ms < ? AND {where}",
         (from_ms, to_ms, *parameters),
     )
@@ -171,16 +172,16 @@ def _from_events(
         if row[6] == "blocked":
             sums.blocked += 1
             continue
-        sums.requests += row[7] != "adjustment"
-        sums.cost_micros += row[8]
-        sums.cost_picos += row[9]
-        sums.price_micros += row[10]
-        usage = msgspec.json.decode(row[11])
+        sums.requests += is_call(row[7], row[8])
+        sums.cost_micros += row[9]
+        sums.cost_picos += row[10]
+        sums.price_micros += row[11]
+        usage = msgspec.json.decode(row[12])
         for index, name in enumerate(MEASURES):
             sums.measures[index] += usage.get(name, 0)
-        if row[12] is not None:
-            sums.latency_ms_sum += row[12]
-            bucket = latency.bucket(row[12])
+        if row[13] is not None:
+            sums.latency_ms_sum += row[13]
+            bucket = latency.bucket(row[13])
             sums.histogram[bucket] = sums.histogram.get(bucket, 0) + 1
 
 
