@@ -10,7 +10,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from starlette.applications import Starlette
@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from gateway.admission import Admission, Receive
 from gateway.api import end_users, events, keys, plans, reports, reservations, usage
-from gateway.api.endpoint import Services, endpoint, http_error, json_response
+from gateway.api.endpoint import Handler, Services, endpoint, http_error, json_response
 from gateway.bounds import DRAIN_S, SWEEP_INTERVAL_S
 from gateway.config import Settings
 from gateway.flight import Flights
@@ -83,6 +83,40 @@ def _reserves(key: Key) -> bool:
 
 def _anyone(key: Key) -> bool:
     return True
+
+
+ENDPOINTS: tuple[tuple[str, str, Handler, Callable[[Key], bool]], ...] = (
+    ("POST", "/v1/keys", keys.mint, _manages),
+    ("GET", "/v1/keys", keys.list_keys, _reads),
+    ("GET", "/v1/keys/{id}", keys.get, _reads),
+    ("PATCH", "/v1/keys/{id}", keys.change, _manages),
+    ("DELETE", "/v1/keys/{id}", keys.revoke, _manages),
+    ("POST", "/v1/keys/{id}/revoke", keys.revoke, _manages),
+    ("POST", "/v1/keys/{id}/rotate", keys.rotate, _manages),
+    ("GET", "/v1/keys/{id}/usage", events.key_usage, _reads),
+    ("POST", "/v1/keys/{id}/credits", keys.credit, _manages),
+    ("GET", "/v1/me", keys.me, _anyone),
+    ("GET", "/v1/usage", usage.usage, _reads),
+    ("GET", "/v1/events", events.events, _reads),
+    ("POST", "/v1/events", reports.report, _reports),
+    ("GET", "/v1/holds", events.holds, _reads),
+    ("POST", "/v1/holds/{id}/resolve", events.resolve, _manages),
+    ("POST", "/v1/plans", plans.make, _manages),
+    ("GET", "/v1/plans", plans.list_plans, _reads),
+    ("GET", "/v1/plans/{id}", plans.get, _reads),
+    ("PATCH", "/v1/plans/{id}", plans.change, _manages),
+    ("DELETE", "/v1/plans/{id}", plans.remove, _manages),
+    ("GET", "/v1/end_users/{id}", end_users.get, _reads),
+    ("PUT", "/v1/end_users/{id}", end_users.put, _manages),
+    ("DELETE", "/v1/end_users/{id}", end_users.forget, _manages),
+    ("POST", "/v1/reservations", reservations.reserve, _reserves),
+    ("POST", "/v1/reservations/{id}/commit", reservations.commit, _reserves),
+    ("POST", "/v1/reservations/{id}/release", reservations.release, _reserves),
+    ("POST", "/v1/reservations/{id}/extend", reservations.extend, _reserves),
+    ("POST", "/v1/check", reservations.check, _reserves),
+    ("POST", "/v1/estimate", reservations.estimate, _anyone),
+)
+"""The management API: method, path, handler, and which keys are let in."""
 
 
 class Gateway:
@@ -169,40 +203,9 @@ class Gateway:
             clock_ms=clock_ms,
             cut_account=lambda account_id: self.flights.cut_account(account_id, "key_revoked"),
         )
-        table = (
-            ("POST", "/v1/keys", keys.mint, _manages),
-            ("GET", "/v1/keys", keys.list_keys, _reads),
-            ("GET", "/v1/keys/{id}", keys.get, _reads),
-            ("PATCH", "/v1/keys/{id}", keys.change, _manages),
-            ("DELETE", "/v1/keys/{id}", keys.revoke, _manages),
-            ("POST", "/v1/keys/{id}/revoke", keys.revoke, _manages),
-            ("POST", "/v1/keys/{id}/rotate", keys.rotate, _manages),
-            ("GET", "/v1/keys/{id}/usage", events.key_usage, _reads),
-            ("POST", "/v1/keys/{id}/credits", keys.credit, _manages),
-            ("GET", "/v1/me", keys.me, _anyone),
-            ("GET", "/v1/usage", usage.usage, _reads),
-            ("GET", "/v1/events", events.events, _reads),
-            ("POST", "/v1/events", reports.report, _reports),
-            ("GET", "/v1/holds", events.holds, _reads),
-            ("POST", "/v1/holds/{id}/resolve", events.resolve, _manages),
-            ("POST", "/v1/plans", plans.make, _manages),
-            ("GET", "/v1/plans", plans.list_plans, _reads),
-            ("GET", "/v1/plans/{id}", plans.get, _reads),
-            ("PATCH", "/v1/plans/{id}", plans.change, _manages),
-            ("DELETE", "/v1/plans/{id}", plans.remove, _manages),
-            ("GET", "/v1/end_users/{id}", end_users.get, _reads),
-            ("PUT", "/v1/end_users/{id}", end_users.put, _manages),
-            ("DELETE", "/v1/end_users/{id}", end_users.forget, _manages),
-            ("POST", "/v1/reservations", reservations.reserve, _reserves),
-            ("POST", "/v1/reservations/{id}/commit", reservations.commit, _reserves),
-            ("POST", "/v1/reservations/{id}/release", reservations.release, _reserves),
-            ("POST", "/v1/reservations/{id}/extend", reservations.extend, _reserves),
-            ("POST", "/v1/check", reservations.check, _reserves),
-            ("POST", "/v1/estimate", reservations.estimate, _anyone),
-        )
         return Starlette(
             routes=[
-                *(Route(path, endpoint(services, run, may), methods=[method]) for method, path, run, may in table),
+                *(Route(path, endpoint(services, run, may), methods=[method]) for method, path, run, may in ENDPOINTS),
                 Route("/healthz", self._healthz),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._metrics_text),

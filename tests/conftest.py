@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,3 +17,22 @@ async def farthing(tmp_path: Path) -> AsyncIterator[Running]:
     """A running gateway with an upstream of its own."""
     async with running(tmp_path) as started:
         yield started
+
+
+JAVASCRIPT = Path(__file__).parent / "sdk" / "js"
+NPM = ("npm", "install", "--no-package-lock", "--no-audit", "--no-fund")
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """The official JavaScript SDKs, installed as `tests/sdk/js/package.json` pins them."""
+    wanted, stamp = (JAVASCRIPT / "package.json").read_text(), JAVASCRIPT / "node_modules" / ".installed"
+    if not stamp.is_file() or stamp.read_text() != wanted:
+        for program in ("node", "npm"):
+            if shutil.which(program) is None:
+                pytest.fail(f"{program} is not installed: the JavaScript SDKs are tested with Node 20 or newer.")
+        done = subprocess.run(NPM, cwd=JAVASCRIPT, capture_output=True, text=True, timeout=100, check=False)
+        if done.returncode:
+            pytest.fail("npm install failed:\n" + (done.stdout + done.stderr)[-3000:])
+        stamp.write_text(wanted)
+    return stamp.parent

@@ -227,9 +227,9 @@ class Site:
     ) -> tuple[str, int, dict[str, str], bytes]:
         """One marked call: mark, status (0: broken off), headers, body as far as it came."""
         mark, sent, _ = self.prepared(body, sim, path)
-        headers = {"x-farthing-metadata": json.dumps({"mark": mark}), "authorization": f"Bearer {secret}"} | (
-            headers or {}
-        )
+        headers = {"authorization": f"Bearer {secret}"} | (headers or {})
+        metadata = json.loads(headers.get("x-farthing-metadata", "{}")) | {"mark": mark}
+        headers["x-farthing-metadata"] = json.dumps(metadata)
         got, status, names = b"", 0, {}
         try:
             async with self.farthing.http.post(self.url + path, data=sent, headers=headers) as answer:
@@ -308,7 +308,9 @@ class Site:
                 assert cost > 0, (mark, event)
         if not self.elsewhere:
             for mark, event in by_mark.items():
-                charged = event["status"] in ("settled", "estimated") and event["livemode"] and event["route"] != "models"
+                charged = (
+                    event["status"] in ("settled", "estimated") and event["livemode"] and event["route"] != "models"
+                )
                 assert mark in reached or not charged, f"{mark} never reached the provider: {event}"
 
     async def _liveness(self) -> None:
@@ -392,5 +394,3 @@ async def opened(place: Path, **environment: str) -> AsyncIterator[Site]:
         root.removeHandler(handler)
         root.setLevel(level)
         handler.close()
-
-

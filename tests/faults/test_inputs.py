@@ -248,7 +248,15 @@ async def test_a_mint_that_is_wrong_is_refused_by_name(site: Site) -> None:
         assert (error["code"], error["param"]) == (code, param), (asked, error)
         assert param is None or param in error["message"], error
         assert error["request_id"].startswith("req_")
-    for body in (b"{", b"\xff", b'{"name":"\\ud800"}', b"[" * 10**5, b'{"name":' * 10**5, b"NaN", b'{"max_spend_usd":NaN}'):
+    for body in (
+        b"{",
+        b"\xff",
+        b'{"name":"\\ud800"}',
+        b"[" * 10**5,
+        b'{"name":' * 10**5,
+        b"NaN",
+        b'{"max_spend_usd":NaN}',
+    ):
         status, _, raw = await site.farthing.call(MASTER, body, "/v1/keys")
         assert (status, json.loads(raw)["error"]["code"]) == (400, "invalid_request"), body[:20]
     for headers in ({}, {"idempotency-key": "huge"}):
@@ -262,7 +270,13 @@ async def test_a_mint_that_is_wrong_is_refused_by_name(site: Site) -> None:
 async def test_a_change_that_is_wrong_is_refused_and_changes_nothing(site: Site) -> None:
     """F4: PATCH is as strict as a mint."""
     key = await site.mint(name="a", max_spend_usd="1")
-    for asked in ({"max_spend_usd": -1}, {"id": "key_x"}, {"spent_micros": 0}, {"limits": [{"id": "lim_x"}]}, {"scope": 1}):
+    for asked in (
+        {"max_spend_usd": -1},
+        {"id": "key_x"},
+        {"spent_micros": 0},
+        {"limits": [{"id": "lim_x"}]},
+        {"scope": 1},
+    ):
         status, answer = await site.api("PATCH", f"/v1/keys/{key['id']}", asked)
         assert status == 400, (asked, answer)
     status, after = await site.api("GET", f"/v1/keys/{key['id']}")
@@ -301,7 +315,11 @@ async def test_a_query_that_is_wrong_is_refused_by_name(site: Site) -> None:
         status, answer = await site.api("GET", target)
         assert status == 400, (target, answer)
         assert answer["error"]["code"] in ("invalid_request", "unknown_parameter"), target
-    for target in ("/v1/keys?starting_after=key_x", "/v1/events?starting_after=evt_x", "/v1/usage?from_ms=0&key_id=key_x"):
+    for target in (
+        "/v1/keys?starting_after=key_x",
+        "/v1/events?starting_after=evt_x",
+        "/v1/usage?from_ms=0&key_id=key_x",
+    ):
         assert (await site.api("GET", target))[0] == 404, target
 
 
@@ -334,7 +352,9 @@ async def test_somebody_elses_id_is_as_one_that_does_not_exist(site: Site) -> No
                 content = await answer.read()
                 request_id = answer.headers["x-farthing-request-id"]
                 headers = sorted((k.lower(), v.replace(request_id, "ID")) for k, v in answer.headers.items())
-                answers.append((answer.status, [h for h in headers if h[0] != "date"], content.replace(request_id.encode(), b"ID")))
+                answers.append(
+                    (answer.status, [h for h in headers if h[0] != "date"], content.replace(request_id.encode(), b"ID"))
+                )
         assert answers[0][0] == 404, (path, answers[0])
         assert answers[0] == answers[1] == answers[2], path
     assert (await site.api("GET", f"/v1/keys/{foreign['id']}", key=other["secret"]))[1]["status"] == "active"

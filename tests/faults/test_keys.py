@@ -80,7 +80,9 @@ async def test_a_key_in_a_url_or_two_keys_are_refused(site: Site, path: str) -> 
     secret, other = await site.key(), await site.key()
     for name in ("key", "api_key", "access_token", "token"):
         for headers in ({}, {"authorization": f"Bearer {secret}"}):
-            async with site.farthing.http.post(f"{site.url}{path}?a=b&{name}={secret}", json=CHAT, headers=headers) as got:
+            async with site.farthing.http.post(
+                f"{site.url}{path}?a=b&{name}={secret}", json=CHAT, headers=headers
+            ) as got:
                 expected = 405 if path == "/v1/me" else 400
                 assert got.status == expected, await got.text()
                 assert expected == 405 or "credential_in_url" in await got.text()
@@ -143,7 +145,9 @@ async def test_a_repeated_mint_is_one_key(site: Site) -> None:
     assert {status for status, _ in answers} <= {201, 409}
     assert len({key["secret"] for status, key in answers if status == 201}) == 1
     teams = [await site.mint(scope="team") for _ in range(2)]
-    made: list[Any] = [await site.api("POST", "/v1/keys", {"name": "a"}, key=team["secret"], headers=once) for team in teams]
+    made: list[Any] = [
+        await site.api("POST", "/v1/keys", {"name": "a"}, key=team["secret"], headers=once) for team in teams
+    ]
     assert [status for status, _ in made] == [201, 201]
     assert len({key["id"] for _, key in made} | {first[1]["id"]}) == 3
     for _, key in (first, *made, *[answer for answer in answers if answer[0] == 201][:1]):

@@ -126,7 +126,9 @@ async def api(http: aiohttp.ClientSession, process: Process, method: str, path: 
         return await answer.json()
 
 
-async def call(http: aiohttp.ClientSession, url: str, secret: str, mark: str, body: dict[str, Any]) -> tuple[int, bytes]:
+async def call(
+    http: aiohttp.ClientSession, url: str, secret: str, mark: str, body: dict[str, Any]
+) -> tuple[int, bytes]:
     """One marked call: status (0: none came), and the body as far as it came."""
     status, got = 0, b""
     headers = {"authorization": f"Bearer {secret}", "x-farthing-metadata": json.dumps({"mark": mark})}
@@ -226,7 +228,9 @@ async def test_killed_at_any_moment_it_loses_and_doubles_nothing(process: Proces
     assert statuses["settled"] > 20, statuses
     known = {event["metadata"]["mark"] for event in events}
     assert {mark for mark, status in sent.items() if status in (200, 402)} <= known
-    assert {mark for mark, status in sent.items() if status == 402}.isdisjoint(map(seen_mark, process.upstream.requests))
+    assert {mark for mark, status in sent.items() if status == 402}.isdisjoint(
+        map(seen_mark, process.upstream.requests)
+    )
     check_silence(process, wide["secret"], tight["secret"])
 
 

@@ -180,7 +180,11 @@ async def test_a_providers_error_is_passed_on_and_costs_nothing(site: Site, kind
         assert "location" not in headers
         assert PROVIDER_KEY.encode() not in got
         event = await site.event(mark)
-        assert (event["status"], event["cost_picos"], event["http_status"]) == ("released", 0, int(sim.split(",")[0][7:]))
+        assert (event["status"], event["cost_picos"], event["http_status"]) == (
+            "released",
+            0,
+            int(sim.split(",")[0][7:]),
+        )
 
     native = [400, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 529]
     await asyncio.gather(

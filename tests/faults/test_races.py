@@ -119,7 +119,11 @@ STREAMS: dict[str, tuple[str, dict[str, Any], bytes]] = {
     "chat": (PATHS["chat"], INCLUDED, b"data: {"),
     "spliced chat": (PATHS["chat"], STREAM, b"data: {"),
     "messages": (PATHS["messages"], MESSAGES | {"stream": True}, b"event: message_start"),
-    "responses": ("/v1/responses", {"model": "gpt-4o-mini", "input": "say something", "stream": True}, b"event: response"),
+    "responses": (
+        "/v1/responses",
+        {"model": "gpt-4o-mini", "input": "say something", "stream": True},
+        b"event: response",
+    ),
 }
 
 
@@ -204,7 +208,8 @@ async def test_a_cap_changed_in_flight_binds_the_next_call(site: Site) -> None:
     secret = key["secret"]
     site.secrets.add(secret)
     calls = [
-        asyncio.create_task(site.call(secret, body, "output_tokens=20,delay_ms=500")) for body in (CHAT, STREAM, BOUNDED)
+        asyncio.create_task(site.call(secret, body, "output_tokens=20,delay_ms=500"))
+        for body in (CHAT, STREAM, BOUNDED)
     ]
     async with asyncio.timeout(5):
         while len(site.upstream.requests) < 3:  # noqa: ASYNC110 - the provider has no event for it

@@ -163,7 +163,9 @@ async def test_no_target_leads_elsewhere(site: Site, trap: tuple[str, list[bytes
         client = await Client.connect(site.url)
         with contextlib.suppress(ConnectionError):
             sent = body if method == "POST" else b""
-            await client.send(request_bytes(secret, sent, target.replace("{evil}", evil), header, *headers, method=method))
+            await client.send(
+                request_bytes(secret, sent, target.replace("{evil}", evil), header, *headers, method=method)
+            )
         answer = await client.rest(0.5)
         assert answer[9:10] in (b"2", b"4", b""), (method, target, answer[:200])
         await client.leave("rst")

@@ -48,7 +48,9 @@ async def test_every_sum_is_the_sum_of_its_parts(site: Site) -> None:
         (PATHS["chat"], CHAT | {"model": "no-such-model"}),
     )
     sims = ("", "", "output_tokens=33", "cache=hit", "status=500", "usage=missing", "disconnect_after=4", "usage=zero")
-    mix = [(dice.choice(keys), *dice.choice(bodies), dice.choice(sims), dice.choice(("u1", "u2", ""))) for _ in range(120)]
+    mix = [
+        (dice.choice(keys), *dice.choice(bodies), dice.choice(sims), dice.choice(("u1", "u2", ""))) for _ in range(120)
+    ]
 
     async def one(secret: str, path: str, body: dict[str, Any], sim: str, user: str) -> None:
         await site.call(secret, body, sim, path, {"x-end-user-id": user} if user else None)
@@ -128,7 +130,7 @@ async def test_no_cell_is_a_formula(site: Site) -> None:
         key = await site.mint(name=name, external_id=name)
         site.secrets.add(key["secret"])
         keys[key["id"]] = name
-        headers = {"x-end-user-id": name.strip() or "x", "x-farthing-metadata": json.dumps({"team": name, "mark": key["id"]})}
+        headers = {"x-end-user-id": name.strip() or "x", "x-farthing-metadata": json.dumps({"team": name})}
         if "\n" in name:
             headers.pop("x-end-user-id")
         assert (await site.call(key["secret"], CHAT, headers=headers))[1] == 200

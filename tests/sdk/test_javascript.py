@@ -5,42 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from tests.harness import PROVIDER_KEY, Running
 from tests.sdk.sides import Watch, comparable, same_requests
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-HERE = Path(__file__).parent / "js"
-INSTALL_S = 100
 STREAMS = {"chat_stream": "gpt-4o-mini", "responses_stream": "gpt-5", "messages_stream": "claude-sonnet-5-5"}
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def script() -> AsyncIterator[Path]:
+@pytest.fixture
+def script(node_modules: Path) -> Path:
     """The program that runs the cases, with its SDKs installed as package.json pins them."""
-    wanted, stamp = (HERE / "package.json").read_text(), HERE / "node_modules" / ".installed"
-    if not stamp.is_file() or stamp.read_text() != wanted:
-        for program in ("node", "npm"):
-            if shutil.which(program) is None:
-                pytest.fail(f"{program} is not installed: the JavaScript SDKs are tested with Node 20 or newer.")
-        process = await asyncio.create_subprocess_exec(
-            *("npm", "install", "--no-package-lock", "--no-audit", "--no-fund"),
-            cwd=HERE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        said, _ = await asyncio.wait_for(process.communicate(), INSTALL_S)
-        if process.returncode:
-            pytest.fail("npm install failed:\n" + said.decode(errors="replace")[-3000:])
-        stamp.write_text(wanted)
-    yield HERE / "conformance.mjs"
+    return node_modules.parent / "conformance.mjs"
 
 
 async def node(script: Path, what: str, url: str, key: str, *names: str) -> Any:
