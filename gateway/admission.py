@@ -23,6 +23,7 @@ from keys.hashing import Overloaded
 from keys.ids import new_id
 from keys.keyring import Denied, Key, Keyring
 from keys.minting import Metadata
+from ledger.changes import TooManySubjects
 from ledger.ledger import Ledger
 from ledger.money import usd_to_micros
 from ledger.records import Ask, Block, Facts, Held, LedgerUnavailable, Refused
@@ -84,8 +85,14 @@ class Admitted(msgspec.Struct, kw_only=True):
     price: Price | None
     terms: Quote
     held: Held
-    body: bytes
+    body: bytes  # as the client sent it
     faults: Faults | None
+
+    def outgoing(self) -> bytes:
+        """The body to forward: the client's bytes, save what the hold and the metering need in them."""
+        shape, limit = self.route.operation.shape, self.terms.output_limit(self.held.granted)
+        body = self.body if limit is None else shape.limit(self.body, self.call, limit)
+        return shape.prepare(body, self.call) if body else body
 
 
 class Admission:
@@ -145,7 +152,7 @@ class Admission:
                     price=price,
                     terms=terms,
                     held=outcome,
-                    body=_outgoing(route, call, body, terms.output_limit(outcome.granted)),
+                    body=body,
                     faults=wishes.faults,
                 )
             self._forget_subjects(key, wishes)
@@ -206,6 +213,11 @@ class Admission:
         end_user = _subject(headers, "x-end-user-id")
         if end_user is None and any(policy.end_user_required for policy in key.policies):
             raise CallError(400, "end_user_required", "This key needs an x-end-user-id header.", param="x-end-user-id")
+        end_user_cap_micros = _dollars(headers, "x-end-user-cap-usd")
+        if end_user_cap_micros is not None and end_user is None:
+            raise CallError(
+                400, "invalid_request", "x-end-user-cap-usd needs an x-end-user-id.", param="x-end-user-cap-usd"
+            )
         faults = None
         if (simulate := headers.get("x-farthing-sim")) is not None:
             if key.livemode:
@@ -218,7 +230,7 @@ class Admission:
                 raise CallError(400, "invalid_request", f"x-farthing-sim: {error}", param="x-farthing-sim") from None
         return Wishes(
             end_user=end_user,
-            end_user_cap_micros=_dollars(headers, "x-end-user-cap-usd"),
+            end_user_cap_micros=end_user_cap_micros,
             call_cap_micros=_dollars(headers, "x-farthing-max-cost-usd"),
             run=_subject(headers, "x-farthing-run-id"),
             metadata=_metadata(headers),
@@ -298,6 +310,8 @@ class Admission:
             )
         except LedgerUnavailable:
             raise _unavailable() from None
+        except TooManySubjects:
+            raise CallError(429, "too_many_end_users", "This key has too many end users or runs.") from None
 
     async def _subject_id(self, key: Key, kind: str, subject: str) -> int:
         remembered = (key.account_id, kind, subject)
@@ -329,14 +343,6 @@ class Admission:
         if refused.reason in _DENIED:
             return CallError(401, refused.reason, _DENIED[refused.reason])
         return CallError(403, refused.reason, "This end user is blocked.")
-
-
-def _outgoing(route: Route, call: Call, body: bytes, output_limit: int | None) -> bytes:
-    """The body to forward: the client's bytes, save what the hold and the metering need in them."""
-    shape = route.operation.shape
-    if output_limit is not None:
-        body = shape.limit(body, call, output_limit)
-    return shape.prepare(body, call) if body else body
 
 
 def _unavailable() -> CallError:

@@ -174,7 +174,7 @@ class _Trip:
             origin=place.origin,
             target=target,
             headers=to_provider(raw, VENDORS[provider], place.credential),
-            body=admitted.body,
+            body=admitted.outgoing(),
             call_id=admitted.call_id,
             faults=admitted.faults,
         )

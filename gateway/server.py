@@ -67,7 +67,7 @@ class ClientProtocol(HttpToolsProtocol):
         self._bytes += len(data)
         if self._bytes <= (HEAD_BYTES_MAX if self._in_head else REQUEST_BYTES_MAX) or self.transport.is_closing():
             return
-        if self._in_head and (self.cycle is None or self.cycle.response_complete):
+        if self._in_head and (not self.cycle or self.cycle.response_complete):
             self.transport.write(_HEAD_TOO_LARGE)
             self.transport.close()
         else:

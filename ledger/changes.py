@@ -19,6 +19,7 @@ from ledger.records import Unit
 from ledger.windows import Window
 
 DEPTH_MAX = 8  # every hold walks the chain
+SUBJECTS_MAX = 10_000_000  # end users and runs of one key, ever: a client that invents ids must not fill the disk
 
 
 class Closed(Exception):
@@ -31,6 +32,10 @@ class Closed(Exception):
 
 class TooDeep(Exception):
     """The tree would get deeper than `DEPTH_MAX`."""
+
+
+class TooManySubjects(Exception):
+    """The key has opened as many end users and runs as a key may."""
 
 
 class Uncapped(Exception):
@@ -238,6 +243,7 @@ def open_subject(key_id: int, kind: str, subject: str, public_id: str, balance_i
 
     Raises:
         NotFound: There is no such key.
+        TooManySubjects: The key has `SUBJECTS_MAX` of them.
     """
     rows = yield (
         "SELECT id FROM accounts WHERE parent_id = ? AND kind = ? AND subject = ?",
@@ -248,6 +254,9 @@ def open_subject(key_id: int, kind: str, subject: str, public_id: str, balance_i
     keys = yield from chain(key_id)
     if not keys:
         raise NotFound(str(key_id))
+    ((count,),) = yield "UPDATE accounts SET subjects = subjects + 1 WHERE id = ? RETURNING subjects", (key_id,)
+    if count > SUBJECTS_MAX:
+        raise TooManySubjects
     account_id = yield from _insert(
         NewAccount(
             public_id=public_id,

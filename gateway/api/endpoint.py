@@ -26,7 +26,7 @@ from keys.keyring import Denied, Key, Keyring
 from keys.minting import Exceeds, Invalid, Minter, ScopeRefused
 from keys.plans import EndUsers, Plans
 from ledger.accounts import NotFound
-from ledger.changes import Closed, InUse, Once, ReplayMismatch, TooDeep, Uncapped
+from ledger.changes import Closed, InUse, Once, ReplayMismatch, TooDeep, TooManySubjects, Uncapped
 from ledger.ledger import Ledger
 from ledger.records import LedgerUnavailable
 from providers.catalogue import Catalogue
@@ -216,6 +216,23 @@ def replayed(is_replay: bool) -> dict[str, str]:
     return {"idempotent-replayed": "true"} if is_replay else {}
 
 
+REFUSALS = (
+    CallError,
+    Denied,
+    Overloaded,
+    LedgerUnavailable,
+    NotFound,
+    Invalid,
+    ScopeRefused,
+    Closed,
+    TooDeep,
+    ReplayMismatch,
+    InUse,
+    Uncapped,
+    TooManySubjects,
+)
+"""What the other rooms refuse with: each has its answer in `as_call_error`."""
+
 Handler = Callable[[Call], Awaitable[Response]]
 
 
@@ -240,20 +257,7 @@ def endpoint(services: Services, handler: Handler, may: Callable[[Key], bool]) -
             response = await handler(Call(request, services, key, found.secret))
         except ClientDisconnect:
             return Response(status_code=400)
-        except (
-            CallError,
-            Denied,
-            Overloaded,
-            LedgerUnavailable,
-            NotFound,
-            Invalid,
-            ScopeRefused,
-            Closed,
-            TooDeep,
-            ReplayMismatch,
-            InUse,
-            Uncapped,
-        ) as error:
+        except REFUSALS as error:
             response = error_response(as_call_error(error), request_id)
         response.headers["x-farthing-request-id"] = f"req_{request_id}"
         return response
@@ -282,6 +286,8 @@ def as_call_error(error: Exception) -> CallError:
             return CallError(400, "plan_in_use", "Some key is on this plan.")
         case Uncapped():
             return CallError(400, "no_cap", "The key has no cap that could be raised.")
+        case TooManySubjects():
+            return CallError(429, "too_many_end_users", "This key has too many end users or runs.")
         case TooDeep():
             return CallError(400, "too_deep", "Keys cannot be nested any deeper.")
         case ReplayMismatch():

@@ -25,6 +25,7 @@ CREATE TABLE accounts (
   price_micros  INTEGER NOT NULL DEFAULT 0,
   price_carry_picos INTEGER NOT NULL DEFAULT 0,
   overrun_micros INTEGER NOT NULL DEFAULT 0,   -- charged above what was held
+  subjects      INTEGER NOT NULL DEFAULT 0,    -- end users and runs opened under it, ever
   created_ms    INTEGER NOT NULL,
   last_used_ms  INTEGER
 );
