@@ -67,7 +67,8 @@ class ClientProtocol(HttpToolsProtocol):
         self._bytes += len(data)
         if self._bytes <= (HEAD_BYTES_MAX if self._in_head else REQUEST_BYTES_MAX) or self.transport.is_closing():
             return
-        if self._in_head and (not self.cycle or self.cycle.response_complete):
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if self._in_head and not answering:
             self.transport.write(_HEAD_TOO_LARGE)
             self.transport.close()
         else:
