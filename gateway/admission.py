@@ -130,7 +130,7 @@ class Admission:
         body = await _read_body(inbound, headers)
         wishes = self._wishes(headers, key)
         call = _read_call(route, body)
-        self._check_loop(inbound.call_id, key, facts, body)
+        self._check_loop(inbound.call_id, key, facts, body, wishes)
         for attempt in range(ATTEMPTS):
             if attempt:
                 key = await self._authenticate(secret, inbound.call_id, facts, fresh=True)
@@ -261,12 +261,13 @@ class Admission:
         policy = key.policy
         return price, quote(call, price, overdraft=policy.overdraft, clamp=policy.on_insufficient == "clamp")
 
-    def _check_loop(self, call_id: str, key: Key, facts: Facts, body: bytes) -> None:
-        """Refuse a call that the key has made too often just now."""
+    def _check_loop(self, call_id: str, key: Key, facts: Facts, body: bytes, wishes: Wishes) -> None:
+        """Refuse a call that the key has made too often just now, for the same end user."""
         guard = key.policy.loop_guard
         if guard is None or not body:
             return
-        wait_s = self._loops.count(key.account_id, facts.route, body, guard.max_identical, guard.window_seconds)
+        caller = f"{facts.route}\0{wishes.end_user or ''}"
+        wait_s = self._loops.count(key.account_id, caller, body, guard.max_identical, guard.window_seconds)
         if wait_s is not None:
             message = f"This call was made {guard.max_identical} times in {guard.window_seconds} s."
             error = CallError(429, "loop_detected", message, retry=False, retry_after_s=min(wait_s, RETRY_AFTER_S_MAX))

@@ -60,6 +60,7 @@ class LimitView(msgspec.Struct, frozen=True, kw_only=True):
     unsettled: int
     window_start_ms: int
     resets_at_ms: int | None
+    own: bool = True  # False: its plan's
 
 
 class AccountView(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +69,8 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         status: "active", or why it or an ancestor lets nothing through: "revoked", "disabled", "expired".
         remaining_micros: The least that it and its ancestors have left to spend; None where none has a cap.
+        ceiling_micros: The least of its and its ancestors' spend caps; None where none has one.
+        end_ms: When the first of it and its ancestors expires; None for never.
     """
 
     id: int
@@ -91,6 +94,8 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     last_used_ms: int | None
     limits: tuple[LimitView, ...]
     remaining_micros: int | None
+    ceiling_micros: int | None = None
+    end_ms: int | None = None
 
     def limit(self, role: str) -> LimitView | None:
         """The limit with this role, if there is one."""
@@ -251,6 +256,8 @@ def list_accounts(
     # Under a root nearly every key is a hit, so the newest ids are walked; under a team the subtree's range is.
     range_sql = "+path" if parent_id is None else "path"
     sql = f"SELECT id FROM accounts WHERE {range_sql} > ? AND {range_sql} < ? AND kind = ?"  # noqa: S608 - constants
+    if kind == "plan":
+        sql += " AND revoked_ms IS NULL"
     parameters: list[Any] = [path, path[:-1] + "0", kind]
     if below is not None:
         sql += " AND id < ?"
@@ -292,12 +299,12 @@ def views_of(account_ids: list[int], now_ms: int) -> Script[list[AccountView]]:
         _, _, parent_id, subject, created_ms = own[id_]
         account, node = accounts[id_], nodes[id_]
         statuses = [nodes[each].status(now_ms) for each in account.chain]
-        lefts = [
-            max(limit.max - limit.used - limit.held - limit.unsettled, 0)
+        money = [
+            (limit, limit.max)
             for each in account.chain
             if nodes[each].livemode == node.livemode
             for limit in limits[each]
-            if limit.max is not None and limit.role in ("total", "cap")
+            if limit.max is not None and _of_all_money(limit)
         ]
         views.append(
             AccountView(
@@ -321,10 +328,23 @@ def views_of(account_ids: list[int], now_ms: int) -> Script[list[AccountView]]:
                 created_ms=created_ms,
                 last_used_ms=account.last_used_ms,
                 limits=tuple(limits[id_]),
-                remaining_micros=min(lefts, default=None),
+                remaining_micros=min(
+                    (max(most - limit.used - limit.held - limit.unsettled, 0) for limit, most in money), default=None
+                ),
+                ceiling_micros=min((most for limit, most in money if limit.role != "limit"), default=None),
+                end_ms=min(
+                    (end for each in account.chain if (end := nodes[each].expires_ms) is not None), default=None
+                ),
             )
         )
     return views
+
+
+def _of_all_money(limit: LimitView) -> bool:
+    """Whether every call that costs anything counts against it: a spend cap, or a limit like one."""
+    return limit.role != "limit" or (
+        limit.unit == "micros" and limit.per == "key" and limit.action == "block" and limit.match == Match()
+    )
 
 
 def _limit_views(accounts: Collection[Account], now_ms: int) -> Script[dict[int, list[LimitView]]]:
@@ -370,6 +390,7 @@ def _limit_views(accounts: Collection[Account], now_ms: int) -> Script[dict[int,
                     unsettled=unsettled,
                     window_start_ms=start_ms,
                     resets_at_ms=end_ms,
+                    own=limit.subject_id <= 0,
                 )
             )
     return views

@@ -362,7 +362,10 @@ class SqliteEngine:
         """See `Engine`."""
         async with self._borrowed() as reader:
             try:
-                return await _converse(reader, script())
+                # One hop for the whole script, and its Python off the event loop too: aiosqlite's own statements
+                # would take a hop each, and a large report built here would keep every call waiting.
+                result: T = await reader._execute(_converse, reader._conn, script())  # type: ignore[no-untyped-call]
+                return result
             except sqlite3.Error as error:
                 raise LedgerUnavailable(str(error)) from error
 
@@ -388,18 +391,17 @@ class SqliteEngine:
             self._connection.close()
 
 
-async def _converse(reader: aiosqlite.Connection, script: Script[T]) -> T:
-    """Run a reading script on one snapshot. A cancelled reader has its transaction ended all the same."""
+def _converse(connection: sqlite3.Connection, script: Script[T]) -> T:
+    """Run a reading script on one snapshot."""
+    connection.execute("BEGIN")
     try:
-        await reader.execute("BEGIN")
         statement = next(script)
         while True:
-            rows = [tuple(row) for row in await reader.execute_fetchall(*statement)]
-            statement = script.send(rows)
+            statement = script.send(connection.execute(*statement).fetchall())
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
     finally:
-        await reader.rollback()
+        connection.execute("ROLLBACK")
 
 
 def _take_lock(path: Path) -> int:

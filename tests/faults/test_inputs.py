@@ -347,6 +347,11 @@ async def test_somebody_elses_id_is_as_one_that_does_not_exist(site: Site) -> No
         ("POST", "/v1/keys/{}/revoke", None),
         ("POST", "/v1/keys/{}/rotate", {}),
         ("GET", "/v1/keys/{}/usage", None),
+        ("POST", "/v1/keys/{}/credits", {"amount_usd": "1", "reason": "x"}),
+        ("GET", "/v1/end_users/u?key_id={}", None),
+        ("PUT", "/v1/end_users/u?key_id={}", {"max_spend_usd": "1"}),
+        ("DELETE", "/v1/end_users/u?key_id={}", None),
+        ("POST", "/v1/reservations", {"subject": {"key_id": "{}"}, "amount": 1, "unit": "requests"}),
         ("GET", "/v1/keys?starting_after={}", None),
         ("GET", "/v1/events?key_id={}", None),
         ("GET", "/v1/usage?from_ms=0&key_id={}", None),
@@ -355,7 +360,10 @@ async def test_somebody_elses_id_is_as_one_that_does_not_exist(site: Site) -> No
         answers = []
         for key_id in (foreign["id"], other["id"], "key_00000000000000000000000000"):
             async with site.farthing.http.request(
-                method, site.url + path.format(key_id), json=asked, headers={"x-api-key": mine["secret"]}
+                method,
+                site.url + path.format(key_id),
+                data=json.dumps(asked).replace("{}", key_id) if asked else None,
+                headers={"x-api-key": mine["secret"]},
             ) as answer:
                 content = await answer.read()
                 request_id = answer.headers["x-farthing-request-id"]

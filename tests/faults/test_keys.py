@@ -156,6 +156,19 @@ async def test_a_repeated_mint_is_one_key(site: Site) -> None:
     assert len((await site.api("GET", "/v1/keys?limit=100"))[1]["data"]) == 6
 
 
+async def test_a_repeated_mint_never_answers_with_a_secret_that_opens_nothing(site: Site) -> None:
+    """F26: what cannot be derived again, because the caller's own secret is another now, is 422."""
+    team = await site.mint(scope="team")
+    once = {"idempotency-key": "k-1"}
+    status, key = await site.api("POST", "/v1/keys", {"name": "a"}, key=team["secret"], headers=once)
+    assert status == 201
+    _, rotated = await site.api("POST", f"/v1/keys/{team['id']}/rotate", {"overlap_seconds": 60})
+    site.secrets |= {team["secret"], key["secret"], rotated["secret"]}
+    status, answer = await site.api("POST", "/v1/keys", {"name": "a"}, key=rotated["secret"], headers=once)
+    assert (status, answer["error"]["code"]) == (422, "idempotency_mismatch")
+    assert await site.api("POST", "/v1/keys", {"name": "a"}, key=team["secret"], headers=once) == (201, key)
+
+
 async def test_a_repeated_change_is_made_once(site: Site) -> None:
     """F26: rotate, patch and revoke repeat their answer, too."""
     key = await site.mint()

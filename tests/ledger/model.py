@@ -162,6 +162,11 @@ class Model:
         cap = MLimit(balance, "micros", account.cap, account.reset)
         return [(MLimit(balance, "micros", None, "total"), balance), (cap, f"{account.reset}:{account.id}")]
 
+    def is_default_cap(self, limit: MLimit) -> bool:
+        """Whether it is a spend cap of each end user: one that asks about nothing else."""
+        about_all = limit.provider is None and limit.model is None and limit.metadata is None
+        return limit.per == "end_user" and limit.unit == "micros" and limit.action == "block" and about_all
+
     def claims(self, call: MCall, now_ms: int) -> list[tuple[MAccount, MLimit, Bucket]]:
         """Every limit that counts the call, in the order in which they are asked."""
         at_ms = now_ms if call.at_ms is None else call.at_ms
@@ -179,7 +184,7 @@ class Model:
                 subject = 0
                 if limit.per != "key":
                     named = [each.id for each in subjects if each.kind == limit.per]
-                    if not named or (limit.per == "end_user" and limit.unit == "micros" and own_cap):
+                    if not named or (own_cap and owner.id == call.account and self.is_default_cap(limit)):
                         continue
                     subject = named[0]
                 found.append((owner, limit, (limit.name, subject, window_start(at_ms, limit.window))))
@@ -213,8 +218,16 @@ class Model:
         if call.call_max is not None:
             bounds.append((MLimit("", "micros", call.call_max, "total"), "", call.call_max, 0))
         if call.subject_max is not None and call.subject:
-            spent = self.taken((f"total:{call.subject}", 0, 0))
-            bounds.append((MLimit("", "micros", call.subject_max, "total"), "", call.subject_max, spent))
+            user = self.accounts[call.subject]
+            measures = [bucket for _, limit, bucket in claims if self.is_default_cap(limit) and limit.max is not None]
+            if user.cap is not None or not measures:
+                limit, name = self.spend_limits(user)[-1]
+                at_ms = now_ms if call.at_ms is None else call.at_ms
+                measures = [(name, 0, window_start(at_ms, limit.window))]
+            bounds += [
+                (MLimit("", "micros", call.subject_max, "total"), "", call.subject_max, self.taken(bucket))
+                for bucket in measures
+            ]
 
         def fits(allowance: int) -> bool:
             return all(

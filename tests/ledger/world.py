@@ -145,10 +145,11 @@ def outside(path: Path) -> Iterator[sqlite3.Connection]:
 async def opened(path: Path, clock: Clock | None = None, *, owner: str = "owner-1") -> AsyncIterator[World]:
     clock = clock or Clock()
     ledger = await Ledger.open(f"sqlite:///{path}", clock_ms=clock, owner=owner)
+    world = World(ledger, path, clock)
     try:
-        yield World(ledger, path, clock)
+        yield world
     finally:
-        await ledger.close()
+        await world.ledger.close()
 
 
 async def assert_sound(ledger: Ledger) -> None:
