@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -61,3 +62,10 @@ def refusal(
         assert 1 <= int(headers["retry-after"]) <= 60
         assert "limit_micros" not in farthing
     return farthing
+
+
+async def in_flight(farthing: Running, count: int) -> None:
+    """Wait until so many calls are in flight."""
+    async with asyncio.timeout(5):
+        while len(farthing.gateway.flights) < count:  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.01)

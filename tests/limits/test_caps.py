@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.harness import Running
-from tests.limits.calls import HEADERS, MODEL, call, chat, refusal
+from tests.limits.calls import HEADERS, MODEL, call, chat, in_flight, refusal
 from tests.limits.conftest import Clock, at
 
 ENDS = {
@@ -87,8 +87,7 @@ async def test_concurrent_calls(gateway: Running) -> None:
     """A third parallel call waits its turn: 429 until one of the two has ended."""
     key = await gateway.mint(livemode=False, limits=[{"unit": "concurrent", "max": 2}])
     slow = [asyncio.create_task(call(gateway, key["secret"], sim="delay_ms=400")) for _ in range(2)]
-    while len(gateway.gateway.flights) < 2:  # noqa: ASYNC110 - there is no event for it
-        await asyncio.sleep(0.01)
+    await in_flight(gateway, 2)
     status, headers, body = await call(gateway, key["secret"])
     said = refusal(status, headers, body, unit="concurrent")
     assert (said["limit"], said["held"], headers["retry-after"]) == (2, 2, "1")
@@ -207,8 +206,7 @@ async def test_a_hold_belongs_to_the_window_in_which_it_was_made(timed: Running,
     clock.set("2026-03-31T23:59:59")
     key = await timed.mint(livemode=False, max_spend_micros=500, reset="month")
     slow = asyncio.create_task(call(timed, key["secret"], sim="delay_ms=300"))
-    while not len(timed.gateway.flights):
-        await asyncio.sleep(0.01)
+    await in_flight(timed, 1)
     clock.set("2026-04-01T00:00:01")
     _, before = await timed.api("GET", "/v1/me", key=key["secret"])
     assert (await slow)[0] == 200
