@@ -56,6 +56,11 @@ class Connection(Protocol):
     on_gone: Callable[[], None] | None
     gone: bool
 
+    @property
+    def answering(self) -> bool:
+        """Whether the head of an answer has been sent."""
+        ...
+
     def abort(self) -> None:
         """Break it off, so that the client cannot take what it got for a whole answer."""
         ...

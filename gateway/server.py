@@ -100,6 +100,11 @@ class ClientProtocol(HttpToolsProtocol):
         self._arrived()
         super().on_message_complete()
 
+    @property
+    def answering(self) -> bool:
+        """Whether the head of an answer has been sent."""
+        return self.cycle.response_started
+
     def abort(self) -> None:
         """Break the connection off, so that the client cannot take what it got for a whole answer."""
         if not self.transport.is_closing():

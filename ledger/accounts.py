@@ -27,7 +27,7 @@ from ledger.rows import (
 from ledger.windows import Window, window_span_ms
 
 
-class NotFound(LookupError):
+class NotFound(Refusal):
     """There is no such account under the caller."""
 
 

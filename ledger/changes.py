@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from ledger.accounts import AccountView, Credential, Node, NotFound, chain, decode_profile, find, views_of
 from ledger.book import EVERY_ACCOUNT, Match
-from ledger.engine import Script
+from ledger.engine import Refusal, Script
 from ledger.records import Unit
 from ledger.windows import Window
 
@@ -22,7 +22,7 @@ DEPTH_MAX = 8  # every hold walks the chain
 SUBJECTS_MAX = 10_000_000  # end users and runs of one key, ever: a client that invents ids must not fill the disk
 
 
-class Closed(Exception):
+class Closed(Refusal):
     """The account is revoked, disabled or expired; `status` says which."""
 
     def __init__(self, status: str) -> None:
@@ -30,23 +30,23 @@ class Closed(Exception):
         self.status = status
 
 
-class TooDeep(Exception):
+class TooDeep(Refusal):
     """The tree would get deeper than `DEPTH_MAX`."""
 
 
-class TooManySubjects(Exception):
+class TooManySubjects(Refusal):
     """The key has opened as many end users and runs as a key may."""
 
 
-class Uncapped(Exception):
+class Uncapped(Refusal):
     """The account has no spend cap that could be raised."""
 
 
-class InUse(Exception):
+class InUse(Refusal):
     """Some key is on the plan."""
 
 
-class ReplayMismatch(Exception):
+class ReplayMismatch(Refusal):
     """The Idempotency-Key was used before, with another request."""
 
 

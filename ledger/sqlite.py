@@ -24,7 +24,7 @@ import msgspec
 
 from ledger import latency, rules
 from ledger.book import Account, Book, Counter, CounterKey, Event, Hold, Rollup, RollupKey
-from ledger.engine import Change, Result, Row, Script, Work
+from ledger.engine import Change, Refusal, Result, Row, Script, Work
 from ledger.migrations import migrate
 from ledger.records import Facts, LedgerUnavailable
 from ledger.rows import account_of, limits_by_account, select_accounts, select_limits, sources_of_limits
@@ -39,6 +39,7 @@ _PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=OFF",  # the rules never delete what is referred to; the audit checks it
     "PRAGMA temp_store=MEMORY",
+    "PRAGMA secure_delete=ON",  # an end user who is forgotten is overwritten, not only unlinked
     "PRAGMA cache_size=-65536",
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
 )
@@ -351,9 +352,7 @@ class SqliteEngine:
             execute("RELEASE script")
             self._book.forget_accounts(change.touched)
             return done.value
-        except sqlite3.OperationalError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever the script refused with is its caller's answer
+        except Refusal as error:
             execute("ROLLBACK TO script")
             execute("RELEASE script")
             return error

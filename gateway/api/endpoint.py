@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Collection
 from hashlib import blake2b
 from typing import Any, TypeVar
@@ -324,4 +325,4 @@ def http_error(request: Request, error: Exception) -> Response:
     }.get(status, ("internal_error", "Something went wrong here."))
     if status == 500:
         _log.error("unexpected error", exc_info=error)
-    return error_response(CallError(status, code, message, retry=None), new_body(0))
+    return error_response(CallError(status, code, message, retry=None), new_body(time.time_ns() // 1_000_000))
