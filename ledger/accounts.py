@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ledger.book import Account, Match
-from ledger.engine import Row, Script
+from ledger.engine import Refusal, Row, Script
 from ledger.records import Unit
 from ledger.rows import (
     UNDER_OWNER,

@@ -314,4 +314,3 @@ async def test_a_key_that_is_unknown_to_the_ledger_is_invalid(office: Office) ->
     with pytest.raises(Denied) as caught:
         await office.keyring.refresh(999)
     assert caught.value.reason == "invalid_key"
-

@@ -234,9 +234,7 @@ class Model:
                 call.need(limit.unit, allowance) <= max(maximum - taken, 0) for limit, _name, maximum, taken in bounds
             )
 
-        failing = [
-            bound for bound in bounds if call.need(bound[0].unit, call.least) > max(bound[2] - bound[3], 0)
-        ]
+        failing = [bound for bound in bounds if call.need(bound[0].unit, call.least) > max(bound[2] - bound[3], 0)]
         largest = max((x for x in range(call.want + 1) if fits(x)), default=None)
         if failing:
             limit, name, maximum, taken = next((one for one in failing if one[0].unit == "micros"), failing[0])

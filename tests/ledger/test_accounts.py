@@ -119,9 +119,7 @@ async def test_an_end_user_is_no_key(world: World) -> None:
 async def pages(world: World, owner: str, limit: int, **more: Any) -> list[list[str]]:
     found, cursor, left = [], None, True
     while left:
-        views, left = await world.ledger.accounts(
-            world.accounts[owner], limit=limit, starting_after=cursor, **more
-        )
+        views, left = await world.ledger.accounts(world.accounts[owner], limit=limit, starting_after=cursor, **more)
         found.append([view.public_id for view in views])
         cursor = found[-1][-1] if found[-1] else None
     return found

@@ -54,7 +54,10 @@ TAMPERINGS = {
     "a rollup is deleted": ("rollup", "DELETE FROM rollups"),
     "a rollup is moved to another day": ("rollup", "UPDATE rollups SET day_ms = day_ms + 86400000"),
     "an event is moved to another day": ("rollup", "UPDATE events SET created_ms = created_ms - 86400000"),
-    "a call is both in flight and ended": ("one end", "UPDATE holds SET id = (SELECT id FROM events WHERE cost_micros > 0) WHERE state = 'open'"),
+    "a call is both in flight and ended": (
+        "one end",
+        "UPDATE holds SET id = (SELECT id FROM events WHERE cost_micros > 0) WHERE state = 'open'",
+    ),
     "an unsettled hold has lost its event": ("one end", "DELETE FROM events WHERE status = 'unsettled'"),
     "an unsettled call is called released": (
         "one end",
@@ -76,9 +79,7 @@ async def busy(loose: World) -> World:
     for cost in (2_500_000, 7_300_000, 999_999):
         call = await loose.held(key, 10, subject_id=user, run_id=run, fixed_tokens=50)
         await loose.ledger.settled(
-            Settlement(
-                id=call, status="settled", cost_picos=cost, tokens=33, measures=Measures(input_tokens=33)
-            )
+            Settlement(id=call, status="settled", cost_picos=cost, tokens=33, measures=Measures(input_tokens=33))
         )
     await loose.held(key, 20, subject_id=user)
     await loose.hold(key, 5_000)

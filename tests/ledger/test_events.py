@@ -156,7 +156,9 @@ async def test_holds_are_listed_to_whom_they_belong(world: World) -> None:
     """Open and unsettled holds of the subtree are listed newest first, by pages and by state."""
     root = await world.open()
     mine, theirs = await world.open(root), await world.open(root)
-    holds = [await world.held(mine, number + 1, owner="dead" if number < 2 else world.ledger.owner) for number in range(5)]
+    holds = [
+        await world.held(mine, number + 1, owner="dead" if number < 2 else world.ledger.owner) for number in range(5)
+    ]
     foreign = await world.held(theirs, 1)
     await world.ledger.recover()
 

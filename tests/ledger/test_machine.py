@@ -15,7 +15,14 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from ledger.book import Match
 from ledger.changes import Closed, Edit, LimitTerms, TooDeep
@@ -131,9 +138,7 @@ class Lives(RuleBasedStateMachine):
 
     def _open_key(self, parent: str | None, cap: int | None, reset: Any, drawn: list[Any], *, live: bool) -> None:
         pairs = [self.terms(one) for one in drawn]
-        new = self.world.account(
-            parent, cap, reset, livemode=live, limits=tuple(terms for terms, _ in pairs)
-        )
+        new = self.world.account(parent, cap, reset, livemode=live, limits=tuple(terms for terms, _ in pairs))
         parent_id = None if parent is None else self.world.accounts[parent]
         expected: type[Exception] | None = None
         if parent_id is not None:
@@ -396,9 +401,7 @@ class Lives(RuleBasedStateMachine):
     def settle(self, data: st.DataObject) -> None:
         settlement, picos = self._settlement(data)
         settled = self.run(self.world.ledger.settled(settlement))
-        self._compare_settled(
-            settled, self.model.settle(settlement.id, picos, settlement.tokens, settlement.seconds)
-        )
+        self._compare_settled(settled, self.model.settle(settlement.id, picos, settlement.tokens, settlement.seconds))
 
     @rule(data=st.data(), drawn=st.lists(calls(), min_size=1, max_size=6), cap=caps)
     def burst(self, data: st.DataObject, drawn: list[dict[str, Any]], cap: int | None) -> None:
@@ -417,7 +420,9 @@ class Lives(RuleBasedStateMachine):
             commits = self.world.ledger.commits
             results = await asyncio.gather(
                 *(
-                    self.world.ledger.settled(one) if isinstance(one, Settlement) else self.world.ledger.hold(self._ask(one))
+                    self.world.ledger.settled(one)
+                    if isinstance(one, Settlement)
+                    else self.world.ledger.hold(self._ask(one))
                     for one in work
                 ),
                 self.world.edit(key, cap_micros=cap, reset=account.reset),

@@ -415,4 +415,3 @@ async def test_closing_does_not_wait_for_a_dead_database_for_ever(monkeypatch: p
     await writer.close(timeout_s=0.05)
     assert time.monotonic() - started < 1
     assert engine.batches[-1] == []
-
