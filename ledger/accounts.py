@@ -6,12 +6,12 @@ is as if it did not exist. Knows nothing of what a profile or a verifier means.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from ledger.book import Account, Match
+from ledger.book import Account, Limit, Match
 from ledger.engine import Refusal, Row, Script
 from ledger.records import Unit
 from ledger.rows import (
@@ -25,6 +25,10 @@ from ledger.rows import (
     sources_of_limits,
 )
 from ledger.windows import Window, window_span_ms
+
+
+PER_KINDS = ("end_user", "run")
+"""Accounts under a key that are not keys; a limit may be `per` one of them."""
 
 
 class NotFound(Refusal):
@@ -60,7 +64,13 @@ class LimitView(msgspec.Struct, frozen=True, kw_only=True):
     unsettled: int
     window_start_ms: int
     resets_at_ms: int | None
-    own: bool = True  # False: its plan's
+    own: bool = True  # False: its plan's, or a default of its key's or an ancestor's for each such account
+
+    @property
+    def of_all_money(self) -> bool:
+        """Whether every call of the account that costs anything counts against it: a spend cap, or a limit like one."""
+        alike = self.unit == "micros" and self.action == "block" and self.match == Match()
+        return self.role != "limit" or (alike and (self.per == "key" or not self.own))
 
 
 class AccountView(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,9 +113,14 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cap(self) -> LimitView:
-        """The limit that carries the spend cap: a windowed one if there is a reset, else the balance itself."""
+        """The limit that carries the spend cap: a windowed one if there is a reset, else the balance itself.
+
+        For an end user or a run without a cap of its own it is the default that it has from its key, if there is one.
+        """
         found = self.limit("cap") or self.limit("total")
         assert found is not None  # noqa: S101 - every account is opened with its balance
+        if found.max is None and self.kind in PER_KINDS:
+            return next((each for each in self.limits if each.role == "limit" and each.of_all_money), found)
         return found
 
 
@@ -287,7 +302,8 @@ def views_of(account_ids: list[int], now_ms: int) -> Script[list[AccountView]]:
     limit_rows = yield select_limits(sources_of_limits(account_rows))
     limits_of = limits_by_account(limit_rows)
     accounts = {row[0]: account_of(row, limits_of) for row in account_rows}
-    limits = yield from _limit_views(accounts.values(), now_ms)
+    shown = {id_: (*account.limits, *_defaults(account, accounts)) for id_, account in accounts.items()}
+    limits = yield from _limit_views(shown, now_ms)
     rows = yield (
         "SELECT account_id, last4 FROM credentials WHERE id IN (SELECT max(id) FROM credentials"  # noqa: S608
         f" WHERE account_id IN ({marks(account_ids)}) GROUP BY account_id)",
@@ -304,7 +320,7 @@ def views_of(account_ids: list[int], now_ms: int) -> Script[list[AccountView]]:
             for each in account.chain
             if nodes[each].livemode == node.livemode
             for limit in limits[each]
-            if limit.max is not None and _of_all_money(limit)
+            if limit.max is not None and limit.of_all_money
         ]
         views.append(
             AccountView(
@@ -340,25 +356,29 @@ def views_of(account_ids: list[int], now_ms: int) -> Script[list[AccountView]]:
     return views
 
 
-def _of_all_money(limit: LimitView) -> bool:
-    """Whether every call that costs anything counts against it: a spend cap, or a limit like one."""
-    return limit.role != "limit" or (
-        limit.unit == "micros" and limit.per == "key" and limit.action == "block" and limit.match == Match()
-    )
+def _defaults(account: Account, accounts: Mapping[int, Account]) -> Iterator[Limit]:
+    """The limits that an end user or a run has because its key or an ancestor gives them to each."""
+    if account.kind not in PER_KINDS:
+        return
+    for owner in (accounts[id_] for id_ in account.chain[1:]):
+        for limit in owner.limits if owner.livemode == account.livemode else ():
+            replaced = account.own_cap and owner.id == account.chain[1] and limit.is_default_cap
+            if limit.per == account.kind and not replaced:
+                yield msgspec.structs.replace(limit, subject_id=account.id)
 
 
-def _limit_views(accounts: Collection[Account], now_ms: int) -> Script[dict[int, list[LimitView]]]:
+def _limit_views(limits_of: Mapping[int, Collection[Limit]], now_ms: int) -> Script[dict[int, list[LimitView]]]:
     spans = {
-        (account.id, limit.id, limit.role): window_span_ms(now_ms, limit.window, limit.timezone, limit.anchor_ms)
-        for account in accounts
-        for limit in account.limits
+        (id_, limit.id, limit.role): window_span_ms(now_ms, limit.window, limit.timezone, limit.anchor_ms)
+        for id_, limits in limits_of.items()
+        for limit in limits
     }
     if not spans:
         return {}
     keys = {
-        (limit.id, limit.subject_id, spans[account.id, limit.id, limit.role][0])
-        for account in accounts
-        for limit in account.limits
+        (limit.id, limit.subject_id, spans[id_, limit.id, limit.role][0])
+        for id_, limits in limits_of.items()
+        for limit in limits
     }
     triples = ", ".join("(?, ?, ?)" for _ in keys)
     rows = yield (
@@ -368,12 +388,12 @@ def _limit_views(accounts: Collection[Account], now_ms: int) -> Script[dict[int,
     )
     counters = {row[:3]: row[3:] for row in rows}
     views: dict[int, list[LimitView]] = {}
-    for account in accounts:
-        views[account.id] = []
-        for limit in account.limits:
-            start_ms, end_ms = spans[account.id, limit.id, limit.role]
+    for id_, limits in limits_of.items():
+        views[id_] = []
+        for limit in limits:
+            start_ms, end_ms = spans[id_, limit.id, limit.role]
             used, held, unsettled = counters.get((limit.id, limit.subject_id, start_ms), (0, 0, 0))
-            views[account.id].append(
+            views[id_].append(
                 LimitView(
                     public_id=limit.public_id,
                     role=limit.role,

@@ -34,7 +34,7 @@ async def test_garbage_never_reaches_argon2(office: Office, text: str) -> None:
     secret = token.make(True, token.new_locator(), secrets.token_bytes(32), office.keyring.mac_key).secret
     reads: list[object] = []
     original = office.ledger.credential
-    office.ledger.credential = lambda locator: reads.append(locator)  # type: ignore[assignment,method-assign,return-value]
+    office.ledger.credential = reads.append  # type: ignore[assignment,method-assign,return-value]
     try:
         for garbage in (text, "fk_live_" + text, secret[: -len(text) or None] + text, secret[:-1] + "!", MASTER + text):
             if garbage not in (secret, MASTER):

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from keys.keyring import Denied, Key
-from keys.minting import EXPIRES_MS_MAX, Exceeds, Invalid, Mint, Minted, Patch, ScopeRefused
+from keys.minting import EXPIRES_MS_MAX, Exceeds, Invalid, LimitSpec, Mint, Minted, Patch, ScopeRefused
 from ledger.accounts import NotFound
 from ledger.changes import Closed, Once, ReplayMismatch, TooDeep
 from tests.keys.conftest import MASTER, Office
@@ -250,27 +250,23 @@ async def test_changes_are_in_force_and_leave_the_rest(office: Office) -> None:
 
 async def test_a_limit_that_is_not_the_keys_own_is_refused(office: Office) -> None:
     """An id in a list of limits must be one of this key's limits, once."""
-    limit = '{"limits": [{"unit": "requests", "max": 5, "id": "%s"}]}'
-    one = await office.mint(limits=msgspec.json.decode('{"limits":[{"unit":"requests","max":5}]}', type=Mint).limits)
+    one = await office.mint(limits=[LimitSpec(unit="requests", max=5)])
     other = await office.mint()
     (own,) = [each.public_id for each in one.account.limits if each.role == "limit"]
     balance = one.account.limits[0].public_id
     for minted, id_ in ((other, own), (one, "lim_nobody"), (one, balance)):
-        patch = msgspec.json.decode(limit % id_, type=Patch)
         with pytest.raises(Invalid):
-            await office.change(minted, limits=patch.limits)
-    patch = msgspec.json.decode(limit % own, type=Patch)
-    await office.change(one, limits=patch.limits)
-    assert isinstance(patch.limits, list)
+            await office.change(minted, limits=[LimitSpec(unit="requests", max=5, id=id_)])
+    await office.change(one, limits=[LimitSpec(unit="requests", max=6, id=own)])
     with pytest.raises(Invalid):
-        await office.change(one, limits=patch.limits * 2)
+        await office.change(one, limits=[LimitSpec(unit="requests", max=6, id=own)] * 2)
 
 
 async def test_a_limit_that_keeps_its_counter_keeps_its_unit(office: Office) -> None:
     """What was counted in one unit is never read in another."""
-    one = await office.mint(limits=msgspec.json.decode('{"limits":[{"unit":"micros","max":5}]}', type=Mint).limits)
+    one = await office.mint(limits=[LimitSpec(unit="micros", max=5)])
     (own,) = [each.public_id for each in one.account.limits if each.role == "limit"]
-    patch = msgspec.json.decode('{"limits": [{"unit": "tokens", "max": 5, "id": "%s"}]}' % own, type=Patch)
+    patch = Patch(limits=[LimitSpec(unit="tokens", max=5, id=own)])
     with pytest.raises(Invalid):
         await office.change(one, limits=patch.limits)
 
@@ -333,7 +329,7 @@ async def test_a_repeated_rotation_gives_the_same_secret(office: Office) -> None
 
 
 async def test_a_secret_that_cannot_be_made_again_is_not_made_up(office: Office) -> None:
-    """If the caller's own secret was rotated since, a repeated mint is refused and does not answer with a dead secret."""
+    """If the caller's own secret was rotated since, a repeated mint is refused: it would answer with a dead secret."""
     team, caller = await team_of(office)
     first = await office.minter.mint(caller, team.secret, Mint(), once(office, account_id=caller.account_id))
     rotated = await office.minter.rotate(await office.master(), MASTER, team.account.public_id, 0)

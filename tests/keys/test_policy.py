@@ -63,7 +63,7 @@ def test_a_child_may_have_what_its_parent_has(allowed: list[str]) -> None:
     """The parent's own list, or no list of its own, never exceeds."""
     assert exceeds(allowed, [allowed, None]) is None
     assert exceeds(None, [allowed]) is None
-    assert exceeds([*allowed, "zzz"], [["z*"] + allowed]) is None
+    assert exceeds([*allowed, "zzz"], [["z*", *allowed]]) is None
 
 
 def test_an_empty_list_allows_nothing() -> None:

@@ -276,9 +276,10 @@ class Model:
         mine = [entry for entry in self.entries if entry.call == call_id]
         for _owner, limit, bucket in self.claims(call, now_ms):
             counted = any(entry.bucket == bucket for entry in mine)
-            if counted and limit.max is not None and limit.action == "block" and more.get(limit.unit, 0):
-                if self.taken(bucket) + more[limit.unit] > limit.max:
-                    return False
+            needed = more.get(limit.unit, 0)
+            bound = limit.max if counted and limit.action == "block" else None
+            if needed and bound is not None and self.taken(bucket) + needed > bound:
+                return False
         for entry in mine:
             entry.amount += more.get(entry.unit, 0)
         self.open[call_id] = call, amount + micros

@@ -27,7 +27,7 @@ TAMPERINGS = {
     "an event loses its end user": ("end users", "UPDATE events SET subject_id = 0 WHERE subject_id <> 0"),
     "a balance is lowered": (
         "balances",
-        "UPDATE counters SET used = used - 1 WHERE used > 0 AND limit_id = (SELECT id FROM limits WHERE account_id = 1)",
+        "UPDATE counters SET used = used - 1 WHERE used > 0",
     ),
     "a balance is deleted": (
         "balances",

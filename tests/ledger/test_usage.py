@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from ledger.accounts import NotFound
 from ledger.latency import bucket
 from ledger.records import Block, Facts, Measures, Settlement
 from ledger.usage import MEASURES, Group, Query, Sums
-from tests.ledger.world import START_MS, World
+from tests.ledger.world import START_MS, World, eventually
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -43,7 +42,7 @@ class History:
 
     def __init__(self, world: World, seed: int) -> None:
         self.world = world
-        self.random = random.Random(seed)
+        self.random = random.Random(seed)  # noqa: S311 - repeatable
         self.calls: list[Call] = []
         self.keys: dict[str, list[str]] = {}
         """Each key, and the keys of its subtree with it."""
@@ -84,8 +83,7 @@ class History:
             world.ledger.block(
                 Block(id=world.new_id("c"), account_id=account, facts=facts, reason="x", subject_id=user)
             )
-            while world.ledger.commits == commits:
-                await asyncio.sleep(0)
+            await eventually(lambda: world.ledger.commits > commits)
             return
         held = await world.held(key, 100, facts=facts, subject_id=user)
         world.clock.now_ms += rng.choice((0, 1_000, 2 * DAY))
@@ -156,7 +154,7 @@ async def test_reports_are_the_sums_of_their_calls(
     monkeypatch.setattr(usage_module, "SUBTREE_LISTED_MAX", listed_max)
     history = History(world, seed)
     await history.live_through(120)
-    rng = random.Random(seed + 100)
+    rng = random.Random(seed + 100)  # noqa: S311 - repeatable
     moments = [call.created_ms + offset for call in history.calls for offset in (0, 1)]
     moments += [FIRST_DAY + day * DAY for day in range(-1, 10)] + [0, 10**13]
     owners = list(history.keys)

@@ -18,7 +18,7 @@ from ledger import writer as writer_module
 from ledger.engine import Change, Result, Script, Work
 from ledger.records import Ask, Block, Facts, Held, LedgerUnavailable, Refused, Settlement
 from ledger.writer import Writer
-from tests.ledger.world import World, assert_sound, opened, outside, settlement, ticks
+from tests.ledger.world import World, assert_sound, eventually, opened, outside, settlement, ticks
 
 PATIENCE_MS = 60
 
@@ -142,8 +142,7 @@ async def test_a_cancelled_callers_hold_is_released(world: World) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    while world.ledger.commits < before + 2:  # the hold, then its release
-        await asyncio.sleep(0.005)
+    await eventually(lambda: world.ledger.commits == before + 2)  # the hold, then its release
     assert await world.ledger.hold_sums() == (0, 0)
     assert isinstance(await world.hold(key, 10), Held)
 
@@ -258,8 +257,7 @@ async def test_a_full_disk_refuses_holds_and_keeps_settlements(tmp_path: Path, i
         await asyncio.sleep(0.05)
         assert world.ledger.waiting or not world.ledger.healthy
         await loop.run_in_executor(thread, limit_pages, 1_000_000)
-        while world.ledger.waiting or not world.ledger.healthy:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: world.ledger.healthy and not world.ledger.waiting)
         assert (await world.view(key)).spent_micros == 10 * len(calls)
         assert await world.ledger.hold_sums() == (0, 0)
         await assert_sound(world.ledger)

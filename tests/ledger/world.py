@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,12 @@ async def opened(path: Path, clock: Clock | None = None, *, owner: str = "owner-
 async def assert_sound(ledger: Ledger) -> None:
     finding = await ledger.audit()
     assert finding.count == 0, finding.differences
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until something that happens by itself has happened."""
+    while not condition():  # noqa: ASYNC110 - what is waited for is not ours to signal
+        await asyncio.sleep(0.001)
 
 
 async def ticks(count: int = 3) -> None:
