@@ -233,8 +233,8 @@ class Gateway:
     async def _readyz(self, request: Request) -> Response:
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
-                await self.ledger.root()
-            ready = self.ledger.healthy and not self._inference.draining
+                await self.ledger.probe()
+            ready = not self._inference.draining
         except (LedgerUnavailable, TimeoutError):
             ready = False
         return json_response({"status": "ready" if ready else "not ready"}, 200 if ready else 503)

@@ -26,7 +26,6 @@ from ledger.rows import (
 )
 from ledger.windows import Window, window_span_ms
 
-
 PER_KINDS = ("end_user", "run")
 """Accounts under a key that are not keys; a limit may be `per` one of them."""
 

@@ -36,6 +36,9 @@ Claim = tuple[Account, Limit, CounterKey, Counter]
 Operation = Ask | Settlement | Block | Recover | Extend | Prolong | Report
 Outcome = Held | Refused | Settled | bool | None
 
+EXPIRED = "expired"
+"""The reason with which a reservation ends whose time is over."""
+
 STALE = Refused(reason="stale")
 _NOTHING = Measures()
 _NO_KEY: CounterKey = (0, 0, 0)
@@ -141,6 +144,8 @@ def settle(book: Book, settlement: Settlement, now_ms: int) -> Settled | None:
     """Replace a hold by the truth. A second settlement changes nothing; None if the id was never held."""
     found = book.hold(settlement.id)
     if found is not None:
+        if settlement.reason == EXPIRED and (found.expires_ms or 0) > now_ms:
+            return None  # prolonged since it was found to be over
         return _end(book, found, settlement, now_ms)
     for event_id in (_late_id(settlement.id), settlement.id):
         cost = book.event_cost_micros(event_id)
@@ -299,6 +304,7 @@ def _matching(
     if call.subject_id == UNSEEN:
         by_kind["end_user"] = UNSEEN
     own_cap = any(subject.kind == "end_user" and subject.own_cap for subject in subjects)
+    shared: set[CounterKey] = set()
     for owner in (*subjects, *chain):
         if owner.livemode != account.livemode:
             continue  # what a test key spends is not money
@@ -308,10 +314,22 @@ def _matching(
             subject_id = limit.subject_id
             if limit.per != "key":
                 subject_id = by_kind.get(limit.per, 0)
-                if not subject_id or (own_cap and _is_default_cap(limit)):
+                if not subject_id:
                     continue
+                if own_cap and owner.id == account.id and limit.is_default_cap and not _also_of(limit, chain[1:]):
+                    limit = msgspec.structs.replace(limit, max=None)  # noqa: PLW2901 - counted for when it binds again
             start_ms, _ = window_span_ms(at_ms, limit.window, limit.timezone, limit.anchor_ms)
-            yield owner, limit, (limit.id, subject_id, start_ms)
+            key = (limit.id, subject_id, start_ms)
+            if limit.per != "key":
+                if key in shared:
+                    continue  # of a plan that an account and its ancestor are both on: it counts a call once
+                shared.add(key)
+            yield owner, limit, key
+
+
+def _also_of(limit: Limit, ancestors: list[Account]) -> bool:
+    """Whether an ancestor is on the plan that the limit comes from: then it is the ancestor's limit too."""
+    return any(limit.id == other.id for ancestor in ancestors for other in ancestor.limits)
 
 
 def _required(ask: Ask, unit: str, allowance: int) -> int:
@@ -381,13 +399,8 @@ def _own_caps(ask: Ask, account: Account, claims: list[Claim]) -> Iterator[Claim
 def _caps_of_subject(ask: Ask, claims: list[Claim]) -> list[Claim]:
     """What an end user's spending is measured by: its own cap, else the default for each end user, else its balance."""
     own = [claim for claim in claims if claim[0].id == ask.subject_id and claim[1].role != "limit"]
-    defaults = [claim for claim in claims if _is_default_cap(claim[1]) and claim[1].max is not None]
+    defaults = [claim for claim in claims if claim[1].is_default_cap and claim[1].max is not None]
     return defaults if defaults and not any(limit.max is not None for _, limit, _, _ in own) else own[-1:]
-
-
-def _is_default_cap(limit: Limit) -> bool:
-    """Whether this is a spend cap for each end user that has none of its own."""
-    return limit.per == "end_user" and limit.unit == "micros" and limit.match is None and limit.action == "block"
 
 
 def _call_limit(role: str, max_micros: int) -> Limit:

@@ -177,7 +177,7 @@ def _from_events(
     rows = yield (
         "SELECT r.account_id, r.provider, r.model, r.created_ms, r.subject_id, r.metadata, r.decision,"  # noqa: S608
         " r.mode, r.status, r.cost_micros, r.cost_picos, r.price_micros, r.usage, r.latency_ms FROM events AS r"
-        f" WHERE r.created_ms >= ? AND r.created_ms < ? AND {where}",
+        f" WHERE r.created_ms >= ? AND r.created_ms < ? AND r.route <> 'credits' AND {where}",
         (from_ms, to_ms, *parameters),
     )
     for row in rows:

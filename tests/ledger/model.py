@@ -162,6 +162,18 @@ class Model:
         cap = MLimit(balance, "micros", account.cap, account.reset)
         return [(MLimit(balance, "micros", None, "total"), balance), (cap, f"{account.reset}:{account.id}")]
 
+    def limits_of_all_money(self, account: MAccount) -> list[tuple[MLimit, str]]:
+        """The spend cap, and the limits of money that are like one."""
+        alike = [
+            (limit, limit.name)
+            for limit in account.limits
+            if (limit.unit, limit.per, limit.action) == ("micros", "key", "block")
+            and limit.provider is None
+            and limit.model is None
+            and limit.metadata is None
+        ]
+        return self.spend_limits(account) + alike
+
     def is_default_cap(self, limit: MLimit) -> bool:
         """Whether it is a spend cap of each end user: one that asks about nothing else."""
         about_all = limit.provider is None and limit.model is None and limit.metadata is None
@@ -184,8 +196,10 @@ class Model:
                 subject = 0
                 if limit.per != "key":
                     named = [each.id for each in subjects if each.kind == limit.per]
-                    if not named or (own_cap and owner.id == call.account and self.is_default_cap(limit)):
+                    if not named:
                         continue
+                    if own_cap and owner.id == call.account and self.is_default_cap(limit):
+                        limit = replace(limit, max=None)  # noqa: PLW2901 - it is counted and does not bind
                     subject = named[0]
                 found.append((owner, limit, (limit.name, subject, window_start(at_ms, limit.window))))
         return found

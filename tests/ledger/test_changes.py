@@ -450,6 +450,20 @@ async def test_a_plans_limit_per_end_user_counts_a_call_once(world: World) -> No
     assert isinstance(await world.hold(child, subject_id=user), Refused)
 
 
+@pytest.mark.parametrize("parent_too", [False, True])
+async def test_an_end_users_own_cap_does_not_lift_what_binds_the_parent(world: World, parent_too: bool) -> None:
+    """A cap of an end user's own replaces its key's default; the same plan's default on the parent still binds."""
+    root = await world.open()
+    gold = await plan(world, root, None, world.terms("micros", 10, per="end_user"))
+    parent = await world.open(root, plan=gold if parent_too else None)
+    child = await world.open(parent, plan=gold)
+    user = await world.subject(child, "ann")
+    name = (await world.ledger.subject(world.accounts[child], "end_user", "ann")).public_id
+    await world.ledger.edit_account(world.accounts[child], name, Edit(cap_micros=50), kind="end_user")
+    outcome = await world.hold(child, 50, subject_id=user)
+    assert isinstance(outcome, Refused if parent_too else Held)
+
+
 async def test_a_plan_in_use_stays(world: World) -> None:
     """A plan is removed only when no key is on it, and cannot be chosen afterwards."""
     root = await world.open()
