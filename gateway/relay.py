@@ -8,6 +8,7 @@ The ending is decided in `_land`, which does not await: cancellation cannot come
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -44,6 +45,8 @@ _UNREACHABLE = CallError(502, "upstream_unreachable", "The provider cannot be re
 _BROKEN = CallError(502, "upstream_unreachable", "The provider broke off the connection.")
 _SHUTDOWN = CallError(503, "overloaded", "The gateway is stopping.")
 _CUTS = {"key_revoked": _REVOKED, "timeout": _TIMEOUT, "shutdown": _SHUTDOWN}
+
+_log = logging.getLogger("farthing.call")
 
 NEVER = 1 << 62
 LOOK_BYTES = 4096  # of a stream, at least, between two looks at how much of its hold it has used
@@ -120,6 +123,7 @@ class _Trip:
         self._first_byte: float | None = None
         self._last_moment = self._now() + CALL_TIMEOUT_S
         self._streamed_bytes = 0
+        self._held_picos = admitted.held.amount_micros * PICOS_PER_MICRO
         self._allowance = admitted.held.granted  # output tokens per choice that the hold covers
         limit = admitted.terms.output_limit(self._allowance)
         self._most = admitted.terms.most if limit is None else limit
@@ -251,6 +255,7 @@ class _Trip:
 
     def _extended(self, extending: asyncio.Future[bool]) -> None:
         if not extending.cancelled() and extending.exception() is None and extending.result():
+            self._held_picos += self._admitted.terms.each_picos * self._extension()
             self._allowance += self._extension()
             self._look_at_bytes = self._streamed_bytes if self._extension() else NEVER
 
@@ -415,6 +420,13 @@ class _Trip:
             flags = (*flags, *(f"unpriced:{unit}" for unit in price.unpriced(usage)))
         elif operation.billable and sent and conclusion.status != "released":
             flags = (*flags, "unpriced")
+        overrun_micros = (cost_picos - self._held_picos) // PICOS_PER_MICRO
+        if overrun_micros > 0:
+            self._relay.metrics.overrun(admitted.route.provider, overrun_micros)
+            _log.warning(
+                "a call cost more than was held",
+                extra={"request_id": f"req_{admitted.call_id}", "overrun_micros": overrun_micros},
+            )
         now = self._now()
         self._relay.ledger.settle(
             Settlement(

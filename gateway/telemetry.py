@@ -75,6 +75,7 @@ class Metrics(Collector):
         )
         self._requests: dict[tuple[str, str, str], int] = {}
         self._spend: dict[tuple[str, bool], int] = {}
+        self._overrun: dict[str, int] = {}
         self._added = [0] * (len(_ADDED_S) + 1)
         self._added_s = 0.0
         self._registry = CollectorRegistry()
@@ -89,6 +90,10 @@ class Metrics(Collector):
         """Add to the spending."""
         key = (provider, livemode)
         self._spend[key] = self._spend.get(key, 0) + micros
+
+    def overrun(self, provider: str, micros: int) -> None:
+        """Count what a call cost above what was held for it: something to alert on."""
+        self._overrun[provider] = self._overrun.get(provider, 0) + micros
 
     def added(self, seconds: float) -> None:
         """Count the time that a call waited here before it was forwarded."""
@@ -107,6 +112,12 @@ class Metrics(Collector):
         for (provider, livemode), micros in self._spend.items():
             spend.add_metric((provider, str(livemode).lower()), micros)
         yield spend
+        overrun = CounterMetricFamily(
+            "farthing_overrun_micros", "Cost above what was held for the call.", labels=("provider",)
+        )
+        for provider, micros in self._overrun.items():
+            overrun.add_metric((provider,), micros)
+        yield overrun
         counts = [*accumulate(self._added)]
         bounds = [*(str(bound) for bound in _ADDED_S), "+Inf"]
         yield HistogramMetricFamily(

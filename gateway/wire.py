@@ -9,6 +9,7 @@ proxy or decompression; certificates and host names are verified.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import re
 import select
@@ -206,14 +207,15 @@ class Connection(asyncio.Protocol):
         if self.pieces or self._held_back:
             self.take()
         self._busy = False
-        if self.ended and self.keep and self.failure is None and not self._unsent and self.clean():
+        if self.ended and self.keep and self.failure is None and not self._unsent and self._writable and self.open:
             return True
         self.abort()
         return False
 
-    def clean(self) -> bool:
-        """Whether the connection is open both ways, as far as the loop knows, and nothing waits to be sent."""
-        return not self._dead and not self._transport.is_closing() and not self._transport.get_write_buffer_size()
+    @property
+    def open(self) -> bool:
+        """Whether the connection is open both ways, as far as the loop knows."""
+        return not self._dead and not self._transport.is_closing()
 
     def silent(self) -> bool:
         """Whether the socket has nothing to read: no end of the stream that the loop has not come to yet."""
@@ -229,6 +231,12 @@ class Connection(asyncio.Protocol):
         self._dead = True
         if not self._lost:
             self._transport.abort()
+
+    def forsake(self) -> None:
+        """Give up a connection that never came to be; the loop may not tell."""
+        self._dead = self._lost = True
+        self._parser = None  # it refers back to this
+        self._pool.lost(self)
 
     def _fail(self, reason: str) -> None:
         if self.failure is None:
@@ -251,9 +259,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        self._dead = self._lost = True
-        self._parser = None  # it refers back to this
-        self._pool.lost(self)
+        self.forsake()
         if self._busy and not self.ended and self.failure is None:
             self.failure = "closed early" if exc is None else type(exc).__name__
         self._writable = True
@@ -262,9 +268,21 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         """See `asyncio.Protocol`; the transport closes itself."""
         self._dead = True
-        if self._busy and self.head and self._until_eof and self.failure is None:
+        if self._busy and self.head and self._until_eof and self.failure is None and self._said_farewell():
             self.ended = True
             self._wake()
+
+    def _said_farewell(self) -> bool:
+        """Whether the stream was ended by the provider itself: over TLS, anybody on the way could have cut it."""
+        secure: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
+        if secure is None:
+            return True
+        try:
+            return not secure.read(1)
+        except ssl.SSLZeroReturnError:
+            return True
+        except ssl.SSLError:
+            return False
 
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""
@@ -457,6 +475,8 @@ class Pool:
 
     async def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> WireAnswer:
         """Send a request and wait for the answer's head. Raises UpstreamFailed."""
+        if self._closed:
+            raise UpstreamFailed("closed", sent=False)
         head = self._head(method, target, headers, body)
         connection = self._pick()
         if connection is None:
@@ -492,33 +512,34 @@ class Pool:
         now = self.loop.time()
         while self._idle:
             connection, _ = self._idle.popitem()
-            if connection.expires > now and connection.clean() and connection.silent():
+            if connection.expires > now and connection.open and connection.silent():
                 return connection
             connection.abort()
         return None
 
     async def _connect(self) -> Connection:
-        connection: Connection | None = None
+        connection = Connection(self)
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 found = await aiohappyeyeballs.start_connection(
                     await self._resolve(), happy_eyeballs_delay=NEXT_ADDRESS_S, interleave=1, loop=self.loop
                 )
-                try:
+                with contextlib.suppress(OSError):
                     found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                    _, connection = await self.loop.create_connection(
-                        lambda: Connection(self),
-                        sock=found,
-                        ssl=self._tls,
-                        server_hostname=self._host if self._tls is not None else None,
-                    )
-                finally:
-                    if connection is None:
-                        found.close()
+                await self.loop.create_connection(  # from here on the loop closes the socket, whatever happens
+                    lambda: connection,
+                    sock=found,
+                    ssl=self._tls,
+                    server_hostname=self._host if self._tls is not None else None,
+                )
         except (OSError, RuntimeError) as error:  # uvloop tells of some dead sockets by a RuntimeError
             self._addresses_until = 0.0
+            connection.forsake()
             raise UpstreamFailed(type(error).__name__, sent=False) from error
-        if self._closed or not connection.clean():
+        except asyncio.CancelledError:
+            connection.forsake()
+            raise
+        if self._closed or not connection.open:
             connection.abort()
             raise UpstreamFailed("closed at once", sent=False)
         return connection

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from hashlib import blake2b
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
@@ -43,3 +44,10 @@ def new_body(now_ms: int) -> str:
 def new_id(prefix: str, now_ms: int) -> str:
     """A whole id, such as `key_01j…`."""
     return f"{prefix}_{new_body(now_ms)}"
+
+
+def derived_id(purpose: str, account_id: int, key: str) -> str:
+    """The body of an id that the same key of the same account always gets: so what it names is made once."""
+    person = f"farthing-{purpose}".encode()[:16]
+    number = int.from_bytes(blake2b(f"{account_id}:{key}".encode(), digest_size=16, person=person).digest())
+    return "".join(_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10))

@@ -21,6 +21,7 @@ RollupKey = tuple[int, int, int, str, str]
 """(day in ms, account id, subject id or 0, provider, model)"""
 
 EVERY_ACCOUNT = 0
+ROWS_MAX = 30_000  # of each kind kept in memory, about 60 MB: reading a row again costs 10 µs, whoever it is about
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -242,7 +243,7 @@ class Tables(Protocol):
 class Book:
     """Rows in memory, and which of them the running batch has changed."""
 
-    def __init__(self, tables: Tables, *, rows_max: int = 200_000) -> None:
+    def __init__(self, tables: Tables, *, rows_max: int = ROWS_MAX) -> None:
         self._tables = tables
         self._rows_max = rows_max
         self.accounts: dict[int, Account] = {}

@@ -73,6 +73,8 @@ def hold(book: Book, ask: Ask, now_ms: int) -> Held | Refused:
         current = book.account(account_id)
         if current is None or current.version != version:
             return STALE
+    if ask.expires_ms is not None and _known(book, ask.id):
+        return Refused(reason="exists")
     chain, subjects = _line(book, account, ask)
     reason = _closed(ask, account, chain, subjects, now_ms)
     if reason is not None:
@@ -138,6 +140,11 @@ def hold(book: Book, ask: Ask, now_ms: int) -> Held | Refused:
         )
     )
     return held
+
+
+def _known(book: Book, hold_id: str) -> bool:
+    """Whether a caller's own reservation was made before; calls' ids are ours, and new each time."""
+    return book.hold(hold_id) is not None or book.event_cost_micros(hold_id) is not None
 
 
 def settle(book: Book, settlement: Settlement, now_ms: int) -> Settled | None:

@@ -108,7 +108,7 @@ class Running:
 async def running(
     tmp_path: Path, *, clock: Callable[[], int] = clock_ms, **environment: str
 ) -> AsyncIterator[Running]:
-    """A gateway on a free port, over a fresh upstream; stopped and closed at the end. `clock` is its Unix time in ms."""
+    """A gateway on a free port, over a fresh upstream; stopped and closed at the end. `clock` gives Unix ms."""
     async with Upstream() as upstream:
         listener = listen("127.0.0.1", 0)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"

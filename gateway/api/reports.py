@@ -6,8 +6,6 @@ A cap never refuses a report; the answer says whether the next call is allowed. 
 from __future__ import annotations
 
 import asyncio
-from base64 import b32encode
-from hashlib import blake2b
 from typing import Annotated, Any
 
 import msgspec
@@ -17,7 +15,7 @@ from starlette.responses import Response
 from gateway.api.endpoint import Call, decode, json_response
 from gateway.api.reservations import ReportedUsage, Subject, policy_of, whom
 from gateway.errors import CallError
-from keys.ids import new_body
+from keys.ids import derived_id, new_body
 from keys.minting import Metadata, Micros, ScopeRefused
 from ledger.accounts import AccountView, NotFound
 from ledger.money import PICOS_PER_MICRO
@@ -94,7 +92,7 @@ class _Batch:
             markup_ppm=policy_of(party.key).markup_ppm,
         )
         return Report(
-            id=_event_id(party.key.id, event.idempotency_key),
+            id=derived_id("report", party.key.id, event.idempotency_key),
             account_id=party.key.id,
             subject_id=party.end_user,
             facts=party.last,
@@ -142,12 +140,6 @@ async def report(call: Call) -> Response:
     return json_response(
         {"accepted": accepted, "duplicates": len(settled) - accepted, "rejected": rejected, "state": state}
     )
-
-
-def _event_id(account_id: int, idempotency_key: str) -> str:
-    """The same report always gets the same id: that is what makes it count once."""
-    digest = blake2b(f"{account_id}:{idempotency_key}".encode(), digest_size=16, person=b"farthing-report").digest()
-    return b32encode(digest).decode().rstrip("=").lower()
 
 
 async def _state(call: Call, party: _Party) -> dict[str, Any]:

@@ -12,13 +12,14 @@ import msgspec
 from msgspec import Meta
 from starlette.responses import Response
 
-from gateway.api.endpoint import Call, choice, json_response
+from gateway.api.endpoint import Call, choice, json_response, replayed
 from gateway.bounds import SUBJECT_BYTES_MAX
 from gateway.errors import CallError, over_limit
-from keys.ids import new_body, new_id
+from keys.ids import derived_id, new_body, new_id
 from keys.minting import Metadata, ScopeRefused
 from keys.policy import Policy, read_policy
 from ledger.accounts import AccountView, NotFound
+from ledger.changes import Once, ReplayMismatch
 from ledger.events import EventView, HoldView
 from ledger.money import CHARGE_MICROS_MAX, MICROS_MAX, PICOS_PER_MICRO, ceil_micros
 from ledger.records import UNSEEN, Ask, Facts, Held, Prolong, Refused, Settlement, Shortfall, Unit
@@ -143,11 +144,13 @@ def policy_of(key: AccountView) -> Policy:
     return read_policy(key.profile, key.plan.profile if key.plan is not None else None)
 
 
-def _ask(call: Call, asked: Reserve, key: AccountView, end_user: int, *, dry_run: bool) -> Ask:
+def _ask(
+    call: Call, asked: Reserve, key: AccountView, end_user: int, *, once: Once | None = None, dry_run: bool = False
+) -> Ask:
     now_ms = call.services.clock_ms()
     unit, amount = asked.unit, asked.amount
     return Ask(
-        id=new_body(now_ms),
+        id=new_body(now_ms) if once is None else derived_id("reservation", once.account_id, once.key),
         account_id=key.id,
         subject_id=end_user,
         facts=Facts(
@@ -203,8 +206,11 @@ async def reserve(call: Call) -> Response:
     strict = choice(call.parameters("strict").get("strict"), "strict", ("true", "false"), "false") == "true"
     asked = await call.body(Reserve)
     key, end_user = await whom(call, asked.subject)
-    ask = _ask(call, asked, key, end_user, dry_run=False)
+    once = await call.once()
+    ask = _ask(call, asked, key, end_user, once=once)
     outcome = await call.services.ledger.hold(ask)
+    if isinstance(outcome, Refused) and outcome.reason == "exists":
+        return await _again(call, asked, key, ask.id)
     body: dict[str, Any] = {
         "id": None,
         "object": "reservation",
@@ -226,6 +232,32 @@ async def reserve(call: Call) -> Response:
             now_ms=call.services.clock_ms(),
         )
     return json_response(body | {"reasons": _reasons(outcome)})
+
+
+async def _again(call: Call, asked: Reserve, key: AccountView, reservation_id: str) -> Response:
+    """The answer to a repeated Idempotency-Key: the reservation as it stands now. Raises ReplayMismatch."""
+    found = await call.services.ledger.promise(call.key.account_id, reservation_id)
+    if isinstance(found, HoldView):
+        made, reason = found.reserved, None
+        state: str | None = "open"
+    else:
+        reason = found.reason if found.decision == "blocked" else None
+        made = (found.usage["unit"], found.usage["reserved"]) if "unit" in found.usage else None
+        state = None if reason else found.reason
+    if found.key_id != key.public_id or (made is not None and tuple(made) != (asked.unit, asked.amount)):
+        raise ReplayMismatch(reservation_id)
+    body = {
+        "id": None if reason else f"rsv_{reservation_id}",
+        "object": "reservation",
+        "allowed": reason is None,
+        "state": state,
+        "unit": asked.unit,
+        "amount": asked.amount,
+        "remaining": None,
+        "reasons": [{"code": reason}] if reason else [],
+        "expires_at_ms": found.expires_ms if isinstance(found, HoldView) else None,
+    }
+    return json_response(body, 200 if reason else 201, replayed(True))
 
 
 async def check(call: Call) -> Response:

@@ -961,35 +961,39 @@ def trusting_in(authority: trustme.CA) -> ssl.SSLContext:
 
 async def test_tls_speaks_http_1_and_is_kept(authority: trustme.CA) -> None:
     answer_bytes = OK + b"Content-Length: 5\r\n\r\nhello"
-    async with Server(script(answer_bytes), serving(authority, "127.0.0.1")) as server:
-        async with pool_to(server, tls=trusting_in(authority)) as pool:
-            for _ in range(5):
-                assert await read(await post(pool)) == b"hello"
-            assert server.accepted == 1
-            assert server.writers[0].get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
-            body = bytes(8 * 2**20)
-            assert await read(await post(pool, body)) == b"hello"
-            assert server.requests[-1].body == body
-            await asyncio.sleep(0.05)
-            assert pool.connections == server.accepted == 1
+    async with (
+        Server(script(answer_bytes), serving(authority, "127.0.0.1")) as server,
+        pool_to(server, tls=trusting_in(authority)) as pool,
+    ):
+        for _ in range(5):
+            assert await read(await post(pool)) == b"hello"
+        assert server.accepted == 1
+        assert server.writers[0].get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
+        body = bytes(8 * 2**20)
+        assert await read(await post(pool, body)) == b"hello"
+        assert server.requests[-1].body == body
+        await asyncio.sleep(0.05)
+        assert pool.connections == server.accepted == 1
 
 
 @pytest.mark.parametrize("pieces", [0, 1])
 @pytest.mark.parametrize("name", ["length", "chunked", "trailers", "until the end", "short", "bad size", "interim"])
 async def test_framings_over_tls(name: str, pieces: int, authority: trustme.CA) -> None:
     answer_bytes, status, body, kept, end = FRAMINGS[name]
-    async with Server(script(answer_bytes, pieces=pieces, end=end), serving(authority, "127.0.0.1")) as server:
-        async with pool_to(server, tls=trusting_in(authority)) as pool:
-            for turn in range(2):
-                answer = await post(pool)
-                assert answer.status == status
-                if body is None:
-                    with pytest.raises(UpstreamFailed):
-                        await read(answer)
-                else:
-                    assert await read(answer) == body
-                answer.close()
-                assert server.accepted == (1 if kept else turn + 1)
+    async with (
+        Server(script(answer_bytes, pieces=pieces, end=end), serving(authority, "127.0.0.1")) as server,
+        pool_to(server, tls=trusting_in(authority)) as pool,
+    ):
+        for turn in range(2):
+            answer = await post(pool)
+            assert answer.status == status
+            if body is None:
+                with pytest.raises(UpstreamFailed):
+                    await read(answer)
+            else:
+                assert await read(answer) == body
+            answer.close()
+            assert server.accepted == (1 if kept else turn + 1)
 
 
 @pytest.mark.parametrize("how", ["wrong host", "unknown authority", "plain", "no handshake", "closed", "system trust"])
@@ -1034,27 +1038,31 @@ async def test_a_body_over_tls_that_ends_without_a_farewell_fails(authority: tru
         await asyncio.sleep(0.2)
 
     with quiet_loop():
-        async with Server(handler, serving(authority, "127.0.0.1")) as server:
-            async with pool_to(server, tls=trusting_in(authority)) as pool:
-                answer = await post(pool)
-                with pytest.raises(UpstreamFailed):
-                    await read(answer)
+        async with (
+            Server(handler, serving(authority, "127.0.0.1")) as server,
+            pool_to(server, tls=trusting_in(authority)) as pool,
+        ):
+            answer = await post(pool)
+            with pytest.raises(UpstreamFailed):
+                await read(answer)
 
 
 async def test_cancelled_in_a_handshake_it_leaves_no_socket(authority: trustme.CA) -> None:
-    async with Server(script(OK + b"Content-Length: 2\r\n\r\nhi"), serving(authority, "127.0.0.1")) as server:
-        async with pool_to(server, tls=trusting_in(authority)) as pool:
-            with quiet_loop():
-                for turns in range(40):
-                    sending = asyncio.ensure_future(post(pool))
-                    for _ in range(turns):
-                        await asyncio.sleep(0)
-                    sending.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        (await sending).close()
-                await asyncio.sleep(0.1)
-            assert await read(await post(pool)) == b"hi"
-            await settled(lambda: pool.connections <= 1 and server.open <= 1)
+    async with (
+        Server(script(OK + b"Content-Length: 2\r\n\r\nhi"), serving(authority, "127.0.0.1")) as server,
+        pool_to(server, tls=trusting_in(authority)) as pool,
+    ):
+        with quiet_loop():
+            for turns in range(40):
+                sending = asyncio.ensure_future(post(pool))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                sending.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    (await sending).close()
+            await asyncio.sleep(0.1)
+        assert await read(await post(pool)) == b"hi"
+        await settled(lambda: pool.connections <= 1 and server.open <= 1)
 
 
 # ---- many
@@ -1084,19 +1092,21 @@ async def test_a_thousand_at_once_and_not_one_socket_is_left() -> None:
 
 
 async def test_no_connection_is_kept_alive_by_a_cycle() -> None:
-    async with Server(script(OK + b"Connection: close\r\nContent-Length: 2\r\n\r\nhi", end="close")) as server:
-        async with pool_to(server) as pool:
-            gc.collect()
-            gc.disable()
-            try:
-                for _ in range(50):
-                    assert await read(await post(pool)) == b"hi"
-                await settled(lambda: pool.connections == 0)
-                await asyncio.sleep(0.05)
-                kept = sum(type(each).__name__ == "HttpResponseParser" for each in gc.get_objects())
-                assert kept <= 2
-            finally:
-                gc.enable()
+    async with (
+        Server(script(OK + b"Connection: close\r\nContent-Length: 2\r\n\r\nhi", end="close")) as server,
+        pool_to(server) as pool,
+    ):
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(50):
+                assert await read(await post(pool)) == b"hi"
+            await settled(lambda: pool.connections == 0)
+            await asyncio.sleep(0.05)
+            kept = sum(type(each).__name__ == "HttpResponseParser" for each in gc.get_objects())
+            assert kept <= 2
+        finally:
+            gc.enable()
 
 
 def test_fields_are_found_in_any_case() -> None:

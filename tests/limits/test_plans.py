@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.harness import Running
 from tests.limits.calls import call, chat
+from tests.limits.conftest import Clock
 
 FREE: dict[str, Any] = {
     "name": "free",
@@ -116,7 +117,7 @@ async def test_members_count_apart(timed: Running) -> None:
     assert [(await call(timed, one["secret"]))[0] for _ in range(4)] == [200, 200, 200, 429], "it kept its counters"
 
 
-async def test_price_beside_cost(timed: Running) -> None:
+async def test_price_beside_cost(timed: Running, clock: Clock) -> None:
     """`price_micros` is the cost with the plan's markup, beside `cost_micros`, summed exactly and never mixed."""
     plan = await _plan(timed, PRO)
     assert plan["markup_percent"] == "20.5"
@@ -127,7 +128,7 @@ async def test_price_beside_cost(timed: Running) -> None:
             assert (await call(timed, secret))[0] == 200
     reserve = await timed.api("POST", "/v1/reservations", {"amount": 1_000}, key=key["secret"])
     await timed.api("POST", f"/v1/reservations/{reserve[1]['id']}/commit", {"actual": 1_000}, key=key["secret"])
-    report = {"idempotency_key": "a", "timestamp_ms": timed.gateway._clock_ms(), "cost_micros": 1_000}
+    report = {"idempotency_key": "a", "timestamp_ms": clock(), "cost_micros": 1_000}
     await timed.api("POST", "/v1/events", report | {"subject": {"key_id": key["id"]}})
     _, usage = await timed.api("GET", f"/v1/usage?from_ms=0&to_ms={10**14}&livemode=false")
     rows = {row["key_id"]: row for row in usage["by_key"]}

@@ -51,40 +51,39 @@ async def test_two_at_once_on_the_last_four_thousand_tokens(gateway: Running) ->
 
 
 @pytest.mark.parametrize("unit", ["micros", "tokens", "requests", "seconds"])
-@pytest.mark.parametrize("actual", [0, 400, 1_000, 1_700])
-async def test_commit_charges_what_was_used(timed: Running, unit: str, actual: int) -> None:
+async def test_commit_charges_what_was_used(timed: Running, unit: str) -> None:
     """A commit below the reserved gives back the rest; one above is charged whole and flagged."""
-    key = await timed.mint(livemode=False, limits=[{"unit": unit, "max": 2_000}])
-    made = await _reserve(timed, key["secret"], 1_000, unit, metadata={"job": "7"})
-    assert (made["remaining"], await _left(timed, key["secret"])) == (1_000, 1_000)
-    path = f"/v1/reservations/{made['id']}/commit"
-    status, ended = await timed.api("POST", path, {"actual": actual}, key=key["secret"])
-    assert (status, ended["state"], ended["actual"], ended["amount"]) == (200, "committed", actual, 1_000)
-    assert await _left(timed, key["secret"]) == 2_000 - actual
-    assert ("over_reserved" in ended["flags"]) == (actual > 1_000)
-    (event,) = await timed.events(livemode="false", mode="reservation")
-    assert (event["id"], event["status"], event["metadata"]) == (ended["event_id"], "settled", {"job": "7"})
-    assert event["cost_micros"] == (actual if unit == "micros" else 0)
+    for actual in (0, 400, 1_000, 1_700):
+        key = await timed.mint(livemode=False, limits=[{"unit": unit, "max": 2_000}])
+        made = await _reserve(timed, key["secret"], 1_000, unit, metadata={"job": "7"})
+        assert (made["remaining"], await _left(timed, key["secret"])) == (1_000, 1_000)
+        path = f"/v1/reservations/{made['id']}/commit"
+        status, ended = await timed.api("POST", path, {"actual": actual}, key=key["secret"])
+        assert (status, ended["state"], ended["actual"], ended["amount"]) == (200, "committed", actual, 1_000)
+        assert await _left(timed, key["secret"]) == 2_000 - actual
+        assert ("over_reserved" in ended["flags"]) == (actual > 1_000)
+        (event,) = await timed.events(livemode="false", mode="reservation", key_id=key["id"])
+        assert (event["id"], event["status"], event["metadata"]) == (ended["event_id"], "settled", {"job": "7"})
+        assert event["cost_micros"] == (actual if unit == "micros" else 0)
 
 
-@pytest.mark.parametrize(
-    "words", [*itertools.permutations(["commit", "release", "extend"]), ("commit",) * 2, ("release",) * 2]
-)
 @pytest.mark.parametrize("parallel", [False, True])
-async def test_exactly_one_end(timed: Running, words: tuple[str, ...], parallel: bool) -> None:
+async def test_exactly_one_end(timed: Running, parallel: bool) -> None:
     """The first of commit and release ends a reservation; whatever is said later is answered with that."""
-    key = await timed.mint(livemode=False, limits=[{"unit": "tokens", "max": 1_000}])
-    made = await _reserve(timed, key["secret"], 1_000)
-    said = [_say(timed, key["secret"], made, word) for word in words]
-    answers = await asyncio.gather(*said) if parallel else [await each for each in said]
-    assert {status for status, _ in answers} == {200}
-    ends = [answer for _, answer in answers if answer["state"] != "open"]
-    assert all(end == ends[0] for end in ends)
-    if not parallel:
-        first = next(word for word in words if word != "extend")
-        assert ends[0]["state"] == ("committed" if first == "commit" else "released")
-    assert await _left(timed, key["secret"]) == (700 if ends[0]["state"] == "committed" else 1_000)
-    assert len(await timed.events(livemode="false", mode="reservation")) == 1
+    orders = [*itertools.permutations(["commit", "release", "extend"]), ("commit",) * 2, ("release",) * 2]
+    for words in orders:
+        key = await timed.mint(livemode=False, limits=[{"unit": "tokens", "max": 1_000}])
+        made = await _reserve(timed, key["secret"], 1_000)
+        said = [_say(timed, key["secret"], made, word) for word in words]
+        answers = await asyncio.gather(*said) if parallel else [await each for each in said]
+        assert {status for status, _ in answers} == {200}
+        ends = [answer for _, answer in answers if answer["state"] != "open"]
+        assert all(end == ends[0] for end in ends)
+        if not parallel:
+            first = next(word for word in words if word != "extend")
+            assert ends[0]["state"] == ("committed" if first == "commit" else "released")
+        assert await _left(timed, key["secret"]) == (700 if ends[0]["state"] == "committed" else 1_000)
+        assert len(await timed.events(livemode="false", mode="reservation", key_id=key["id"])) == 1
 
 
 async def test_what_is_not_ended_in_time_goes_back(timed: Running, clock: Clock) -> None:
@@ -201,3 +200,22 @@ async def test_looking_changes_nothing(timed: Running) -> None:
     assert holds["data"] == []
     assert {event["mode"] for event in await timed.events(livemode="false")} == {"reservation"}
     assert len(await timed.events(livemode="false", decision="blocked")) == 2
+
+
+async def test_a_repeated_idempotency_key_reserves_once(farthing: Running) -> None:
+    """The same request again, even at the same time, is the same reservation; another one under the key is refused."""
+    key = await farthing.mint(limits=[{"unit": "tokens", "max": 4000}])
+    wanted = {"subject": {"key_id": key["id"]}, "unit": "tokens", "amount": 3000}
+    once = {"idempotency-key": "retry-1"}
+    answers = await asyncio.gather(*(farthing.api("POST", "/v1/reservations", wanted, headers=once) for _ in range(5)))
+    assert {(status, answer["id"]) for status, answer in answers} == {(201, answers[0][1]["id"])}
+    status, answer = await farthing.api("POST", "/v1/reservations", wanted | {"amount": 5}, headers=once)
+    assert (status, answer["error"]["code"]) == (422, "idempotency_mismatch")
+    assert (await farthing.api("POST", f"/v1/reservations/{answers[0][1]['id']}/commit", {"actual": 10}))[0] == 200
+    status, answer = await farthing.api("POST", "/v1/reservations", wanted, headers=once)
+    assert (status, answer["id"], answer["state"]) == (201, answers[0][1]["id"], "committed")
+    refused = wanted | {"amount": 4001}
+    for _ in range(2):
+        status, answer = await farthing.api("POST", "/v1/reservations", refused, headers={"idempotency-key": "no"})
+        assert (status, answer["allowed"], answer["id"]) == (200, False, None)
+    await farthing.audited()
