@@ -164,8 +164,8 @@ class Ledger:
         """Release the reservations whose time is over; how many there were."""
         now_ms = self._clock_ms()
         ids = await self._engine.read(lambda: expired_holds(now_ms))
-        for hold_id in ids:
-            self.settle(Settlement(id=hold_id, status="released", cost_picos=0, requests=0, reason=EXPIRED))
+        over = [Settlement(id=hold_id, status="released", cost_picos=0, requests=0, reason=EXPIRED) for hold_id in ids]
+        await asyncio.gather(*(self.settled(settlement) for settlement in over))
         return len(ids)
 
     async def promise(self, owner_id: int, call_id: str) -> HoldView | EventView:
