@@ -454,7 +454,20 @@ class _Trip:
         if not self._admitted.route.operation.billable:
             return Conclusion("settled", Usage())
         reading = self._meter.finish() if self._meter is not None else Reading()
-        return conclude(self._admitted.call, reading, ended=ended, http_status=self._status)
+        call = self._admitted.call
+        concluded = conclude(call, reading, ended=ended, http_status=self._status)
+        most = None if self._most is None else self._most * max(call.choices, 1)
+        if concluded.status != "estimated" or most is None or concluded.usage.output_tokens <= most:
+            return concluded
+        # An estimate knows less than the limit that the provider was given: more than that cannot have been made.
+        usage = msgspec.structs.replace(
+            concluded.usage,
+            output_tokens=most,
+            reasoning_tokens=min(concluded.usage.reasoning_tokens, most),
+            output_audio_tokens=min(concluded.usage.output_audio_tokens, most),
+            output_image_tokens=min(concluded.usage.output_image_tokens, most),
+        )
+        return Conclusion("estimated", usage, (*concluded.flags, "output_limited"))
 
 
 def _length(answer: Answer) -> RawHeaders:

@@ -239,3 +239,21 @@ async def test_a_free_call_passes_an_empty_cap(timed: Running) -> None:
     async with timed.http.get(timed.url + "/v1/models", headers={"authorization": f"Bearer {key['secret']}"}) as answer:
         assert answer.status == 200
     refusal(*await call(timed, key["secret"]), unit="micros")
+
+
+@pytest.mark.parametrize("fault", ["malformed", "usage=missing", "usage=absurd", "usage=negative", "no_end"])
+async def test_an_estimate_is_never_above_what_was_asked_for(gateway: Running, fault: str) -> None:
+    """Whatever an answer looks like, what is estimated of it stays within the output limit, and so within the hold."""
+    key = await gateway.mint(overdraft="never", max_spend_usd="0.01")
+    for stream in (False, True):
+        gateway.upstream.script(f"{fault},output_tokens=20")
+        body = {
+            "model": "gpt-4o-mini",
+            "max_tokens": 20,
+            "stream": stream,
+            "messages": [{"role": "user", "content": "x"}],
+        }
+        await gateway.call(key["secret"], body)
+    for event in await gateway.events(key_id=key["id"]):
+        assert event["cost_micros"] <= event["held_micros"], event
+        assert event["usage"].get("output_tokens", 0) <= 20
