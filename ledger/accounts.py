@@ -340,7 +340,8 @@ def _limit_views(accounts: Collection[Account], now_ms: int) -> Script[dict[int,
         for account in accounts
         for limit in account.limits
     }
-    triples = ", ".join("(?, ?, ?)" for _ in keys)
+    # One row of VALUES says what all of them are: PostgreSQL takes a bare parameter for text.
+    triples = ", ".join(("(CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT))", *["(?, ?, ?)"] * (len(keys) - 1)))
     rows = yield (
         "SELECT limit_id, subject_id, window_start_ms, used, held, unsettled FROM counters"  # noqa: S608 - marks
         f" WHERE (limit_id, subject_id, window_start_ms) IN (VALUES {triples})",

@@ -426,7 +426,7 @@ def _add_credential(account_id: int, new: Credential, now_ms: int) -> Script[Non
 
 def _add_limit(account_id: int, role: str, terms: LimitTerms, now_ms: int) -> Script[None]:
     yield (
-        "INSERT INTO limits (public_id, account_id, role, unit, max, window, timezone, anchor_ms, match, per, action,"
+        'INSERT INTO limits (public_id, account_id, role, unit, max, "window", timezone, anchor_ms, match, per, action,'
         " created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             terms.public_id,
@@ -458,7 +458,7 @@ def _replace_limits(account_id: int, limits: tuple[LimitTerms, ...], now_ms: int
             yield from _add_limit(account_id, "limit", terms, now_ms)
             continue
         yield (
-            "UPDATE limits SET unit = ?, max = ?, window = ?, timezone = ?, anchor_ms = ?, match = ?, per = ?,"
+            'UPDATE limits SET unit = ?, max = ?, "window" = ?, timezone = ?, anchor_ms = ?, match = ?, per = ?,'
             " action = ? WHERE id = ?",
             (
                 terms.unit,
