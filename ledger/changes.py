@@ -186,6 +186,15 @@ def open_account(new: NewAccount) -> Script[AccountView]:
     return views[0]
 
 
+def open_first(new: NewAccount) -> Script[AccountView | None]:
+    """Open the first account of all; None if there is one already."""
+    rows = yield "SELECT 1 FROM accounts WHERE parent_id IS NULL LIMIT 1", ()
+    if rows:
+        return None
+    account = yield from open_account(new)
+    return account
+
+
 def _insert(new: NewAccount, parents: tuple[Node, ...]) -> Script[int]:
     plan_id = None
     if new.plan is not None:

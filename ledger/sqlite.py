@@ -158,6 +158,8 @@ def _store(execute_many: Callable[[str, Iterable[Row]], Any], book: Book) -> Non
 class SqliteEngine:
     """One SQLite file. Open it with `open`."""
 
+    shared = False
+
     def __init__(self, path: Path, lock: int | None) -> None:
         self._path = path
         self._lock = lock

@@ -141,7 +141,7 @@ async def test_a_cancelled_callers_hold_is_released(world: World) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    while await world.ledger.hold_sums() != (0, 0) or world.ledger.waiting:
+    while not (await world.ledger.audit()).events:
         await asyncio.sleep(0.005)
     assert isinstance(await world.hold(key, 10), Held)
 

@@ -194,3 +194,7 @@ CREATE TABLE settings (
   name   TEXT COLLATE "C" PRIMARY KEY,
   value  TEXT NOT NULL
 );
+
+-- How many steps of this directory the database has seen.
+CREATE TABLE schema_version (version BIGINT NOT NULL);
+INSERT INTO schema_version VALUES (0);
