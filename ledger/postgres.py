@@ -132,7 +132,7 @@ class PostgresEngine:
                 await engine._writing()
                 engine._readers = await asyncpg.create_pool(
                     url,
-                    min_size=1,
+                    min_size=0,
                     max_size=READERS,
                     timeout=ANSWER_S,
                     init=_prepare,
@@ -332,25 +332,28 @@ class PostgresEngine:
         raise AssertionError("unreachable")
 
     async def _read(self, make: Callable[[], Script[T]]) -> T:
-        async with contextlib.AsyncExitStack() as stack:
+        async with asyncio.timeout(ANSWER_S):
+            connection = await self._readers.acquire()
+        try:
             async with asyncio.timeout(ANSWER_S):
-                connection = await stack.enter_async_context(self._readers.acquire())
                 await connection.execute(_BEGIN_READ)
             script = make()
-            try:
-                statement = next(script)
-                while True:
-                    async with asyncio.timeout(READ_S):
-                        rows = await _rows(connection, statement)
-                    statement = script.send(rows)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]
-            except asyncio.CancelledError:
-                connection.terminate()
-                raise
-            finally:
-                if not connection.is_closed():
-                    await connection.execute("ROLLBACK")
+            statement = next(script)
+            while True:
+                async with asyncio.timeout(READ_S):
+                    rows = await _rows(connection, statement)
+                statement = script.send(rows)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        except (*_OF_THE_DATABASE, asyncio.CancelledError):
+            connection.terminate()  # whatever it still has to say, nobody waits for it
+            raise
+        finally:
+            if not connection.is_closed():
+                with contextlib.suppress(*_OF_THE_DATABASE):
+                    async with asyncio.timeout(ANSWER_S):
+                        await connection.execute("ROLLBACK")
+            await self._readers.release(connection, timeout=1.0)
 
     async def close(self) -> None:
         """See `Engine`."""

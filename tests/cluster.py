@@ -10,9 +10,9 @@ import contextlib
 import itertools
 import shutil
 import tempfile
-import threading
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -76,20 +76,17 @@ class Cluster:
 
 
 def query(url: str, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    """Another program's look at the database, from whatever thread or loop."""
-    rows: list[tuple[Any, ...]] = []
+    """Another program's look at the database, from whatever loop."""
 
-    async def run() -> None:
+    async def run() -> list[tuple[Any, ...]]:
         connection = await asyncpg.connect(url)
         try:
-            rows.extend(tuple(row) for row in await connection.fetch(sql, *parameters))
+            return [tuple(row) for row in await connection.fetch(sql, *parameters)]
         finally:
             await connection.close()
 
-    thread = threading.Thread(target=lambda: asyncio.run(run()))
-    thread.start()
-    thread.join()
-    return rows
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(asyncio.run, run()).result()
 
 
 @contextlib.contextmanager

@@ -42,9 +42,10 @@ class World:
         self.clock = clock
         self.ids = itertools.count(1)
         self.accounts: dict[str, int] = {}
+        self.prefix = ""
 
     def new_id(self, prefix: str) -> str:
-        return f"{prefix}_{next(self.ids):06d}"
+        return f"{prefix}_{self.prefix}{next(self.ids):06d}"
 
     def terms(self, unit: Any, maximum: int | None, window: Any = "total", **more: Any) -> LimitTerms:
         return LimitTerms(

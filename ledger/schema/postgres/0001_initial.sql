@@ -117,7 +117,6 @@ CREATE TABLE holds (
   call        TEXT    NOT NULL                 -- JSON: the call's facts, for the event that it will become
 );
 CREATE INDEX holds_by_expiry ON holds (expires_ms) WHERE expires_ms IS NOT NULL;
-CREATE INDEX holds_by_owner ON holds (owner) WHERE state = 'open';
 CREATE INDEX holds_by_account ON holds (account_id, id);
 
 -- Immutable. seq is the order of commits, so a cursor over it misses nothing while calls go on.
