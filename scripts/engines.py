@@ -49,7 +49,9 @@ async def measure(url: str, seconds: float) -> None:
             count = 0
             while (asked := time.perf_counter()) < start + seconds:
                 call = f"{name}{number:03d}{count:08d}"
-                ask = Ask(id=call, account_id=key, facts=FACTS, owner="bench", fixed_picos=5_000_000, versions=((key, 1),))
+                ask = Ask(
+                    id=call, account_id=key, facts=FACTS, owner="bench", fixed_picos=5_000_000, versions=((key, 1),)
+                )
                 assert isinstance(await ledger.hold(ask), Held)
                 waits.append(time.perf_counter() - asked)
                 await ledger.settled(Settlement(id=call, status="settled", cost_picos=4_000_000, latency_ms=100))
@@ -61,10 +63,10 @@ async def measure(url: str, seconds: float) -> None:
         took, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
         waits.sort()
         own = (after.ru_utime + after.ru_stime - cpu.ru_utime - cpu.ru_stime) / pairs * 1e6
+        p50, p99 = waits[len(waits) // 2] * 1e3, waits[len(waits) * 99 // 100] * 1e3
         print(
-            f"{url.partition(':')[0]:11} {name:12} {pairs / took:8.0f} pairs/s   hold p50 {waits[len(waits) // 2] * 1e3:6.2f}"
-            f" ms, p99 {waits[len(waits) * 99 // 100] * 1e3:6.2f} ms   {own:5.0f} us CPU/pair here,"
-            f" {2 * pairs / (ledger.commits - commits):.0f} operations a commit"
+            f"{url.partition(':')[0]:11} {name:12} {pairs / took:8.0f} pairs/s   hold p50 {p50:6.2f} ms, p99 {p99:6.2f} ms"
+            f"   {own:5.0f} us CPU/pair here, {2 * pairs / (ledger.commits - commits):.0f} operations a commit"
         )
     finding = await ledger.audit()
     assert finding.count == 0, finding.differences

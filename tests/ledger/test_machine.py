@@ -15,7 +15,14 @@ from typing import Any, ClassVar
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from ledger.book import Match
 from ledger.changes import Closed, Edit, LimitTerms, TooDeep
@@ -81,9 +88,7 @@ class Lives(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.directory = tempfile.TemporaryDirectory()
-        self.database = (
-            Path(self.directory.name) / "farthing.db" if self.cluster is None else self.cluster.database()
-        )
+        self.database = Path(self.directory.name) / "farthing.db" if self.cluster is None else self.cluster.database()
         self.clock = Clock()
         self.model = Model()
         self.epoch = 0
@@ -136,9 +141,7 @@ class Lives(RuleBasedStateMachine):
 
     def _open_key(self, parent: str | None, cap: int | None, reset: Any, drawn: list[Any], *, live: bool) -> None:
         pairs = [self.terms(one) for one in drawn]
-        new = self.world.account(
-            parent, cap, reset, livemode=live, limits=tuple(terms for terms, _ in pairs)
-        )
+        new = self.world.account(parent, cap, reset, livemode=live, limits=tuple(terms for terms, _ in pairs))
         parent_id = None if parent is None else self.world.accounts[parent]
         expected: type[Exception] | None = None
         if parent_id is not None:
@@ -401,9 +404,7 @@ class Lives(RuleBasedStateMachine):
     def settle(self, data: st.DataObject) -> None:
         settlement, picos = self._settlement(data)
         settled = self.run(self.world.ledger.settled(settlement))
-        self._compare_settled(
-            settled, self.model.settle(settlement.id, picos, settlement.tokens, settlement.seconds)
-        )
+        self._compare_settled(settled, self.model.settle(settlement.id, picos, settlement.tokens, settlement.seconds))
 
     @rule(data=st.data(), drawn=st.lists(calls(), min_size=1, max_size=6), cap=caps)
     def burst(self, data: st.DataObject, drawn: list[dict[str, Any]], cap: int | None) -> None:
@@ -422,7 +423,9 @@ class Lives(RuleBasedStateMachine):
             commits = self.world.ledger.commits
             results = await asyncio.gather(
                 *(
-                    self.world.ledger.settled(one) if isinstance(one, Settlement) else self.world.ledger.hold(self._ask(one))
+                    self.world.ledger.settled(one)
+                    if isinstance(one, Settlement)
+                    else self.world.ledger.hold(self._ask(one))
                     for one in work
                 ),
                 self.world.edit(key, cap_micros=cap, reset=account.reset),

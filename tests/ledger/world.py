@@ -48,9 +48,7 @@ class World:
         return f"{prefix}_{self.prefix}{next(self.ids):06d}"
 
     def terms(self, unit: Any, maximum: int | None, window: Any = "total", **more: Any) -> LimitTerms:
-        return LimitTerms(
-            **({"public_id": self.new_id("lim"), "unit": unit, "max": maximum, "window": window} | more)
-        )
+        return LimitTerms(**({"public_id": self.new_id("lim"), "unit": unit, "max": maximum, "window": window} | more))
 
     def account(
         self, parent: str | None = None, cap: int | None = None, reset: Any = "total", **more: Any
@@ -67,9 +65,7 @@ class World:
         }
         return NewAccount(**(values | more))
 
-    async def open(
-        self, parent: str | None = None, cap: int | None = None, reset: Any = "total", **more: Any
-    ) -> str:
+    async def open(self, parent: str | None = None, cap: int | None = None, reset: Any = "total", **more: Any) -> str:
         """Open a key and give its public id."""
         answer = await self.ledger.open_account(self.account(parent, cap, reset, **more))
         self.accounts[answer.account.public_id] = answer.account.id
@@ -84,9 +80,7 @@ class World:
         return await self.ledger.account(self.accounts[owner or key], key)
 
     async def edit(self, key: str, *, once: Once | None = None, owner: str | None = None, **changes: Any) -> Answer:
-        return await self.ledger.edit_account(
-            self.accounts[owner or key], key, Edit(**changes), once=once
-        )
+        return await self.ledger.edit_account(self.accounts[owner or key], key, Edit(**changes), once=once)
 
     async def revoke(self, key: str) -> Answer:
         return await self.ledger.revoke_account(self.accounts[key], key)
@@ -160,9 +154,7 @@ async def open_ledger(database: Path | str, clock: Clock, owner: str) -> Ledger:
 
 
 @contextlib.asynccontextmanager
-async def opened(
-    database: Path | str, clock: Clock | None = None, *, owner: str = "owner-1"
-) -> AsyncIterator[World]:
+async def opened(database: Path | str, clock: Clock | None = None, *, owner: str = "owner-1") -> AsyncIterator[World]:
     clock = clock or Clock()
     ledger = await open_ledger(database, clock, owner)
     try:

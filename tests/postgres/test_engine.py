@@ -13,8 +13,10 @@ import pytest
 from gateway.app import Gateway
 from ledger import ledger as ledger_module
 from ledger import writer as writer_module
+from ledger.engine import Row, Script
 from ledger.ledger import Ledger
 from ledger.migrations import SchemaTooNew
+from ledger.postgres_rows import FETCH
 from ledger.records import Block, Extend, Facts, Held, LedgerUnavailable, Refused, Report
 from tests.cluster import Cluster, query
 from tests.harness import settings
@@ -61,7 +63,7 @@ async def test_family_and_strangers_without_a_deadlock(url: str) -> None:
         keys += [await worlds[0].open(keys[2 + number]) for number in range(6)]
 
         async def life(world: World, seed: int) -> None:
-            dice = random.Random(seed)
+            dice = random.Random(seed)  # noqa: S311 - a mix of calls
             for _ in range(25):
                 key = dice.choice(keys)
                 call = await world.held(key, dice.randint(1, 50))
@@ -119,14 +121,14 @@ async def test_a_cursor_over_events_misses_nothing(url: str) -> None:
 
         async def follow(reader: World) -> list[int]:
             seen: list[int] = [0]
+
+            def newer() -> Script[list[Row]]:
+                rows = yield "SELECT seq FROM events WHERE seq > ? ORDER BY seq", (seen[-1],)
+                return rows
+
             while True:
                 ended = done.is_set()
-
-                def newer() -> object:
-                    rows = yield "SELECT seq FROM events WHERE seq > ? ORDER BY seq", (seen[-1],)
-                    return rows
-
-                seen += [row[0] for row in await reader.ledger._engine.read(newer)]  # type: ignore[arg-type]
+                seen += [row[0] for row in await reader.ledger._engine.read(newer)]
                 if ended:
                     return seen[1:]
 
@@ -162,7 +164,7 @@ async def _lives(world: World, key: str, count: int) -> tuple[int, int]:
 
 async def _settled(world: World) -> None:
     async with asyncio.timeout(15):
-        while world.ledger.waiting or not world.ledger.healthy or (await world.ledger.hold_sums())[0]:
+        while world.ledger.waiting or not world.ledger.healthy or (await world.ledger.hold_sums())[0]:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -212,7 +214,10 @@ async def test_everything_else_is_repeated_by_its_id_too(postgres: Cluster, url:
         assert reported is not None
         assert reported.cost_micros == 3
         assert wire.cuts == 0
-        assert query(url, "SELECT decision, count(*) FROM events GROUP BY 1 ORDER BY 1") == [("allowed", 1), ("blocked", 2)]
+        assert query(url, "SELECT decision, count(*) FROM events GROUP BY 1 ORDER BY 1") == [
+            ("allowed", 1),
+            ("blocked", 2),
+        ]
         await assert_sound(world.ledger)
 
 
@@ -260,7 +265,6 @@ async def _lock(world: World, wire: Wire) -> None:
     engine = world.ledger._engine
     statement = engine._statements  # type: ignore[attr-defined]
     loaded = asyncio.Event()
-    from ledger.postgres_rows import FETCH
 
     class Slow:
         async def fetchrow(self, *arguments: object) -> None:
@@ -348,15 +352,11 @@ async def test_the_holds_of_the_dead_become_unsettled_and_only_theirs(url: str) 
     """When an owner's lease has ended, another node takes over its holds; a live owner's stay open."""
     lease_s = 0.9
 
-    def start(owner: str) -> World:
-        return World(None, url, Clock())  # type: ignore[arg-type]
-
-    worlds = [start(owner) for owner in ("dead", "alive", "sweeper")]
-    ledgers = [
-        await Ledger.open(url, clock_ms=lambda: 0, owner=owner, lease_s=lease_s) for owner in ("dead", "alive", "sweeper")
-    ]
-    for number, (world, ledger) in enumerate(zip(worlds, ledgers, strict=True)):
-        world.ledger, world.prefix, world.accounts = ledger, f"n{number}", worlds[0].accounts
+    owners = ("dead", "alive", "sweeper")
+    ledgers = [await Ledger.open(url, clock_ms=lambda: 0, owner=owner, lease_s=lease_s) for owner in owners]
+    worlds = [World(ledger, url, Clock()) for ledger in ledgers]
+    for number, world in enumerate(worlds):
+        world.prefix, world.accounts = f"n{number}", worlds[0].accounts
     key = await worlds[0].open(cap=100)
     theirs, ours = await worlds[0].held(key, 30), await worlds[1].held(key, 20)
     assert ledgers[0]._tending is not None
