@@ -47,9 +47,11 @@ bench: .venv/dev ## measure: floor, Farthing and peers side by side in one run
 scale: .venv/dev ## measure a database of a million keys and a million events
 	$(BIN)/python -m scripts.scale
 
-prices: .venv/dev ## rebuild the price catalogue from its sources (build time only)
-	$(PIP) '.[prices]'
-	$(BIN)/python scripts/build_prices.py
+prices: ## rebuild the price catalogue from its sources, and report where they disagree (build time only)
+	$(PYTHON) -m venv build/prices
+	build/prices/bin/python -m pip install --quiet 'genai-prices>=0.2,<0.3' 'msgspec>=0.20,<0.23'
+	build/prices/bin/python -m pip download --quiet --no-deps --dest build/prices 'litellm>=1.100,<2'
+	PYTHONPATH=. build/prices/bin/python scripts/build_prices.py --litellm build/prices/litellm-*.whl --report
 
 clean: ## remove what was built; never a database
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov

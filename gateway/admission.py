@@ -23,6 +23,7 @@ from keys.hashing import Overloaded
 from keys.ids import new_id
 from keys.keyring import Denied, Key, Keyring
 from keys.minting import Metadata
+from ledger.changes import TooManySubjects
 from ledger.ledger import Ledger
 from ledger.money import usd_to_micros
 from ledger.records import Ask, Block, Facts, Held, LedgerUnavailable, Refused
@@ -44,6 +45,9 @@ _DENIED = {
     "key_disabled": "This key is disabled.",
     "key_expired": "This key has expired.",
 }
+_BLOCKS = frozenset(("route_not_allowed", "model_not_allowed", "model_not_priced", "unbounded_cost", "loop_detected"))
+"""Refusals of a call, not of a request that is none: each leaves a blocked event."""
+
 _decode_metadata = msgspec.json.Decoder(Metadata).decode
 
 
@@ -84,8 +88,14 @@ class Admitted(msgspec.Struct, kw_only=True):
     price: Price | None
     terms: Quote
     held: Held
-    body: bytes
+    body: bytes  # as the client sent it
     faults: Faults | None
+
+    def outgoing(self) -> bytes:
+        """The body to forward: the client's bytes, save what the hold and the metering need in them."""
+        shape, limit = self.route.operation.shape, self.terms.output_limit(self.held.granted)
+        body = self.body if limit is None else shape.limit(self.body, self.call, limit)
+        return shape.prepare(body, self.call) if body else body
 
 
 class Admission:
@@ -123,18 +133,23 @@ class Admission:
         body = await _read_body(inbound, headers)
         wishes = self._wishes(headers, key)
         call = _read_call(route, body)
-        self._check_loop(inbound.call_id, key, facts, body)
+        facts = self._facts(route, call, None, wishes, key)
+        counted = False
         for attempt in range(ATTEMPTS):
             if attempt:
                 key = await self._authenticate(secret, inbound.call_id, facts, fresh=True)
             try:
-                price, terms = self._decide(route, call, key)
-                facts = self._facts(route, call, price, wishes, key)
-                outcome = await self._hold(inbound.call_id, key, facts, terms, wishes)
+                price, terms = self._decide(route, call, key, wishes)
+                counted, again = True, counted
+                self._check_loop(key, facts, body, wishes, again=again)
             except CallError as error:
-                if error.status in (401, 403) or error.code in ("model_not_priced", "unbounded_cost"):
+                if not attempt:
+                    continue  # by what is remembered of the key; it may have been allowed more since
+                if error.code in _BLOCKS:
                     self._block(inbound.call_id, key.account_id, facts, error)
                 raise
+            facts = self._facts(route, call, price, wishes, key)
+            outcome = await self._hold(inbound.call_id, key, facts, terms, wishes)
             if isinstance(outcome, Held):
                 return Admitted(
                     call_id=inbound.call_id,
@@ -145,7 +160,7 @@ class Admission:
                     price=price,
                     terms=terms,
                     held=outcome,
-                    body=_outgoing(route, call, body, terms.output_limit(outcome.granted)),
+                    body=body,
                     faults=wishes.faults,
                 )
             self._forget_subjects(key, wishes)
@@ -204,8 +219,11 @@ class Admission:
 
     def _wishes(self, headers: dict[str, str], key: Key) -> Wishes:
         end_user = _subject(headers, "x-end-user-id")
-        if end_user is None and any(policy.end_user_required for policy in key.policies):
-            raise CallError(400, "end_user_required", "This key needs an x-end-user-id header.", param="x-end-user-id")
+        end_user_cap_micros = _dollars(headers, "x-end-user-cap-usd")
+        if end_user_cap_micros is not None and end_user is None:
+            raise CallError(
+                400, "invalid_request", "x-end-user-cap-usd needs an x-end-user-id.", param="x-end-user-cap-usd"
+            )
         faults = None
         if (simulate := headers.get("x-farthing-sim")) is not None:
             if key.livemode:
@@ -218,15 +236,17 @@ class Admission:
                 raise CallError(400, "invalid_request", f"x-farthing-sim: {error}", param="x-farthing-sim") from None
         return Wishes(
             end_user=end_user,
-            end_user_cap_micros=_dollars(headers, "x-end-user-cap-usd"),
+            end_user_cap_micros=end_user_cap_micros,
             call_cap_micros=_dollars(headers, "x-farthing-max-cost-usd"),
             run=_subject(headers, "x-farthing-run-id"),
             metadata=_metadata(headers),
             faults=faults,
         )
 
-    def _decide(self, route: Route, call: Call, key: Key) -> tuple[Price | None, Quote]:
+    def _decide(self, route: Route, call: Call, key: Key, wishes: Wishes) -> tuple[Price | None, Quote]:
         """What the key's policies say, and the amounts to hold."""
+        if wishes.end_user is None and any(policy.end_user_required for policy in key.policies):
+            raise CallError(400, "end_user_required", "This key needs an x-end-user-id header.", param="x-end-user-id")
         if not key.allows_provider(route.provider):
             raise CallError(403, "route_not_allowed", f"This key may not use {route.provider}.")
         if call.model and not key.allows_model(call.model):
@@ -249,17 +269,16 @@ class Admission:
         policy = key.policy
         return price, quote(call, price, overdraft=policy.overdraft, clamp=policy.on_insufficient == "clamp")
 
-    def _check_loop(self, call_id: str, key: Key, facts: Facts, body: bytes) -> None:
-        """Refuse a call that the key has made too often just now."""
+    def _check_loop(self, key: Key, facts: Facts, body: bytes, wishes: Wishes, *, again: bool) -> None:
+        """Refuse a call that the key has made too often just now, for the same end user."""
         guard = key.policy.loop_guard
         if guard is None or not body:
             return
-        wait_s = self._loops.count(key.account_id, facts.route, body, guard.max_identical, guard.window_seconds)
+        caller = f"{facts.route}\0{wishes.end_user or ''}"
+        wait_s = self._loops.count(key.account_id, caller, body, guard.max_identical, guard.window_seconds, again=again)
         if wait_s is not None:
             message = f"This call was made {guard.max_identical} times in {guard.window_seconds} s."
-            error = CallError(429, "loop_detected", message, retry=False, retry_after_s=min(wait_s, RETRY_AFTER_S_MAX))
-            self._block(call_id, key.account_id, facts, error)
-            raise error
+            raise CallError(429, "loop_detected", message, retry=False, retry_after_s=min(wait_s, RETRY_AFTER_S_MAX))
 
     def _facts(self, route: Route, call: Call, price: Price | None, wishes: Wishes, key: Key) -> Facts:
         return Facts(
@@ -298,6 +317,8 @@ class Admission:
             )
         except LedgerUnavailable:
             raise _unavailable() from None
+        except TooManySubjects:
+            raise CallError(429, "too_many_end_users", "This key has too many end users or runs.") from None
 
     async def _subject_id(self, key: Key, kind: str, subject: str) -> int:
         remembered = (key.account_id, kind, subject)
@@ -329,14 +350,6 @@ class Admission:
         if refused.reason in _DENIED:
             return CallError(401, refused.reason, _DENIED[refused.reason])
         return CallError(403, refused.reason, "This end user is blocked.")
-
-
-def _outgoing(route: Route, call: Call, body: bytes, output_limit: int | None) -> bytes:
-    """The body to forward: the client's bytes, save what the hold and the metering need in them."""
-    shape = route.operation.shape
-    if output_limit is not None:
-        body = shape.limit(body, call, output_limit)
-    return shape.prepare(body, call) if body else body
 
 
 def _unavailable() -> CallError:

@@ -81,6 +81,10 @@ def _reserves(key: Key) -> bool:
     return key.policy.scope in ("master", "team", "standard", "ingest")
 
 
+def _operates(key: Key) -> bool:
+    return key.policy.scope == "master"
+
+
 def _anyone(key: Key) -> bool:
     return True
 
@@ -100,15 +104,15 @@ ENDPOINTS: tuple[tuple[str, str, Handler, Callable[[Key], bool]], ...] = (
     ("GET", "/v1/events", events.events, _reads),
     ("POST", "/v1/events", reports.report, _reports),
     ("GET", "/v1/holds", events.holds, _reads),
-    ("POST", "/v1/holds/{id}/resolve", events.resolve, _manages),
+    ("POST", "/v1/holds/{id}/resolve", events.resolve, _operates),
     ("POST", "/v1/plans", plans.make, _manages),
     ("GET", "/v1/plans", plans.list_plans, _reads),
     ("GET", "/v1/plans/{id}", plans.get, _reads),
     ("PATCH", "/v1/plans/{id}", plans.change, _manages),
     ("DELETE", "/v1/plans/{id}", plans.remove, _manages),
-    ("GET", "/v1/end_users/{id}", end_users.get, _reads),
-    ("PUT", "/v1/end_users/{id}", end_users.put, _manages),
-    ("DELETE", "/v1/end_users/{id}", end_users.forget, _manages),
+    ("GET", "/v1/end_users/{id:path}", end_users.get, _reads),
+    ("PUT", "/v1/end_users/{id:path}", end_users.put, _manages),
+    ("DELETE", "/v1/end_users/{id:path}", end_users.forget, _manages),
     ("POST", "/v1/reservations", reservations.reserve, _reserves),
     ("POST", "/v1/reservations/{id}/commit", reservations.commit, _reserves),
     ("POST", "/v1/reservations/{id}/release", reservations.release, _reserves),
@@ -122,9 +126,17 @@ ENDPOINTS: tuple[tuple[str, str, Handler, Callable[[Key], bool]], ...] = (
 class Gateway:
     """The whole application. Open it with `open`; it is an ASGI callable."""
 
-    def __init__(self, ledger: Ledger, keyring: Keyring, hasher: SecretHasher, settings: Settings) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        keyring: Keyring,
+        hasher: SecretHasher,
+        settings: Settings,
+        clock_ms: Callable[[], int],
+    ) -> None:
         self.ledger = ledger
         self.settings = settings
+        self._clock_ms = clock_ms
         self._hasher = hasher
         self.catalogue = Catalogue.load()
         self.flights = Flights(settings.disconnect_drain_s)
@@ -140,7 +152,9 @@ class Gateway:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, settings: Settings) -> AsyncIterator[tuple[Gateway, str | None]]:
+    async def open(
+        cls, settings: Settings, *, clock_ms: Callable[[], int] = clock_ms
+    ) -> AsyncIterator[tuple[Gateway, str | None]]:
         """A running gateway, and the first master key's secret if it was minted just now.
 
         Raises what opening the ledger raises.
@@ -156,7 +170,7 @@ class Gateway:
         hasher = SecretHasher()
         try:
             keyring = await Keyring.open(ledger, hasher, clock_ms=ledger.clock_ms, master=settings.master_key)
-            gateway = cls(ledger, keyring, hasher, settings)
+            gateway = cls(ledger, keyring, hasher, settings, ledger.clock_ms)
             printed = await gateway.minter.first_master(settings.master_key)
             housework = [asyncio.create_task(gateway.sweep())]
             if ledger.shared:
@@ -214,10 +228,10 @@ class Gateway:
             ledger=self.ledger,
             keyring=keyring,
             minter=self.minter,
-            plans=Plans(self.ledger, clock_ms),
-            end_users=EndUsers(self.ledger, clock_ms),
+            plans=Plans(self.ledger, self._clock_ms),
+            end_users=EndUsers(self.ledger, self._clock_ms),
             catalogue=self.catalogue,
-            clock_ms=clock_ms,
+            clock_ms=self._clock_ms,
             cut_account=lambda account_id: self.flights.cut_account(account_id, "key_revoked"),
         )
         return Starlette(
@@ -236,8 +250,8 @@ class Gateway:
     async def _readyz(self, request: Request) -> Response:
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
-                await self.ledger.root()
-            ready = self.ledger.healthy and not self._inference.draining
+                await self.ledger.probe()
+            ready = not self._inference.draining
         except (LedgerUnavailable, TimeoutError):
             ready = False
         return json_response({"status": "ready" if ready else "not ready"}, 200 if ready else 503)

@@ -19,12 +19,19 @@ SUBJECT_BYTES_MAX = 255  # an end user's or run's id
 KEEP_ALIVE_S = 75  # an idle client connection
 
 # What a provider may do.
-CONNECT_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 10.0  # name, connection and TLS together
+NEXT_ADDRESS_S = 0.25  # then the next of a name's addresses is tried beside the first (RFC 8305)
+DNS_TTL_S = 30.0  # how long a name's addresses are taken for true; a failure to connect ends it
 HEAD_TIMEOUT_S = 600.0  # the SDKs' own default for a full answer
 CHUNK_TIMEOUT_S = 300.0  # silence in the middle of an answer
 CALL_TIMEOUT_S = 3600.0  # the whole answer
 UPSTREAM_KEEP_ALIVE_S = 15.0  # below the providers' own, so that they rarely close a connection that we pick up
+IDLE_CONNECTIONS_MAX = 1024  # kept per provider
+ANSWER_HEAD_BYTES_MAX = 64 * 1024  # of an answer's head, and of whatever else surrounds its body
+ANSWER_FIELDS_MAX = 200  # header fields and trailers of an answer; the providers send about 30
+ANSWER_WAITING_BYTES = 64 * 1024  # of a body that the client has not taken: then the provider has to wait
 WHOLE_BYTES_MAX = 1024 * 1024  # a larger request is written in pieces, so that others get their turn meanwhile
+REQUEST_PIECE_BYTES = 256 * 1024
 ERROR_BODY_BYTES_MAX = 1024 * 1024
 FULL_ANSWER_BYTES_MAX = 1024 * 1024  # up to this an answer is read whole, so that its cost can stand in its header
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import secrets
@@ -142,6 +143,9 @@ async def _serve(options: argparse.Namespace, settings: config.Settings) -> int:
     except OSError as error:
         return _complain(f"cannot listen on {host}:{port}: {error.strerror}", CANNOT_START)
     async with Gateway.open(settings) as (gateway, master):
+        # What was built so far lives as long as the process: collections need not walk it again and again.
+        gc.collect()
+        gc.freeze()
         server = Server(gateway, gateway.drain)
         if master is not None:
             _say("A master key was minted. It is shown this once; keep it safe:")

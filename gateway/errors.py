@@ -103,7 +103,7 @@ def over_limit(shortfall: Shortfall, *, over_cap_status: int, request_id: str, n
             f" left ({shortfall.used} spent, {shortfall.held} held); this call may cost {shortfall.required}."
         )
         return CallError(over_cap_status, "spend_cap_exceeded", message, farthing=farthing)
-    wait_s = RETRY_AFTER_S_MAX
+    wait_s = 1 if shortfall.unit == "concurrent" else RETRY_AFTER_S_MAX
     if shortfall.resets_at_ms is not None:
         wait_s = max(1, min(RETRY_AFTER_S_MAX, -(-(shortfall.resets_at_ms - now_ms) // 1000)))
     message = (

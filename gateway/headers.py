@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from gateway.bounds import HEADER_BYTES_MAX, HEADERS_MAX
+from keys.token import LIVE, TEST
 from providers.vendors import Vendor
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -88,7 +89,8 @@ def credentials(raw: RawHeaders, query: bytes) -> Credentials:
             conflicting = True
         found = value
     in_url = bool(query) and any(
-        name in _URL_CREDENTIALS for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+        name.lower() in _URL_CREDENTIALS or value.startswith((LIVE, TEST))
+        for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     )
     return Credentials(found or None, conflicting, in_url)
 

@@ -10,7 +10,7 @@ from gateway.admission import Admission, ClientGone, Inbound, Receive
 from gateway.errors import CallError, render
 from gateway.flight import Flights
 from gateway.headers import as_mapping
-from gateway.relay import Relay, Send
+from gateway.relay import Connection, Relay, Send
 from gateway.server import CONNECTION
 from gateway.telemetry import Metrics
 from keys.ids import new_body
@@ -41,6 +41,7 @@ class Inference:
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
         found = match(scope["method"], path, headers)
         provider, operation = "", ""
+        connection: Connection | None = scope.get(CONNECTION)
         dialect = found.dialect if isinstance(found, Refusal) else found.operation.dialect
         try:
             if isinstance(found, Refusal):
@@ -57,13 +58,23 @@ class Inference:
                 receive=receive,
             )
             admitted = await self._admission.admit(inbound, found, headers)
+            await self._relay.fly(admitted, raw, scope["query_string"], connection, send, started)
         except CallError as error:
             self._metrics.request(provider, operation, error.code)
             _log.debug("refused", extra={"request_id": f"req_{call_id}", "code": error.code, "status": error.status})
-            status, error_headers, body = render(error, dialect, call_id)
-            await send({"type": "http.response.start", "status": status, "headers": error_headers})
-            await send({"type": "http.response.body", "body": body})
+            await _answer(send, error, dialect, call_id)
         except ClientGone:
             self._metrics.request(provider, operation, "client_gone")
-        else:
-            await self._relay.fly(admitted, raw, scope["query_string"], scope.get(CONNECTION), send, started)
+        except Exception:  # noqa: BLE001 - the last resort: whatever went wrong, the client learns it with an id
+            self._metrics.request(provider, operation, "internal_error")
+            _log.exception("unexpected error", extra={"request_id": f"req_{call_id}"})
+            if connection is not None and connection.answering:
+                connection.abort()
+            else:
+                await _answer(send, CallError(500, "internal_error", "Something went wrong here."), dialect, call_id)
+
+
+async def _answer(send: Send, error: CallError, dialect: str, call_id: str) -> None:
+    status, headers, body = render(error, dialect, call_id)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -21,14 +21,20 @@ class LoopCounts:
         self._salt = secrets.token_bytes(32)
         self._counts: dict[bytes, tuple[int, int]] = {}
 
-    def count(self, account_id: int, route: str, body: bytes, identical_max: int, window_s: int) -> int | None:
-        """Count a call. None if it may pass, else the seconds until its window ends."""
-        digest = blake2b(f"{account_id}:{route}:".encode(), key=self._salt, digest_size=16)
+    def count(
+        self, account_id: int, caller: str, body: bytes, identical_max: int, window_s: int, *, again: bool
+    ) -> int | None:
+        """Count a call of `caller` under the account. None if it may pass, else the seconds until its window ends.
+
+        `again` says that this very call has been counted just now: it is only asked about anew.
+        """
+        digest = blake2b(f"{account_id}:{caller}\0".encode(), key=self._salt, digest_size=16)
         digest.update(body)
         fingerprint, now_ms = digest.digest(), self._clock_ms()
         started_ms, seen = self._counts.pop(fingerprint, (now_ms, 0))
         if started_ms + window_s * 1000 <= now_ms:
             started_ms, seen = now_ms, 0
+        seen -= again and seen > 0
         self._counts[fingerprint] = (started_ms, min(seen + 1, identical_max + 1))
         if len(self._counts) > REMEMBERED_MAX:
             for oldest in list(self._counts)[: REMEMBERED_MAX // 4]:

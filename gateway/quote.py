@@ -23,6 +23,7 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     """The amounts of a hold, linear in the output allowance; see `ledger.records.Ask`.
 
     Attributes:
+        most: What the answer may put out at most, per choice, as far as the request or the catalogue says.
         write_limit: The granted allowance is written into the forwarded request: "never", "if_less" than wanted, or
             "always" (the client declared none, and the provider's own default is not ours to trust).
     """
@@ -34,6 +35,7 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     seconds: int = 0
     want: int = 0
     least: int = 0
+    most: int | None = None
     write_limit: Literal["never", "if_less", "always"] = "never"
 
     def output_limit(self, granted: int) -> int | None:
@@ -74,6 +76,7 @@ def quote(call: Call, price: Price, *, overdraft: str, clamp: bool) -> Quote:
         seconds=-(-usage.audio_ms // 1000),
         want=want,
         least=least,
+        most=call.output_tokens_max if call.output_tokens_max is not None else price.max_output_tokens,
         write_limit=write_limit,
     )
 

@@ -56,6 +56,11 @@ class Connection(Protocol):
     on_gone: Callable[[], None] | None
     gone: bool
 
+    @property
+    def answering(self) -> bool:
+        """Whether the head of an answer has been sent."""
+        ...
+
     def abort(self) -> None:
         """Break it off, so that the client cannot take what it got for a whole answer."""
         ...
@@ -116,7 +121,9 @@ class _Trip:
         self._last_moment = self._now() + CALL_TIMEOUT_S
         self._streamed_bytes = 0
         self._allowance = admitted.held.granted  # output tokens per choice that the hold covers
-        self._look_at_bytes = self._allowance if admitted.terms.each_picos else NEVER
+        limit = admitted.terms.output_limit(self._allowance)
+        self._most = admitted.terms.most if limit is None else limit
+        self._look_at_bytes = self._allowance if self._extension() else NEVER
         self._flight = Flight(admitted.call_id, admitted.key.chain, task, self._now() + HEAD_TIMEOUT_S)
 
     async def run(self, raw: RawHeaders, query: bytes) -> None:
@@ -135,7 +142,7 @@ class _Trip:
                 return
             flight.stage = "dispatched"
             sent = True
-            self._relay.metrics.added_seconds.observe(self._now() - self._started)
+            self._relay.metrics.added(self._now() - self._started)
             upstream = self._relay.live if self._admitted.key.livemode else self._relay.simulated
             self._answer = answer = await upstream.send(forward)
             flight.stage = "answering"
@@ -174,7 +181,7 @@ class _Trip:
             origin=place.origin,
             target=target,
             headers=to_provider(raw, VENDORS[provider], place.credential),
-            body=admitted.body,
+            body=admitted.outgoing(),
             call_id=admitted.call_id,
             faults=admitted.faults,
         )
@@ -231,15 +238,21 @@ class _Trip:
             id=self._admitted.call_id,
             each_picos=terms.each_picos,
             each_tokens=terms.each_tokens,
-            allowance=self._allowance,
+            allowance=self._extension(),
         )
         extending = asyncio.ensure_future(self._relay.ledger.extend(more))
         extending.add_done_callback(self._extended)
 
+    def _extension(self) -> int:
+        """By how much the hold's output allowance would be raised: as much again, but not beyond what can come."""
+        if not self._admitted.terms.each_picos:
+            return 0
+        return self._allowance if self._most is None else min(self._allowance, max(self._most - self._allowance, 0))
+
     def _extended(self, extending: asyncio.Future[bool]) -> None:
         if not extending.cancelled() and extending.exception() is None and extending.result():
-            self._allowance *= 2
-            self._look_at_bytes = self._streamed_bytes
+            self._allowance += self._extension()
+            self._look_at_bytes = self._streamed_bytes if self._extension() else NEVER
 
     async def _relay_full(self, answer: Answer, meter: Meter) -> None:
         """Read a small answer whole, so that its cost can stand in a header; let a large one through."""

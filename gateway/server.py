@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.bounds import (
     BACKLOG,
@@ -67,7 +67,9 @@ class ClientProtocol(HttpToolsProtocol):
         self._bytes += len(data)
         if self._bytes <= (HEAD_BYTES_MAX if self._in_head else REQUEST_BYTES_MAX) or self.transport.is_closing():
             return
-        if self._in_head and (self.cycle is None or self.cycle.response_complete):
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request, whatever uvicorn's type says
+        answering = cycle is not None and not cycle.response_complete
+        if self._in_head and not answering:
             self.transport.write(_HEAD_TOO_LARGE)
             self.transport.close()
         else:
@@ -97,6 +99,11 @@ class ClientProtocol(HttpToolsProtocol):
         """A request's last byte is here."""
         self._arrived()
         super().on_message_complete()
+
+    @property
+    def answering(self) -> bool:
+        """Whether the head of an answer has been sent."""
+        return self.cycle.response_started
 
     def abort(self) -> None:
         """Break the connection off, so that the client cannot take what it got for a whole answer."""

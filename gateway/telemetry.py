@@ -8,10 +8,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 _OWN_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
@@ -52,52 +56,67 @@ def configure_logging(level: str) -> None:
         logger.setLevel(logging.WARNING)
 
 
-class Metrics:
-    """The process's metrics, in a registry of their own."""
+_ADDED_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
+
+
+class Metrics(Collector):
+    """The process's metrics: plain numbers on a call's path, made into Prometheus's families when they are asked for.
+
+    Labels come from closed sets: routes, codes and providers of ours, never a key, a tenant or a client's text.
+    """
 
     def __init__(
         self, flights: Callable[[], float], waiting: Callable[[], float], commits: Callable[[], float]
     ) -> None:
+        self._gauges = (
+            ("farthing_holds_open", "Calls in flight in this process.", flights),
+            ("farthing_writer_queue", "Operations waiting to be committed.", waiting),
+            ("farthing_commits", "Transactions of this process so far.", commits),
+        )
+        self._requests: dict[tuple[str, str, str], int] = {}
+        self._spend: dict[tuple[str, bool], int] = {}
+        self._added = [0] * (len(_ADDED_S) + 1)
+        self._added_s = 0.0
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "farthing_requests_total",
-            "Inference requests by outcome.",
-            ("provider", "operation", "outcome"),
-            registry=self._registry,
-        )
-        self._spend = Counter(
-            "farthing_spend_micros_total", "Cost of settled calls.", ("provider", "livemode"), registry=self._registry
-        )
-        self.added_seconds = Histogram(
-            "farthing_added_latency_seconds",
-            "Time from the first byte of a request to its forwarding, hold included.",
-            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0),
-            registry=self._registry,
-        )
-        open_holds = Gauge("farthing_holds_open", "Calls in flight in this process.", registry=self._registry)
-        open_holds.set_function(flights)
-        queue = Gauge("farthing_writer_queue", "Operations waiting to be committed.", registry=self._registry)
-        queue.set_function(waiting)
-        transactions = Gauge("farthing_commits", "Transactions of this process so far.", registry=self._registry)
-        transactions.set_function(commits)
-        self._bound: dict[tuple[str, str, str], Counter] = {}
-        self._bound_spend: dict[tuple[str, bool], Counter] = {}
+        self._registry.register(self)
 
     def request(self, provider: str, operation: str, outcome: str) -> None:
-        """Count a request. Labels come from closed sets: routes and codes of ours."""
+        """Count a request."""
         key = (provider, operation, outcome)
-        bound = self._bound.get(key)
-        if bound is None:
-            bound = self._bound[key] = self._requests.labels(*key)
-        bound.inc()
+        self._requests[key] = self._requests.get(key, 0) + 1
 
     def spend(self, provider: str, livemode: bool, micros: int) -> None:
         """Add to the spending."""
         key = (provider, livemode)
-        bound = self._bound_spend.get(key)
-        if bound is None:
-            bound = self._bound_spend[key] = self._spend.labels(provider, str(livemode).lower())
-        bound.inc(micros)
+        self._spend[key] = self._spend.get(key, 0) + micros
+
+    def added(self, seconds: float) -> None:
+        """Count the time that a call waited here before it was forwarded."""
+        self._added[bisect_left(_ADDED_S, seconds)] += 1
+        self._added_s += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        """The families, as Prometheus's registry asks for them."""
+        requests = CounterMetricFamily(
+            "farthing_requests", "Inference requests by outcome.", labels=("provider", "operation", "outcome")
+        )
+        for labels, count in self._requests.items():
+            requests.add_metric(labels, count)
+        yield requests
+        spend = CounterMetricFamily("farthing_spend_micros", "Cost of settled calls.", labels=("provider", "livemode"))
+        for (provider, livemode), micros in self._spend.items():
+            spend.add_metric((provider, str(livemode).lower()), micros)
+        yield spend
+        counts = [*accumulate(self._added)]
+        bounds = [*(str(bound) for bound in _ADDED_S), "+Inf"]
+        yield HistogramMetricFamily(
+            "farthing_added_latency_seconds",
+            "Time from the first byte of a request to its forwarding, hold included.",
+            buckets=[*zip(bounds, counts, strict=True)],
+            sum_value=self._added_s,
+        )
+        for name, text, value in self._gauges:
+            yield GaugeMetricFamily(name, text, value=value())
 
     def render(self) -> bytes:
         """The metrics in Prometheus's text format."""

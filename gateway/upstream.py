@@ -1,33 +1,24 @@
 """The way to a provider: one small interface, and the two things behind it.
 
-`HttpUpstream` speaks to real providers through one pooled aiohttp session. `SimulatedUpstream` answers test keys from
-the built-in simulator, through the same interface and so through the same path. Both say of a failure whether the
-request can have reached the provider: only then can it have cost anything.
+`HttpUpstream` speaks to real providers through `gateway.wire`. `SimulatedUpstream` answers test keys from the built-in
+simulator, through the same interface and so through the same path. Both say of a failure whether the request can have
+reached the provider: only then can it have cost anything.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
-import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
 
-import aiohttp
 import msgspec
 from multidict import CIMultiDict
-from yarl import URL
 
-from gateway.bounds import CONNECT_TIMEOUT_S, UPSTREAM_KEEP_ALIVE_S, WHOLE_BYTES_MAX
+from gateway.bounds import CONNECT_TIMEOUT_S
+from gateway.wire import Pool, trusting
+from gateway.wire import UpstreamFailed as UpstreamFailed
 from providers.simulator import Cut, Faults, Pause, answer
-
-
-class UpstreamFailed(Exception):
-    """The provider did not answer, or stopped answering. `sent`: the request may have reached it."""
-
-    def __init__(self, message: str, *, sent: bool) -> None:
-        super().__init__(message)
-        self.sent = sent
 
 
 class Forward(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,58 +60,36 @@ class Upstream(Protocol):
         ...
 
 
-class _HttpAnswer:
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in self._response.content.iter_any():
-                yield chunk
-        except (aiohttp.ClientError, OSError) as error:
-            raise UpstreamFailed(type(error).__name__, sent=True) from error
-
-    def close(self) -> None:
-        self._response.close()
-
-
 class HttpUpstream:
-    """Real providers, over one session: no redirects, no cookies, no decompression, no proxy from the environment."""
+    """Real providers, over a pool of connections to each. With `tls`, that context instead of the system's trust."""
 
-    def __init__(self) -> None:
-        connector = aiohttp.TCPConnector(
-            limit=0, keepalive_timeout=UPSTREAM_KEEP_ALIVE_S, family=socket.AF_UNSPEC, ttl_dns_cache=30
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            trust_env=False,
-        )
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls or trusting()
+        self._pools: dict[str, Pool] = {}
+        self._closed = False
 
     async def send(self, request: Forward) -> Answer:
         """See `Upstream`."""
+        pool = self._pools.get(request.origin)
+        if pool is None:
+            pool = self._pool(request.origin)
+        return await pool.send(request.method, request.target, request.headers, request.body)
+
+    def _pool(self, origin: str) -> Pool:
+        if self._closed:
+            raise UpstreamFailed("closed", sent=False)
         try:
-            response = await self._session.request(
-                request.method,
-                URL(request.origin + request.target, encoded=True),
-                data=io.BytesIO(request.body) if len(request.body) > WHOLE_BYTES_MAX else request.body or None,
-                headers=request.headers,
-                allow_redirects=False,
-            )
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
-            raise UpstreamFailed(type(error).__name__, sent=False) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise UpstreamFailed(type(error).__name__, sent=True) from error
-        return _HttpAnswer(response)
+            pool = Pool(origin, tls=self._tls, connect_timeout_s=CONNECT_TIMEOUT_S)
+        except ValueError as error:
+            raise UpstreamFailed("not an origin", sent=False) from error
+        self._pools[origin] = pool
+        return pool
 
     async def close(self) -> None:
         """See `Upstream`."""
-        await self._session.close()
+        self._closed = True
+        for pool in self._pools.values():
+            await pool.close()
 
 
 class _SimulatedAnswer:

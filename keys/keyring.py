@@ -45,6 +45,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
         versions: What the hold must find unchanged.
         policies: The key's own policy, then its ancestors'.
         capped: It or an ancestor has some limit of money.
+        any_model, any_provider: Neither it nor an ancestor restricts them.
     """
 
     account_id: int
@@ -56,6 +57,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     expires_ms: int | None
     policies: tuple[Policy, ...]
     capped: bool
+    any_model: bool
+    any_provider: bool
 
     @property
     def policy(self) -> Policy:
@@ -64,11 +67,11 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 
     def allows_model(self, model: str) -> bool:
         """Whether the key and all its ancestors allow the model."""
-        return all(allows(policy.allowed_models, model) for policy in self.policies)
+        return self.any_model or all(allows(policy.allowed_models, model) for policy in self.policies)
 
     def allows_provider(self, provider: str) -> bool:
         """Whether the key and all its ancestors allow the provider."""
-        return all(allows(policy.allowed_providers, provider) for policy in self.policies)
+        return self.any_provider or all(allows(policy.allowed_providers, provider) for policy in self.policies)
 
 
 class _Verified(msgspec.Struct, frozen=True):
@@ -198,6 +201,7 @@ class Keyring:
 def _key(nodes: tuple[Node, ...], now_ms: int) -> Key:
     expiries = [node.expires_ms for node in nodes if node.expires_ms is not None]
     statuses = [node.status(now_ms) for node in nodes]
+    policies = tuple(read_policy(node.profile, node.plan.profile if node.plan else None) for node in nodes)
     return Key(
         account_id=nodes[0].id,
         public_id=nodes[0].public_id,
@@ -206,7 +210,9 @@ def _key(nodes: tuple[Node, ...], now_ms: int) -> Key:
         chain=tuple(node.id for node in nodes),
         versions=tuple((each.id, each.version) for node in nodes for each in (node, node.plan) if each is not None),
         expires_ms=min(expiries, default=None),
-        policies=tuple(read_policy(node.profile, node.plan.profile if node.plan else None) for node in nodes),
+        policies=policies,
+        any_model=all(policy.allowed_models is None for policy in policies),
+        any_provider=all(policy.allowed_providers is None for policy in policies),
         capped=any(each.capped for node in nodes for each in (node, node.plan) if each is not None),
     )
 

@@ -22,7 +22,7 @@ from keys.keyring import Key, Keyring
 from keys.policy import LoopGuard, Overdraft, Policy, Scope, exceeds, read_policy
 from ledger.accounts import AccountView, Credential
 from ledger.book import Match
-from ledger.changes import Edit, LimitTerms, NewAccount, Once
+from ledger.changes import Answer, Credit, Edit, LimitTerms, NewAccount, Once, ReplayMismatch
 from ledger.ledger import Ledger
 from ledger.money import MICROS_MAX, usd_to_micros
 from ledger.records import Unit
@@ -103,15 +103,15 @@ class _Fields(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     name: Name | UnsetType = UNSET
     max_spend_usd: Decimal | None | UnsetType = UNSET
     max_spend_micros: Micros | None | UnsetType = UNSET
-    reset: Reset | UnsetType = UNSET
-    limits: Annotated[list[LimitSpec], Meta(max_length=LIMITS_MAX)] | UnsetType = UNSET
+    reset: Reset | None | UnsetType = UNSET
+    limits: Annotated[list[LimitSpec], Meta(max_length=LIMITS_MAX)] | None | UnsetType = UNSET
     allowed_models: Patterns | None | UnsetType = UNSET
     allowed_providers: Patterns | None | UnsetType = UNSET
     external_id: Name | None | UnsetType = UNSET
     expires_at_ms: Moment | None | UnsetType = UNSET
     overdraft: Overdraft | UnsetType = UNSET
     on_insufficient: Literal["reject", "clamp"] | UnsetType = UNSET
-    over_cap_status: Literal[402, 429] | UnsetType = UNSET
+    over_cap_status: Literal[402, 429] | None | UnsetType = UNSET
     unpriced: Literal["deny", "allow"] | UnsetType = UNSET
     end_user_required: bool | UnsetType = UNSET
     loop_guard: LoopGuard | None | UnsetType = UNSET
@@ -203,16 +203,15 @@ class Minter:
             ScopeRefused, Invalid, Exceeds: The caller may not, or the request cannot be.
             Closed, TooDeep, ReplayMismatch, LedgerUnavailable, Overloaded: See there.
         """
+        if not caller.policy.may_manage:
+            raise ScopeRefused(f"a {caller.policy.scope} key cannot mint keys")
         if not caller.policy.may_mint(asked.scope):
-            raise ScopeRefused(f"a {caller.policy.scope} key cannot mint a {asked.scope} key")
+            raise Exceeds("scope", f"a {caller.policy.scope} key cannot mint a {asked.scope} key")
         if asked.livemode and not caller.livemode:
             raise Exceeds("livemode", "a test key can mint test keys only")
         parent = await self._ledger.account(caller.account_id, caller.public_id)
         cap_micros = cap_of(asked)
         self._check(asked, parent, caller.policies, cap_micros)
-        window: Window | None = window_of(asked.reset) if isinstance(asked.reset, str) else "total"
-        if asked.plan and (cap_micros is UNSET or asked.reset is UNSET):
-            cap_micros, window = await self._with_plan(caller, asked.plan, cap_micros, asked.reset)
         now_ms = self._clock_ms()
         locator, nonce = token.new_locator(), secrets.token_hex(32)
         made = self._derive(caller_secret, locator, nonce, asked.livemode)
@@ -225,18 +224,17 @@ class Minter:
             livemode=asked.livemode,
             created_ms=now_ms,
             balance_id=new_id("lim", now_ms),
-            cap_micros=None if cap_micros is UNSET else cap_micros,
-            reset=window,
+            cap_micros=cap_micros,
+            reset=window_of(asked.reset),
             plan=asked.plan or None,
-            limits=None if asked.limits is UNSET else terms_of(asked.limits, now_ms),
+            limits=None if asked.limits is UNSET else terms_of(asked.limits or [], now_ms),
             expires_ms=None if asked.expires_at_ms is UNSET else asked.expires_at_ms,
             profile={"scope": asked.scope} | _profile(asked),
             credential=await self._credential(made.secret, made.locator),
         )
         answer = await self._ledger.open_account(new, once)
         if answer.replayed:
-            locator, _, nonce = answer.note.partition(":")
-            made = self._derive(caller_secret, locator, nonce, answer.account.livemode)
+            made = self._again(caller_secret, answer)
         return Minted(account=answer.account, secret=made.secret, replayed=answer.replayed)
 
     async def change(
@@ -256,13 +254,29 @@ class Minter:
             disabled=asked.disabled,
             expires_ms=asked.expires_at_ms,
             cap_micros=cap_micros,
-            reset=window_of(asked.reset) if isinstance(asked.reset, str) else UNSET,
-            limits=UNSET if asked.limits is UNSET else terms_of(asked.limits, self._clock_ms(), current),
+            reset=window_of(asked.reset),
+            limits=UNSET if asked.limits is UNSET else terms_of(asked.limits or [], self._clock_ms(), current),
             plan=asked.plan,
             profile=_profile(asked),
             merge=("metadata",),
         )
         answer = await self._ledger.edit_account(caller.account_id, public_id, edit, once=once)
+        return answer.account, answer.replayed
+
+    async def credit(
+        self, caller: Key, public_id: str, new: Credit, once: Once | None = None
+    ) -> tuple[AccountView, bool]:
+        """Raise a key's cap, on the record, up to its parent's.
+
+        Raises:
+            ScopeRefused, Exceeds, NotFound, Uncapped, ReplayMismatch, LedgerUnavailable: See there.
+        """
+        self._not_itself(caller, public_id)
+        current = await self._ledger.account(caller.account_id, public_id)
+        parent, _ = await self._parents(caller, current)
+        if current.cap.max is not None:
+            within(current.cap.max + new.amount_micros, parent, "amount_usd")
+        answer = await self._ledger.credit(caller.account_id, public_id, new, once=once)
         return answer.account, answer.replayed
 
     async def revoke(self, caller: Key, public_id: str, once: Once | None = None) -> tuple[AccountView, bool]:
@@ -294,27 +308,22 @@ class Minter:
             once=once,
         )
         if answer.replayed:
-            locator, _, nonce = answer.note.partition(":")
-            made = self._derive(caller_secret, locator, nonce, answer.account.livemode)
+            made = self._again(caller_secret, answer)
         return Minted(account=answer.account, secret=made.secret, replayed=answer.replayed)
-
-    async def _with_plan(
-        self, caller: Key, plan_id: str, cap_micros: int | None | UnsetType, reset: Reset | UnsetType
-    ) -> tuple[int | None, Window | None]:
-        """Cap and window of a key on a plan: the plan's, or, where one of them is said, that and the plan's other."""
-        if cap_micros is UNSET and reset is UNSET:
-            return None, None
-        plan = await self._ledger.account(caller.account_id, plan_id, "plan")
-        return (
-            plan.cap.max if cap_micros is UNSET else cap_micros,
-            window_of(reset) if isinstance(reset, str) else plan.cap.window,
-        )
 
     def _derive(self, caller_secret: str, locator: str, nonce: str, livemode: bool) -> token.Token:
         """A secret that only somebody with the caller's secret can make from the nonce."""
         key = blake2b(caller_secret.encode(), digest_size=64).digest()
         entropy = blake2b(f"{locator}:{nonce}".encode(), key=key, digest_size=32, person=b"farthing-mint").digest()
         return token.make(livemode, locator, entropy, self._keyring.mac_key)
+
+    def _again(self, caller_secret: str, answer: Answer) -> token.Token:
+        """The secret of an earlier answer. Raises ReplayMismatch if the caller's own was another then: it is lost."""
+        locator, _, nonce = answer.note.partition(":")
+        made = self._derive(caller_secret, locator, nonce, answer.account.livemode)
+        if made.secret[-4:] != answer.account.last4:
+            raise ReplayMismatch
+        return made
 
     async def _credential(self, secret: str, locator: str) -> Credential:
         return Credential(locator=locator, verifier=await self._hasher.hash(secret), last4=secret[-4:])
@@ -323,13 +332,13 @@ class Minter:
         if not caller.policy.may_manage:
             raise ScopeRefused(f"a {caller.policy.scope} key cannot change keys")
         if public_id == caller.public_id:
-            raise ScopeRefused("a key cannot change or revoke itself")
+            raise ScopeRefused("a key cannot change, raise or revoke itself")
 
     async def _parents(self, caller: Key, current: AccountView) -> tuple[AccountView, tuple[Policy, ...]]:
         """The parent of a key under the caller, and the policies of all its ancestors."""
         parent = await self._ledger.account(caller.account_id, current.parent_public_id or "")
         nodes = await self._ledger.chain(parent.id)
-        return parent, tuple(read_policy(node.profile) for node in nodes)
+        return parent, tuple(read_policy(node.profile, node.plan.profile if node.plan else None) for node in nodes)
 
     def _check(
         self,
@@ -339,10 +348,8 @@ class Minter:
         cap_micros: int | None | UnsetType,
     ) -> None:
         """Refuse what would be more than the parent has. What is absent or null is no limit of its own."""
-        parent_cap = parent.cap.max
-        if isinstance(cap_micros, int) and parent_cap is not None and cap_micros > parent_cap:
-            raise Exceeds("max_spend_usd", "a key's cap cannot be more than its parent's")
-        if isinstance(asked.expires_at_ms, int) and (parent.expires_ms or EXPIRES_MS_MAX) < asked.expires_at_ms:
+        within(cap_micros, parent)
+        if isinstance(asked.expires_at_ms, int) and parent.end_ms is not None and parent.end_ms < asked.expires_at_ms:
             raise Exceeds("expires_at_ms", "a key cannot outlive its parent")
         for param, patterns in (
             ("allowed_models", [policy.allowed_models for policy in policies]),
@@ -351,6 +358,12 @@ class Minter:
             wanted = getattr(asked, param)
             if wanted is not UNSET and (pattern := exceeds(wanted, patterns)) is not None:
                 raise Exceeds(param, f"its parent does not allow {pattern!r}")
+
+
+def within(cap_micros: int | None | UnsetType, parent: AccountView, param: str = "max_spend_usd") -> None:
+    """Refuse a cap above the parent's and its ancestors'. Raises Exceeds."""
+    if isinstance(cap_micros, int) and parent.ceiling_micros is not None and cap_micros > parent.ceiling_micros:
+        raise Exceeds(param, "a cap cannot be more than the parent's")
 
 
 def cap_of(asked: HasCap) -> int | None | UnsetType:
@@ -369,9 +382,11 @@ def cap_of(asked: HasCap) -> int | None | UnsetType:
     return micros if usd is UNSET else usd
 
 
-def window_of(reset: Reset) -> Window:
+def window_of(reset: Reset | None | UnsetType) -> Window | UnsetType:
     """The window in which a cap with this reset counts."""
-    return "total" if reset == "none" else reset
+    if reset is UNSET:
+        return UNSET
+    return "total" if reset is None or reset == "none" else reset
 
 
 def terms_of(specs: list[LimitSpec], now_ms: int, current: AccountView | None = None) -> tuple[LimitTerms, ...]:
@@ -380,7 +395,8 @@ def terms_of(specs: list[LimitSpec], now_ms: int, current: AccountView | None = 
     Raises:
         Invalid: `param` names the limit and its field.
     """
-    own = {limit.public_id: limit for limit in current.limits if limit.role == "limit"} if current is not None else {}
+    limits = current.limits if current is not None else ()
+    own = {limit.public_id: limit for limit in limits if limit.role == "limit" and limit.own}
     terms: list[LimitTerms] = []
     for index, spec in enumerate(specs):
         kept = own.get(spec.id) if spec.id is not None else None
@@ -419,4 +435,6 @@ def terms_of(specs: list[LimitSpec], now_ms: int, current: AccountView | None = 
 def _profile(asked: Mint | Patch) -> dict[str, Any]:
     """What was said of the policy."""
     said = {name: getattr(asked, name) for name in _PROFILE}
+    if asked.over_cap_status is None:
+        said["over_cap_status"] = 402
     return {name: msgspec.to_builtins(value) for name, value in said.items() if value is not UNSET}

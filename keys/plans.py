@@ -17,7 +17,6 @@ from keys.ids import new_id
 from keys.keyring import Key
 from keys.minting import (
     LIMITS_MAX,
-    Exceeds,
     Invalid,
     LimitSpec,
     MetadataName,
@@ -29,6 +28,7 @@ from keys.minting import (
     cap_of,
     terms_of,
     window_of,
+    within,
 )
 from ledger.accounts import AccountView, NotFound
 from ledger.changes import Edit, NewAccount, Once
@@ -82,21 +82,26 @@ class Plans:
             created_ms=now_ms,
             balance_id=new_id("lim", now_ms),
             cap_micros=None if cap_micros is UNSET else cap_micros,
-            reset=window_of(asked.reset) if isinstance(asked.reset, str) else "total",
+            reset="total" if asked.reset is UNSET else window_of(asked.reset),
             limits=() if asked.limits is UNSET else terms_of(asked.limits, now_ms),
             profile=_profile(asked),
         )
         answer = await self._ledger.open_account(new, once)
         return answer.account, answer.replayed
 
+    async def get(self, caller: Key, public_id: str) -> AccountView:
+        """A plan that has not been removed. Raises NotFound."""
+        found = await self._ledger.account(caller.account_id, public_id, "plan")
+        if found.revoked_ms is not None:
+            raise NotFound(public_id)
+        return found
+
     async def change(self, caller: Key, public_id: str, asked: PlanSpec, once: Once | None) -> tuple[AccountView, bool]:
         """Change a plan, and with it every key on it. Raises NotFound, Invalid, ReplayMismatch, LedgerUnavailable."""
-        current = await self._ledger.account(caller.account_id, public_id, "plan")
-        if current.disabled or current.revoked_ms is not None:
-            raise NotFound(public_id)
+        current = await self.get(caller, public_id)
         edit = Edit(
             cap_micros=cap_of(asked),
-            reset=window_of(asked.reset) if isinstance(asked.reset, str) else UNSET,
+            reset=window_of(asked.reset),
             limits=UNSET if asked.limits is UNSET else terms_of(asked.limits, self._clock_ms(), current),
             profile=_profile(asked),
         )
@@ -115,8 +120,7 @@ class EndUsers:
         """Say something of an end user, seen before or not. Raises NotFound, Invalid, Exceeds, LedgerUnavailable."""
         key = await self._ledger.account(caller.account_id, key_id)
         cap_micros = cap_of(asked)
-        if isinstance(cap_micros, int) and key.cap.max is not None and cap_micros > key.cap.max:
-            raise Exceeds("max_spend_usd", "an end user's cap cannot be more than its key's")
+        within(cap_micros, key)
         now_ms = self._clock_ms()
         await self._ledger.open_subject(
             key.id, "end_user", subject, public_id=new_id("eu", now_ms), balance_id=new_id("lim", now_ms)
@@ -125,7 +129,7 @@ class EndUsers:
         edit = Edit(
             disabled=asked.disabled,
             cap_micros=cap_micros,
-            reset=window_of(asked.reset) if isinstance(asked.reset, str) else UNSET,
+            reset=window_of(asked.reset),
             limits=UNSET if asked.limits is UNSET else terms_of(asked.limits, now_ms, current),
             profile={} if asked.metadata is UNSET else {"metadata": asked.metadata},
             merge=("metadata",),

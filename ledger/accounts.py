@@ -6,13 +6,13 @@ is as if it did not exist. Knows nothing of what a profile or a verifier means.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from ledger.book import Account, Match
-from ledger.engine import Row, Script
+from ledger.book import Account, Limit, Match
+from ledger.engine import Refusal, Row, Script
 from ledger.records import Unit
 from ledger.rows import (
     UNDER_OWNER,
@@ -26,8 +26,11 @@ from ledger.rows import (
 )
 from ledger.windows import Window, window_span_ms
 
+PER_KINDS = ("end_user", "run")
+"""Accounts under a key that are not keys; a limit may be `per` one of them."""
 
-class NotFound(LookupError):
+
+class NotFound(Refusal):
     """There is no such account under the caller."""
 
 
@@ -60,6 +63,13 @@ class LimitView(msgspec.Struct, frozen=True, kw_only=True):
     unsettled: int
     window_start_ms: int
     resets_at_ms: int | None
+    own: bool = True  # False: its plan's, or a default of its key's or an ancestor's for each such account
+
+    @property
+    def of_all_money(self) -> bool:
+        """Whether every call of the account that costs anything counts against it: a spend cap, or a limit like one."""
+        alike = self.unit == "micros" and self.action == "block" and self.match == Match()
+        return self.role != "limit" or (alike and (self.per == "key" or not self.own))
 
 
 class AccountView(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +78,8 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         status: "active", or why it or an ancestor lets nothing through: "revoked", "disabled", "expired".
         remaining_micros: The least that it and its ancestors have left to spend; None where none has a cap.
+        ceiling_micros: The least of its and its ancestors' spend caps; None where none has one.
+        end_ms: When the first of it and its ancestors expires; None for never.
     """
 
     id: int
@@ -91,6 +103,8 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     last_used_ms: int | None
     limits: tuple[LimitView, ...]
     remaining_micros: int | None
+    ceiling_micros: int | None = None
+    end_ms: int | None = None
 
     def limit(self, role: str) -> LimitView | None:
         """The limit with this role, if there is one."""
@@ -98,9 +112,14 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cap(self) -> LimitView:
-        """The limit that carries the spend cap: a windowed one if there is a reset, else the balance itself."""
+        """The limit that carries the spend cap: a windowed one if there is a reset, else the balance itself.
+
+        For an end user or a run without a cap of its own it is the default that it has from its key, if there is one.
+        """
         found = self.limit("cap") or self.limit("total")
         assert found is not None  # noqa: S101 - every account is opened with its balance
+        if found.max is None and self.kind in PER_KINDS:
+            return next((each for each in self.limits if each.role == "limit" and each.of_all_money), found)
         return found
 
 
@@ -251,6 +270,8 @@ def list_accounts(
     # Under a root nearly every key is a hit, so the newest ids are walked; under a team the subtree's range is.
     range_sql = "+path" if parent_id is None else "path"
     sql = f"SELECT id FROM accounts WHERE {range_sql} > ? AND {range_sql} < ? AND kind = ?"  # noqa: S608 - constants
+    if kind == "plan":
+        sql += " AND revoked_ms IS NULL"
     parameters: list[Any] = [path, path[:-1] + "0", kind]
     if below is not None:
         sql += " AND id < ?"
@@ -280,7 +301,8 @@ def views_of(account_ids: list[int], now_ms: int) -> Script[list[AccountView]]:
     limit_rows = yield select_limits(sources_of_limits(account_rows))
     limits_of = limits_by_account(limit_rows)
     accounts = {row[0]: account_of(row, limits_of) for row in account_rows}
-    limits = yield from _limit_views(accounts.values(), now_ms)
+    shown = {id_: (*account.limits, *_defaults(account, accounts)) for id_, account in accounts.items()}
+    limits = yield from _limit_views(shown, now_ms)
     rows = yield (
         "SELECT account_id, last4 FROM credentials WHERE id IN (SELECT max(id) FROM credentials"  # noqa: S608
         f" WHERE account_id IN ({marks(account_ids)}) GROUP BY account_id)",
@@ -292,12 +314,12 @@ def views_of(account_ids: list[int], now_ms: int) -> Script[list[AccountView]]:
         _, _, parent_id, subject, created_ms = own[id_]
         account, node = accounts[id_], nodes[id_]
         statuses = [nodes[each].status(now_ms) for each in account.chain]
-        lefts = [
-            max(limit.max - limit.used - limit.held - limit.unsettled, 0)
+        money = [
+            (limit, limit.max)
             for each in account.chain
             if nodes[each].livemode == node.livemode
             for limit in limits[each]
-            if limit.max is not None and limit.role in ("total", "cap")
+            if limit.max is not None and limit.of_all_money
         ]
         views.append(
             AccountView(
@@ -321,24 +343,41 @@ def views_of(account_ids: list[int], now_ms: int) -> Script[list[AccountView]]:
                 created_ms=created_ms,
                 last_used_ms=account.last_used_ms,
                 limits=tuple(limits[id_]),
-                remaining_micros=min(lefts, default=None),
+                remaining_micros=min(
+                    (max(most - limit.used - limit.held - limit.unsettled, 0) for limit, most in money), default=None
+                ),
+                ceiling_micros=min((most for limit, most in money if limit.role != "limit"), default=None),
+                end_ms=min(
+                    (end for each in account.chain if (end := nodes[each].expires_ms) is not None), default=None
+                ),
             )
         )
     return views
 
 
-def _limit_views(accounts: Collection[Account], now_ms: int) -> Script[dict[int, list[LimitView]]]:
+def _defaults(account: Account, accounts: Mapping[int, Account]) -> Iterator[Limit]:
+    """The limits that an end user or a run has because its key or an ancestor gives them to each."""
+    if account.kind not in PER_KINDS:
+        return
+    for owner in (accounts[id_] for id_ in account.chain[1:]):
+        for limit in owner.limits if owner.livemode == account.livemode else ():
+            replaced = account.own_cap and owner.id == account.chain[1] and limit.is_default_cap
+            if limit.per == account.kind and not replaced:
+                yield msgspec.structs.replace(limit, subject_id=account.id)
+
+
+def _limit_views(limits_of: Mapping[int, Collection[Limit]], now_ms: int) -> Script[dict[int, list[LimitView]]]:
     spans = {
-        (account.id, limit.id, limit.role): window_span_ms(now_ms, limit.window, limit.timezone, limit.anchor_ms)
-        for account in accounts
-        for limit in account.limits
+        (id_, limit.id, limit.role): window_span_ms(now_ms, limit.window, limit.timezone, limit.anchor_ms)
+        for id_, limits in limits_of.items()
+        for limit in limits
     }
     if not spans:
         return {}
     keys = {
-        (limit.id, limit.subject_id, spans[account.id, limit.id, limit.role][0])
-        for account in accounts
-        for limit in account.limits
+        (limit.id, limit.subject_id, spans[id_, limit.id, limit.role][0])
+        for id_, limits in limits_of.items()
+        for limit in limits
     }
     # One row of VALUES says what all of them are: PostgreSQL takes a bare parameter for text.
     triples = ", ".join(("(CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT))", *["(?, ?, ?)"] * (len(keys) - 1)))
@@ -349,12 +388,12 @@ def _limit_views(accounts: Collection[Account], now_ms: int) -> Script[dict[int,
     )
     counters = {row[:3]: row[3:] for row in rows}
     views: dict[int, list[LimitView]] = {}
-    for account in accounts:
-        views[account.id] = []
-        for limit in account.limits:
-            start_ms, end_ms = spans[account.id, limit.id, limit.role]
+    for id_, limits in limits_of.items():
+        views[id_] = []
+        for limit in limits:
+            start_ms, end_ms = spans[id_, limit.id, limit.role]
             used, held, unsettled = counters.get((limit.id, limit.subject_id, start_ms), (0, 0, 0))
-            views[account.id].append(
+            views[id_].append(
                 LimitView(
                     public_id=limit.public_id,
                     role=limit.role,
@@ -371,6 +410,7 @@ def _limit_views(accounts: Collection[Account], now_ms: int) -> Script[dict[int,
                     unsettled=unsettled,
                     window_start_ms=start_ms,
                     resets_at_ms=end_ms,
+                    own=limit.subject_id <= 0,
                 )
             )
     return views

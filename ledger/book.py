@@ -76,6 +76,11 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     boosts: tuple[tuple[int, int | None], ...] = ()
     subject_id: int = 0
 
+    @property
+    def is_default_cap(self) -> bool:
+        """Whether it is the spend cap of each end user that has none of its own."""
+        return self.unit == "micros" and self.per == "end_user" and self.match is None and self.action == "block"
+
     def max_at(self, now_ms: int) -> int | None:
         """The maximum at this moment."""
         if self.max is None or not self.boosts:

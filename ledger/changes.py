@@ -14,14 +14,15 @@ from msgspec import UNSET, UnsetType
 
 from ledger.accounts import AccountView, Credential, Node, NotFound, chain, decode_profile, find, views_of
 from ledger.book import EVERY_ACCOUNT, Match
-from ledger.engine import Script
+from ledger.engine import Refusal, Script
 from ledger.records import Unit
 from ledger.windows import Window
 
 DEPTH_MAX = 8  # every hold walks the chain
+SUBJECTS_MAX = 10_000_000  # end users and runs of one key, ever: a client that invents ids must not fill the disk
 
 
-class Closed(Exception):
+class Closed(Refusal):
     """The account is revoked, disabled or expired; `status` says which."""
 
     def __init__(self, status: str) -> None:
@@ -29,19 +30,23 @@ class Closed(Exception):
         self.status = status
 
 
-class TooDeep(Exception):
+class TooDeep(Refusal):
     """The tree would get deeper than `DEPTH_MAX`."""
 
 
-class Uncapped(Exception):
+class TooManySubjects(Refusal):
+    """The key has opened as many end users and runs as a key may."""
+
+
+class Uncapped(Refusal):
     """The account has no spend cap that could be raised."""
 
 
-class InUse(Exception):
+class InUse(Refusal):
     """Some key is on the plan."""
 
 
-class ReplayMismatch(Exception):
+class ReplayMismatch(Refusal):
     """The Idempotency-Key was used before, with another request."""
 
 
@@ -77,8 +82,8 @@ class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         balance_id: The public id of its balance, under which its spend cap is named too.
-        cap_micros: Its spend cap; None for none.
-        reset: The window in which the cap counts; None for the plan's cap and window.
+        cap_micros: Its spend cap; None for none; UNSET for the plan's.
+        reset: The window in which the cap counts; UNSET for the plan's.
         limits: Its own further limits; None for the plan's.
         plan: Public id of a plan of the parent's.
     """
@@ -89,8 +94,8 @@ class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
     livemode: bool
     created_ms: int
     balance_id: str
-    cap_micros: int | None = None
-    reset: Window | None = "total"
+    cap_micros: int | None | UnsetType = None
+    reset: Window | UnsetType = "total"
     limits: tuple[LimitTerms, ...] | None = None
     expires_ms: int | None = None
     subject: str | None = None
@@ -199,6 +204,7 @@ def _insert(new: NewAccount, parents: tuple[Node, ...]) -> Script[int]:
     plan_id = None
     if new.plan is not None:
         plan_id = yield from _find_plan(parents[0].id, new.plan)
+    cap_micros, window = yield from _cap(plan_id, None, None, new.cap_micros, new.reset)
     ((account_id,),) = yield (
         "INSERT INTO accounts (public_id, parent_id, path, kind, livemode, subject, expires_ms, profile, created_ms,"
         " plan_id, cap_micros, cap_window, own_limits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
@@ -213,8 +219,8 @@ def _insert(new: NewAccount, parents: tuple[Node, ...]) -> Script[int]:
             _json(new.profile),
             new.created_ms,
             plan_id,
-            new.cap_micros,
-            new.reset,
+            cap_micros,
+            window,
             int(new.limits is not None),
         ),
     )
@@ -242,11 +248,31 @@ def _find_plan(owner_id: int, public_id: str) -> Script[int]:
     return int(rows[0][0])
 
 
+def _cap(
+    plan_id: int | None,
+    own_micros: int | None,
+    own_window: Window | None,
+    micros: int | None | UnsetType,
+    window: Window | UnsetType,
+) -> Script[tuple[int | None, Window | None]]:
+    """An account's own cap and its window after this was said of them; (None, None) where both are the plan's.
+
+    Saying one of them makes the cap the account's own; the other is taken over as it stands.
+    """
+    if micros is UNSET and window is UNSET:
+        return own_micros, own_window
+    if own_window is None:
+        rows = yield "SELECT cap_micros, cap_window FROM accounts WHERE id = ?", (plan_id,)
+        own_micros, own_window = rows[0] if rows else (None, "total")
+    return own_micros if micros is UNSET else micros, own_window if window is UNSET else window
+
+
 def open_subject(key_id: int, kind: str, subject: str, public_id: str, balance_id: str, now_ms: int) -> Script[int]:
     """The end user's or run's account under a key, opened at first sight.
 
     Raises:
         NotFound: There is no such key.
+        TooManySubjects: The key has `SUBJECTS_MAX` of them.
     """
     rows = yield (
         "SELECT id FROM accounts WHERE parent_id = ? AND kind = ? AND subject = ?",
@@ -257,6 +283,9 @@ def open_subject(key_id: int, kind: str, subject: str, public_id: str, balance_i
     keys = yield from chain(key_id)
     if not keys:
         raise NotFound(str(key_id))
+    ((count,),) = yield "UPDATE accounts SET subjects = subjects + 1 WHERE id = ? RETURNING subjects", (key_id,)
+    if count > SUBJECTS_MAX:
+        raise TooManySubjects
     account_id = yield from _insert(
         NewAccount(
             public_id=public_id,
@@ -304,19 +333,13 @@ def edit(
         disabled = int(changes.disabled)
     if changes.expires_ms is not UNSET:
         expires_ms = changes.expires_ms
-    if changes.cap_micros is not UNSET or changes.reset is not UNSET:
-        # Saying either makes the cap the account's own; what was not said is taken over as it stands.
-        views = yield from views_of([account_id], now_ms)
-        current = views[0].cap
-        cap_micros = current.max if changes.cap_micros is UNSET else changes.cap_micros
-        window = current.window if changes.reset is UNSET else changes.reset
-        boosts = "[]"
     if changes.plan is not UNSET:
         plan_id = None
         if changes.plan is not None:
             plan_id = yield from _find_plan(parent_id, changes.plan)
-        elif window is None:
-            window = "total"
+    cap_micros, window = yield from _cap(plan_id, cap_micros, window, changes.cap_micros, changes.reset)
+    if changes.cap_micros is not UNSET:
+        boosts = "[]"  # the cap is what was said, not that and former credits
     if changes.limits is not UNSET:
         own_limits = 1
         yield from _replace_limits(account_id, changes.limits, now_ms)

@@ -19,6 +19,10 @@ Script = Generator[Statement, list[Row], T]
 """A conversation with the database: yields statements, is sent their rows, returns its result."""
 
 
+class Refusal(Exception):
+    """A script does not do what it was asked; nothing was changed. The base of the ledger's domain errors."""
+
+
 class Change:
     """A script that writes, and afterwards the accounts that a book must read again (see `Book.forget_accounts`)."""
 

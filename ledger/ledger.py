@@ -43,6 +43,7 @@ from ledger.records import (
     Settled,
     Settlement,
 )
+from ledger.rules import EXPIRED
 from ledger.sqlite import SqliteEngine
 from ledger.usage import Query, UsageReport, report
 from ledger.writer import Writer
@@ -240,7 +241,7 @@ class Ledger:
         now_ms = self._clock_ms()
         ids = await self._engine.read(lambda: expired_holds(now_ms))
         for hold_id in ids:
-            self.settle(Settlement(id=hold_id, status="released", cost_picos=0, requests=0, reason="expired"))
+            self.settle(Settlement(id=hold_id, status="released", cost_picos=0, requests=0, reason=EXPIRED))
         return len(ids)
 
     async def promise(self, owner_id: int, call_id: str) -> HoldView | EventView:
@@ -395,11 +396,19 @@ class Ledger:
         """Compare everything with everything."""
         return await self._engine.read(audit)
 
+    async def probe(self) -> None:
+        """Whether the database takes a transaction. Raises LedgerUnavailable."""
+        await self._writer.submit(Change(lambda touched: _nothing()))
+
     # ---- settings
 
     async def setting(self, name: str, default: str) -> str:
         """The value under this name; `default` is kept and answered if there was none."""
         return cast(str, await self._writer.submit(Change(lambda touched: _setting(name, default))))
+
+
+def _nothing() -> Script[None]:
+    yield "SELECT 1", ()
 
 
 def _setting(name: str, default: str) -> Script[str]:

@@ -11,7 +11,8 @@ from decimal import Context, Decimal, InvalidOperation
 
 MICROS_PER_USD = 1_000_000
 PICOS_PER_MICRO = 1_000_000
-MICROS_MAX = 10**15  # a thousand million dollars: above it a number is a mistake, and sums stay within 64 bits
+MICROS_MAX = 9 * 10**12  # nine million dollars: above it a number is a mistake, and its picos leave 64 bits
+CHARGE_MICROS_MAX = 9 * 10**12  # nine million dollars: above it a number is a mistake, and its picos leave 64 bits
 _DIGITS_MAX = 40
 _EXACT = Context(prec=_DIGITS_MAX + 20)
 

@@ -26,7 +26,7 @@ import asyncpg
 
 from ledger import dialect, rules
 from ledger.book import Book
-from ledger.engine import Change, Result, Row, Script, Statement, Work
+from ledger.engine import Change, Refusal, Result, Row, Script, Statement, Work
 from ledger.migrations import SchemaTooNew
 from ledger.postgres_rows import (
     FETCH,
@@ -309,12 +309,14 @@ class PostgresEngine:
         except StopIteration as done:
             await self._commit(connection)
             return done.value
-        except Exception as error:  # whatever the script refused with is its caller's answer
+        except Exception as error:
             if _unavailable(error) and not isinstance(error, _AGAIN):
                 raise
             await connection.execute("ROLLBACK")
             if isinstance(error, _AGAIN):
                 raise
+            if not isinstance(error, Refusal):
+                _log.critical("operation failed", extra={"operation": "Change", "error": repr(error)})
             return error
 
     # ---- reading
@@ -337,23 +339,23 @@ class PostgresEngine:
         try:
             async with asyncio.timeout(ANSWER_S):
                 await connection.execute(_BEGIN_READ)
-            script = make()
-            statement = next(script)
-            while True:
-                async with asyncio.timeout(READ_S):
-                    rows = await _rows(connection, statement)
-                statement = script.send(rows)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+            try:
+                script = make()
+                statement = next(script)
+                while True:
+                    async with asyncio.timeout(READ_S):
+                        rows = await _rows(connection, statement)
+                    statement = script.send(rows)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+            finally:
+                async with asyncio.timeout(ANSWER_S):
+                    await connection.execute("ROLLBACK")
         except (*_OF_THE_DATABASE, asyncio.CancelledError):
             connection.terminate()  # whatever it still has to say, nobody waits for it
             raise
         finally:
-            if not connection.is_closed():
-                with contextlib.suppress(*_OF_THE_DATABASE):
-                    async with asyncio.timeout(ANSWER_S):
-                        await connection.execute("ROLLBACK")
-            await self._readers.release(connection, timeout=1.0)
+            await self._readers.release(connection)
 
     async def close(self) -> None:
         """See `Engine`."""

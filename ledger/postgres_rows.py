@@ -14,7 +14,7 @@ import msgspec
 from ledger import rules
 from ledger.book import Account, Book, Counter, CounterKey, Hold, Rollup, RollupKey
 from ledger.dialect import text
-from ledger.records import Ask, Block, Facts, Recover, Report, Settlement
+from ledger.records import UNSEEN, Ask, Block, Facts, Recover, Report, Settlement
 from ledger.rows import (
     ACCOUNT_COLUMNS,
     ACCOUNT_TABLES,
@@ -223,7 +223,7 @@ class Wanted:
                     self.events.add(work.id)
             else:
                 self.calls.add(work.id)
-        self.accounts.discard(0)
+        self.accounts -= {0, UNSEEN}
 
     def follow(self, book: Book, batch: Sequence[Operation], now_ms: int) -> None:
         """What follows from the accounts and holds in the book: counters, rollups, events that may exist."""

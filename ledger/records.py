@@ -13,6 +13,9 @@ Unit = Literal["micros", "tokens", "requests", "seconds", "concurrent"]
 Mode = Literal["proxy", "monitor", "reservation", "adjustment"]
 EventStatus = Literal["settled", "estimated", "unsettled", "released"]
 
+UNSEEN = -1
+"""In a dry run, the subject of a call whose end user has not been seen yet: it counts as one who has used nothing."""
+
 Leg = tuple[int, int, int, str, int]
 """(limit id, subject id, window start in ms, unit, amount): what a hold took from one counter."""
 
@@ -55,7 +58,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         id: The call's id, unique for ever; its hold and its event carry it too.
         account_id: The key that calls.
-        subject_id: The end user's account under it; 0 for none.
+        subject_id: The end user's account under it; 0 for none; `UNSEEN` in a dry run.
         run_id: The run's account under it; 0 for none.
         versions: The versions, from the key to its root, of the accounts on which the caller's other decisions
             (allowed models, scope) were based. The hold is refused as `stale` if any has changed since.

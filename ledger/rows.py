@@ -37,8 +37,8 @@ UNDER_OWNER = "a.path >= o.path AND a.path < substr(o.path, 1, length(o.path) - 
 
 
 def marks(items: Iterable[Any]) -> str:
-    """A `?` for each item, for `IN (…)`."""
-    return ", ".join("?" for _ in items)
+    """A `?` for each item, for `IN (…)`; of no items, what nothing is in."""
+    return ", ".join("?" for _ in items) or "NULL"
 
 
 def chain_of(path: str) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ import msgspec
 from ledger.book import Account, Book, Counter, CounterKey, Event, Hold, Limit
 from ledger.money import PICOS_PER_MICRO, ceil_micros, charge
 from ledger.records import (
+    UNSEEN,
     Ask,
     Block,
     Extend,
@@ -34,6 +35,9 @@ from ledger.windows import window_span_ms
 Claim = tuple[Account, Limit, CounterKey, Counter]
 Operation = Ask | Settlement | Block | Recover | Extend | Prolong | Report
 Outcome = Held | Refused | Settled | bool | None
+
+EXPIRED = "expired"
+"""The reason with which a reservation ends whose time is over."""
 
 STALE = Refused(reason="stale")
 _NOTHING = Measures()
@@ -66,7 +70,7 @@ def counter_keys(book: Book, operation: Operation, now_ms: int) -> Iterator[Coun
         account = book.account(operation.account_id)
         if account is not None:
             at_ms = now_ms if operation.at_ms is None else operation.at_ms
-            yield from (key for _owner, _limit, key in _matching(book, account, operation, at_ms))
+            yield from (key for *_, key in _matching(account, *_line(book, account, operation), operation, at_ms))
     elif not isinstance(operation, Block) and (found := book.hold(operation.id)) is not None:
         yield from ((leg[0], leg[1], leg[2]) for leg in found.legs)
 
@@ -90,14 +94,17 @@ def hold(book: Book, ask: Ask, now_ms: int) -> Held | Refused:
         current = book.account(account_id)
         if current is None or current.version != version:
             return STALE
-    reason = _closed(book, account, ask, now_ms)
+    chain, subjects = _line(book, account, ask)
+    reason = _closed(ask, account, chain, subjects, now_ms)
     if reason is not None:
         if reason != "stale" and not ask.dry_run:
             _block(book, ask, reason, now_ms)
         return Refused(reason=reason)
 
     at_ms = now_ms if ask.at_ms is None else ask.at_ms
-    claims = [(owner, limit, key, book.counter(key)) for owner, limit, key in _matching(book, account, ask, at_ms)]
+    claims = [
+        (owner, limit, key, book.counter(key)) for owner, limit, key in _matching(account, chain, subjects, ask, at_ms)
+    ]
     granted = ask.want
     warnings: list[str] = []
     failed: tuple[Account, Limit, Counter] | None = None
@@ -158,6 +165,8 @@ def settle(book: Book, settlement: Settlement, now_ms: int) -> Settled | None:
     """Replace a hold by the truth. A second settlement changes nothing; None if the id was never held."""
     found = book.hold(settlement.id)
     if found is not None:
+        if settlement.reason == EXPIRED and (found.expires_ms or 0) > now_ms:
+            return None  # prolonged since it was found to be over
         return _end(book, found, settlement, now_ms)
     for event_id in (_late_id(settlement.id), settlement.id):
         cost = book.event_cost_micros(event_id)
@@ -204,7 +213,7 @@ def extend(book: Book, operation: Extend, now_ms: int) -> bool:
     }
     maxima = {
         key: limit.max_at(now_ms)
-        for _owner, limit, key in _matching(book, account, found, found.created_ms)
+        for _owner, limit, key in _matching(account, *_line(book, account, found), found, found.created_ms)
         if limit.action == "block" and limit.unit in more
     }
     for *key, unit, _amount in found.legs:
@@ -245,7 +254,7 @@ def report(book: Book, operation: Report, now_ms: int) -> Settled | None:
         return None
     legs: list[Leg] = [
         (*key, limit.unit, operation.requests if limit.unit == "requests" else 0)
-        for _owner, limit, key in _matching(book, account, operation, operation.at_ms)
+        for _owner, limit, key in _matching(account, *_line(book, account, operation), operation, operation.at_ms)
     ]
     for limit_id, subject_id, start_ms, _unit, amount in legs:
         book.counter((limit_id, subject_id, start_ms)).held += amount
@@ -280,47 +289,68 @@ def block(book: Book, operation: Block, now_ms: int) -> None:
     _block(book, operation, operation.reason, now_ms)
 
 
-def _closed(book: Book, account: Account, ask: Ask, now_ms: int) -> str | None:
+def _line(book: Book, account: Account, call: Ask | Report | Hold) -> tuple[list[Account], list[Account]]:
+    """The account with its ancestors, and the end user and run of the call, as far as they exist."""
+    chain = [found for account_id in account.chain if (found := book.account(account_id)) is not None]
+    if not call.subject_id and not call.run_id:
+        return chain, []
+    ids = (call.subject_id, call.run_id)
+    return chain, [found for account_id in ids if account_id > 0 and (found := book.account(account_id)) is not None]
+
+
+def _closed(ask: Ask, account: Account, chain: list[Account], subjects: list[Account], now_ms: int) -> str | None:
     """Why no call is let through this account, whatever its cost."""
-    for account_id in account.chain:
-        current = book.account(account_id)
-        if current is None or current.revoked_ms is not None:
+    for current in chain:
+        if current.revoked_ms is not None:
             return "key_revoked"
         if current.disabled:
             return "key_disabled"
         if current.expires_ms is not None and current.expires_ms <= now_ms:
             return "key_expired"
-    for subject_id in (ask.subject_id, ask.run_id):
-        if subject_id:
-            subject = book.account(subject_id)
-            if subject is None or subject.revoked_ms is not None:
-                return "stale"  # forgotten since the caller looked it up
-            if subject.disabled:
-                return "end_user_disabled"
+    if len(chain) != len(account.chain) or len(subjects) != (ask.subject_id > 0) + (ask.run_id > 0):
+        return "stale"
+    for subject in subjects:
+        if subject.revoked_ms is not None:
+            return "stale"  # forgotten since the caller looked it up
+        if subject.disabled:
+            return "end_user_disabled"
     return None
 
 
 def _matching(
-    book: Book, account: Account, ask: Ask | Report | Hold, at_ms: int
+    account: Account, chain: list[Account], subjects: list[Account], call: Ask | Report | Hold, at_ms: int
 ) -> Iterator[tuple[Account, Limit, CounterKey]]:
     """Every limit that the call counts against, with the counter of its present window."""
-    subjects = [found for id_ in (ask.subject_id, ask.run_id) if id_ and (found := book.account(id_)) is not None]
     by_kind = {subject.kind: subject.id for subject in subjects}
+    if call.subject_id == UNSEEN:
+        by_kind["end_user"] = UNSEEN
     own_cap = any(subject.kind == "end_user" and subject.own_cap for subject in subjects)
-    chain = [found for id_ in account.chain if (found := book.account(id_)) is not None]
+    shared: set[CounterKey] = set()
     for owner in (*subjects, *chain):
         if owner.livemode != account.livemode:
             continue  # what a test key spends is not money
         for limit in owner.limits:
-            if limit.match is not None and not limit.match.covers(ask.facts):
+            if limit.match is not None and not limit.match.covers(call.facts):
                 continue
             subject_id = limit.subject_id
             if limit.per != "key":
                 subject_id = by_kind.get(limit.per, 0)
-                if not subject_id or (limit.unit == "micros" and limit.per == "end_user" and own_cap):
+                if not subject_id:
                     continue
+                if own_cap and owner.id == account.id and limit.is_default_cap and not _also_of(limit, chain[1:]):
+                    limit = msgspec.structs.replace(limit, max=None)  # noqa: PLW2901 - counted for when it binds again
             start_ms, _ = window_span_ms(at_ms, limit.window, limit.timezone, limit.anchor_ms)
-            yield owner, limit, (limit.id, subject_id, start_ms)
+            key = (limit.id, subject_id, start_ms)
+            if limit.per != "key":
+                if key in shared:
+                    continue  # of a plan that an account and its ancestor are both on: it counts a call once
+                shared.add(key)
+            yield owner, limit, key
+
+
+def _also_of(limit: Limit, ancestors: list[Account]) -> bool:
+    """Whether an ancestor is on the plan that the limit comes from: then it is the ancestor's limit too."""
+    return any(limit.id == other.id for ancestor in ancestors for other in ancestor.limits)
 
 
 def _required(ask: Ask, unit: str, allowance: int) -> int:
@@ -380,9 +410,18 @@ def _own_caps(ask: Ask, account: Account, claims: list[Claim]) -> Iterator[Claim
     if ask.call_max_micros is not None:
         yield account, _call_limit("call", ask.call_max_micros), _NO_KEY, Counter()
     if ask.subject_max_micros is not None:
-        for owner, limit, key, counter in claims:
-            if owner.id == ask.subject_id and limit.role == "total":
-                yield owner, _call_limit("end_user", ask.subject_max_micros), key, counter
+        for owner, limit, key, counter in _caps_of_subject(ask, claims):
+            lower = msgspec.structs.replace(
+                limit, public_id="", role="end_user", max=ask.subject_max_micros, boosts=(), action="block"
+            )
+            yield owner, lower, key, counter
+
+
+def _caps_of_subject(ask: Ask, claims: list[Claim]) -> list[Claim]:
+    """What an end user's spending is measured by: its own cap, else the default for each end user, else its balance."""
+    own = [claim for claim in claims if claim[0].id == ask.subject_id and claim[1].role != "limit"]
+    defaults = [claim for claim in claims if claim[1].is_default_cap and claim[1].max is not None]
+    return defaults if defaults and not any(limit.max is not None for _, limit, _, _ in own) else own[-1:]
 
 
 def _call_limit(role: str, max_micros: int) -> Limit:

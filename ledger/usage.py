@@ -21,6 +21,8 @@ from ledger.windows import DAY_MS, day_start_ms
 MEASURES = Measures.__struct_fields__
 SUBTREE_LISTED_MAX = 500  # a subtree up to this many accounts is looked up account by account, not by scanning the days
 
+SEEKS_MAX = 20_000  # days times accounts up to which each row is looked up by its key
+
 Group = tuple[int, str, str, int, int, str]
 """(account id, provider, model, day in ms or 0, end user's account id or 0, tag or "")"""
 
@@ -90,7 +92,7 @@ def report(query: Query) -> Script[UsageReport]:
     account_id = query.owner_id
     if query.key is not None:
         account_id = yield from find(query.owner_id, query.key)
-    where, parameters = yield from _scope(query, account_id)
+    where, parameters, listed = yield from _scope(query, account_id)
     groups: dict[Group, Sums] = {}
     first_day, end_day = -(-query.from_ms // DAY_MS) * DAY_MS, day_start_ms(query.to_ms)
     if query.tag is not None or first_day >= end_day:
@@ -98,38 +100,51 @@ def report(query: Query) -> Script[UsageReport]:
     else:
         if query.from_ms < first_day:
             yield from _from_events(query, where, parameters, query.from_ms, first_day, groups)
-        yield from _from_rollups(query, where, parameters, first_day, end_day, groups)
+        yield from _from_rollups(query, where, parameters, listed, first_day, end_day, groups)
         if end_day < query.to_ms:
             yield from _from_events(query, where, parameters, end_day, query.to_ms, groups)
     names = yield from _names({group[0] for group in groups} | {group[4] for group in groups if group[4]})
     return UsageReport(groups=groups, names=names)
 
 
-def _scope(query: Query, account_id: int) -> Script[tuple[str, tuple[Any, ...]]]:
-    """Which rows belong to the question, as a condition on `r`."""
+def _scope(query: Query, account_id: int) -> Script[tuple[str, tuple[Any, ...], int | None]]:
+    """Which rows belong to the question, as a condition on `r`; and how many accounts it lists, if it lists them."""
+    listed = None
     ((path,),) = yield "SELECT path FROM accounts WHERE id = ?", (account_id,)
     span = (path, path[:-1] + "0", int(query.livemode))
     in_span = "path >= ? AND path < ? AND livemode = ? AND kind = 'key'"
     rows = yield f"SELECT id FROM accounts WHERE {in_span} LIMIT ?", (*span, SUBTREE_LISTED_MAX + 1)  # noqa: S608
     if len(rows) <= SUBTREE_LISTED_MAX:
         ids = tuple(row[0] for row in rows)
-        condition, parameters = f"r.account_id IN ({marks(ids)})", ids
+        condition, parameters, listed = f"r.account_id IN ({marks(ids)})", ids, len(ids)
     else:
         condition, parameters = f"r.account_id IN (SELECT id FROM accounts WHERE {in_span})", span  # noqa: S608
         ((all_keys,),) = yield "SELECT count(*) FROM accounts WHERE parent_id IS NULL", ()
         if all_keys == 1 and path == f"/{account_id}/":
             # The only root asks for everything: nothing to filter but test calls.
-            condition = "+r.account_id NOT IN (SELECT id FROM accounts WHERE livemode <> ? AND kind = 'key')"
-            parameters = (int(query.livemode),)
+            other = 0 if query.livemode else 1  # a literal, so that the index of test accounts is used
+            condition = f"+r.account_id NOT IN (SELECT id FROM accounts WHERE livemode = {other})"  # noqa: S608
+            parameters = ()
     if query.end_user is not None:
         condition += " AND r.subject_id IN (SELECT id FROM accounts WHERE kind = 'end_user' AND subject = ?)"
         parameters = (*parameters, query.end_user)
-    return condition, parameters
+    return condition, parameters, listed
 
 
 def _from_rollups(
-    query: Query, where: str, parameters: tuple[Any, ...], from_ms: int, to_ms: int, groups: dict[Group, Sums]
+    query: Query,
+    where: str,
+    parameters: tuple[Any, ...],
+    listed: int | None,
+    from_ms: int,
+    to_ms: int,
+    groups: dict[Group, Sums],
 ) -> Script[None]:
+    days = range(from_ms, to_ms, DAY_MS)
+    if listed is not None and listed * len(days) <= SEEKS_MAX:
+        span, bounds = f"r.day_ms IN ({marks(days)})", tuple(days)
+    else:
+        span, bounds = "r.day_ms >= ? AND r.day_ms < ?", (from_ms, to_ms)
     day, end_user = "r.day_ms" if query.by_day else "0", "r.subject_id" if query.by_end_user else "0"
     sums = ", ".join(
         f"SUM(r.{column})"
@@ -138,9 +153,9 @@ def _from_rollups(
     rows = yield (
         f"SELECT r.account_id, r.provider, r.model, {day}, {end_user}, {sums},"  # noqa: S608 - constants and marks
         " group_concat(hex(r.latency_histogram), '') FROM rollups AS r"
-        f" WHERE r.day_ms >= ? AND r.day_ms < ? AND {where}"
+        f" WHERE {span} AND {where}"
         " GROUP BY 1, 2, 3, 4, 5",
-        (from_ms, to_ms, *parameters),
+        (*bounds, *parameters),
     )
     for row in rows:
         sums_of_row = Sums(
@@ -162,7 +177,7 @@ def _from_events(
     rows = yield (
         "SELECT r.account_id, r.provider, r.model, r.created_ms, r.subject_id, r.metadata, r.decision,"  # noqa: S608
         " r.mode, r.status, r.cost_micros, r.cost_picos, r.price_micros, r.usage, r.latency_ms FROM events AS r"
-        f" WHERE r.created_ms >= ? AND r.created_ms < ? AND {where}",
+        f" WHERE r.created_ms >= ? AND r.created_ms < ? AND r.route <> 'credits' AND {where}",
         (from_ms, to_ms, *parameters),
     )
     for row in rows:

@@ -71,6 +71,11 @@ def _span(now_ms: int, window: Window, timezone: str | None, anchor_ms: int | No
     return _to_ms(first), _to_ms(first + timedelta(days=7 if window == "week" else 1))
 
 
+def _offset_ms(now_ms: int, timezone: str) -> int:
+    offset = _moment(now_ms).astimezone(zone(timezone)).utcoffset()
+    return 0 if offset is None else offset // timedelta(milliseconds=1)
+
+
 def window_span_ms(
     now_ms: int, window: Window, timezone: str | None = None, anchor_ms: int | None = None
 ) -> tuple[int, int | None]:
@@ -80,6 +85,8 @@ def window_span_ms(
     fixed_ms = _FIXED_MS.get(window)
     if fixed_ms is not None and (window in ("minute", "hour") or not timezone or anchor_ms is not None):
         offset = anchor_ms if anchor_ms is not None else _MONDAY_MS if window == "week" else 0
+        if window == "hour" and timezone and anchor_ms is None:  # some zones are half an hour off
+            offset = -_offset_ms(now_ms, timezone)
         start = now_ms - (now_ms - offset) % fixed_ms
         return start, start + fixed_ms
     return _day_span(day_start_ms(now_ms), window, timezone, anchor_ms) or _span(now_ms, window, timezone, anchor_ms)

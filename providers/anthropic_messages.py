@@ -33,7 +33,7 @@ from providers.answer import (
 from providers.anthropic_input import Content
 from providers.bounds import Extent
 from providers.raw import NULL, given, is_list
-from providers.request import count_field, flag_field, present, read_object, text_field, with_count
+from providers.request import count_field, flag_field, present, read_object, said_bytes, text_field, with_count
 from providers.shapes import BadRequest, Call, Filter, Meter, Reading
 from providers.sse import Event, Scanner
 from providers.text import words
@@ -94,7 +94,7 @@ class _Messages:
                 extent.unknown(name)
         speed = term(text_field(head, "speed")) if "speed" in head else ""
         geo = term(text_field(head, "inference_geo")) if "inference_geo" in head else ""
-        typical, upper, bound = extent.usages(len(body), speed=speed, geo=geo)
+        typical, upper, bound = extent.usages(len(body) - said_bytes(body, head, (_LIMIT,)), speed=speed, geo=geo)
         return Call(
             model=model,
             stream=flag_field(head, "stream"),

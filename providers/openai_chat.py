@@ -16,7 +16,7 @@ from providers.openai_chat_answer import JsonMeter, StreamMeter
 from providers.openai_input import Content
 from providers.openai_splice import UsageFilter, asks_usage, spliced
 from providers.raw import NULL, given, is_list, is_string
-from providers.request import Head, count_field, flag_field, present, read_object, text_field, with_count
+from providers.request import Head, count_field, flag_field, present, read_object, said_bytes, text_field, with_count
 from providers.shapes import BadRequest, Call, Filter, Meter
 from providers.text import words
 
@@ -135,7 +135,8 @@ def _larger(one: int | None, other: int | None) -> int | None:
 
 def _call(body: bytes, head: Head, model: str, extent: Extent, limit: int | None, field: str, choices: int) -> Call:
     stream = flag_field(head, "stream")
-    typical, upper, bound = extent.usages(len(body))
+    limits = ("max_tokens", "max_completion_tokens")  # no input: the same request with another limit reads the same
+    typical, upper, bound = extent.usages(len(body) - said_bytes(body, head, limits))
     return Call(
         model=model,
         stream=stream,

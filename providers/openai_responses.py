@@ -29,7 +29,7 @@ from providers.bounds import Extent
 from providers.openai_input import Content
 from providers.openai_usage import responses_usage
 from providers.raw import NULL, given, is_list, is_string
-from providers.request import count_field, flag_field, present, read_object, text_field, with_count
+from providers.request import count_field, flag_field, present, read_object, said_bytes, text_field, with_count
 from providers.shapes import BadRequest, Call, Filter, Meter, Reading
 from providers.sse import Event, Scanner
 from providers.text import words
@@ -89,7 +89,7 @@ class _Responses:
             if name in head and present(head, name):
                 extent.unknown(name)
         limit = count_field(head, _LIMIT, least=0)
-        typical, upper, bound = extent.usages(len(body))
+        typical, upper, bound = extent.usages(len(body) - said_bytes(body, head, (_LIMIT,)))
         return Call(
             model=model,
             stream=flag_field(head, "stream"),

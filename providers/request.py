@@ -222,6 +222,17 @@ def count_field(head: Head, name: str, *, least: int, most: int = TOKENS_MAX) ->
     return count
 
 
+def said_bytes(body: bytes, head: Head, names: Iterable[str]) -> int:
+    """How many bytes of the body say these members: names, values, punctuation, and the spaces that its writer puts."""
+    total = 0
+    for name in names:
+        if name in head:
+            at = body.find(b'"%b"' % name.encode()) + len(name) + 2
+            spaces = 2 if body[at : at + 2] == b": " else 0
+            total += len(name) + len(head[name]) + len('"":,') + spaces
+    return total
+
+
 def present(head: Head, name: str) -> bool:
     """Whether a member asks for anything: it is there, and neither null, false, nor without content.
 

@@ -64,9 +64,10 @@ async def measure(url: str, seconds: float) -> None:
         waits.sort()
         own = (after.ru_utime + after.ru_stime - cpu.ru_utime - cpu.ru_stime) / pairs * 1e6
         p50, p99 = waits[len(waits) // 2] * 1e3, waits[len(waits) * 99 // 100] * 1e3
+        each = 2 * pairs / (ledger.commits - commits)
         print(
-            f"{url.partition(':')[0]:11} {name:12} {pairs / took:8.0f} pairs/s   hold p50 {p50:6.2f} ms, p99 {p99:6.2f} ms"
-            f"   {own:5.0f} us CPU/pair here, {2 * pairs / (ledger.commits - commits):.0f} operations a commit"
+            f"{url.partition(':')[0]:11} {name:12} {pairs / took:8.0f} pairs/s   hold p50 {p50:6.2f}, p99 {p99:6.2f} ms"
+            f"   {own:5.0f} us CPU/pair here, {each:.0f} operations a commit"
         )
     finding = await ledger.audit()
     assert finding.count == 0, finding.differences

@@ -22,22 +22,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from keys.hashing import SecretHasher
 from keys.ids import new_body
 from keys.keyring import Keyring
 from keys.minting import Mint, Minter
 from ledger import latency
-from ledger.accounts import list_keys, view
-from ledger.engine import Script
-from ledger.events import EventQuery, list_events
+from ledger.engine import Result, Script, Statement, Work
+from ledger.events import EventQuery
 from ledger.ledger import Ledger
 from ledger.records import Ask, Facts, Held, Measures, Settlement
-from ledger.usage import Query, report
+from ledger.usage import Query
+from ledger.writer import Writer
 from scripts.bench.contestants import ask as ask_json
 from scripts.bench.contestants import farthing_environment, free_port, wait_ready
 from scripts.bench.machine import GATEWAY_CORE, LOAD_CORE, Process, describe, pin
@@ -50,6 +50,7 @@ HOLDS = 1_000  # of a process that died, on active keys
 DAYS = 30
 DAY_MS = 86_400_000
 SLOW_S = 0.02
+STATEMENT_SHOWN = 400
 READY_S = 300.0
 
 MODELS = ("gpt-4o-mini", "gpt-4o", "gpt-4.1")
@@ -60,6 +61,9 @@ COLUMNS: tuple[Column, ...] = (
     ("p95_ms", "p95 ms", ",.1f"),
     ("kb", "KB", ",.0f"),
 )
+
+
+T = TypeVar("T")
 
 
 def clock_ms() -> int:
@@ -453,46 +457,68 @@ def _audit(environment: dict[str, str], directory: Path) -> tuple[float, dict[st
 # ---- explaining
 
 
-def _explain(path: Path, keys: int) -> list[str]:
-    """The slow statements of the slow questions, with their plans."""
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-    now_ms = clock_ms()
-    from_ms, to_ms = now_ms - DAYS * DAY_MS + 7_200_000, now_ms
-    (team,) = connection.execute("SELECT max(id) FROM accounts WHERE profile LIKE '%\"team\"%'").fetchone()
-    questions: dict[str, Callable[[], Script[Any]]] = {
-        "key": lambda: view(1, f"key_{keys:026d}", now_ms),
-        "keys, deep": lambda: list_keys(
-            1, limit=100, starting_after=f"key_{keys // 10:026d}", livemode=None, now_ms=now_ms
-        ),
-        "keys, test": lambda: list_keys(1, limit=100, starting_after=None, livemode=False, now_ms=now_ms),
-        "usage, all": lambda: report(Query(owner_id=1, from_ms=from_ms, to_ms=to_ms)),
-        "usage, team": lambda: report(Query(owner_id=1, from_ms=from_ms, to_ms=to_ms, key=f"key_{7:026d}")),
-        "usage, new team": lambda: report(Query(owner_id=team, from_ms=from_ms, to_ms=to_ms)),
-        "events": lambda: list_events(EventQuery(owner_id=1, limit=100)),
-        "events, deep": lambda: list_events(EventQuery(owner_id=1, limit=100, starting_after=f"{1000:026d}")),
-        "events, old day": lambda: list_events(
-            EventQuery(owner_id=1, limit=100, from_ms=from_ms, to_ms=from_ms + DAY_MS)
-        ),
-        "events, blocked": lambda: list_events(EventQuery(owner_id=1, limit=100, decision="blocked")),
-    }
-    lines = []
-    for name, question in questions.items():
-        script = question()
-        statement = next(script)
+class _Explaining:
+    """Reads as an engine reads, on one plain connection, and keeps the plans of slow statements."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        self.question = ""
+        self.lines: list[str] = []
+
+    async def commit(self, batch: list[Work], now_ms: int) -> list[Result]:
+        """Nothing is written here."""
+        raise NotImplementedError
+
+    async def read(self, script: Callable[[], Script[T]]) -> T:
+        """See `Engine`."""
+        running = script()
+        statement = next(running)
         try:
             while True:
                 started = time.perf_counter()
-                rows = connection.execute(*statement).fetchall()
-                taken = time.perf_counter() - started
-                if taken > SLOW_S:
-                    lines.append(f"{name}: {taken * 1e3:.0f} ms, {len(rows)} rows: {statement[0][:400]}")
-                    plan = connection.execute(f"EXPLAIN QUERY PLAN {statement[0]}", statement[1])
-                    lines += [f"    {step[3]}" for step in plan]
-                statement = script.send(rows)
-        except StopIteration:
-            pass
-    connection.close()
-    return lines
+                rows = self._connection.execute(*statement).fetchall()
+                if (taken := time.perf_counter() - started) > SLOW_S:
+                    self._note(statement, taken, len(rows))
+                statement = running.send(rows)
+        except StopIteration as done:
+            return cast("T", done.value)
+
+    def _note(self, statement: Statement, taken_s: float, rows: int) -> None:
+        sql, parameters = statement
+        self.lines.append(f"{self.question}: {taken_s * 1e3:.0f} ms, {rows} rows: {sql[:STATEMENT_SHOWN]}")
+        plan = self._connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)
+        self.lines += [f"    {step[3]}" for step in plan]
+
+    async def close(self) -> None:
+        """See `Engine`."""
+        self._connection.close()
+
+
+async def _explain(path: Path, keys: int) -> list[str]:
+    """The slow statements of the questions that were asked through HTTP, with their plans."""
+    engine = _Explaining(path)
+    ledger = Ledger(engine, Writer(engine, clock_ms), clock_ms, "explain")
+    from_ms, to_ms = clock_ms() - DAYS * DAY_MS + 7_200_000, clock_ms()
+    team = f"key_{7:026d}"
+    questions: dict[str, Callable[[], Awaitable[object]]] = {
+        "key": lambda: ledger.account(1, f"key_{keys:026d}"),
+        "keys, deep": lambda: ledger.accounts(1, limit=100, starting_after=f"key_{keys // 10:026d}"),
+        "keys, test": lambda: ledger.accounts(1, limit=100, livemode=False),
+        "usage, all": lambda: ledger.usage(Query(owner_id=1, from_ms=from_ms, to_ms=to_ms)),
+        "usage, team": lambda: ledger.usage(Query(owner_id=1, from_ms=from_ms, to_ms=to_ms, key=team)),
+        "events": lambda: ledger.events(EventQuery(owner_id=1, limit=100)),
+        "events, deep": lambda: ledger.events(EventQuery(owner_id=1, limit=100, starting_after=f"{1000:026d}")),
+        "events, old day": lambda: ledger.events(
+            EventQuery(owner_id=1, limit=100, from_ms=from_ms, to_ms=from_ms + DAY_MS)
+        ),
+        "events, blocked": lambda: ledger.events(EventQuery(owner_id=1, limit=100, decision="blocked")),
+        "holds": lambda: ledger.holds(1, limit=100),
+    }
+    for name, question in questions.items():
+        engine.question = name
+        await question()
+    await engine.close()
+    return engine.lines
 
 
 def main() -> None:
@@ -535,7 +561,7 @@ def _measure(options: argparse.Namespace, directory: Path) -> None:
     notes = [
         f"{finding['accounts']:,} accounts, {finding['events']:,} events, built in {built_s:.0f} s;"
         f" database {path.stat().st_size / 1e6:,.0f} MB; gateway {rss_mb:.0f} MB after all this",
-        *_explain(path, options.keys),
+        *asyncio.run(_explain(path, options.keys)),
     ]
     machine = describe()
     saved = save(options.out, "scale", machine, rows, notes)

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from gateway import config
-from gateway.app import Gateway
+from gateway.app import Gateway, clock_ms
 from gateway.server import Server, listen
 from ledger.audit import Audit
 from tests.upstream import Upstream
@@ -105,12 +105,14 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(tmp_path: Path, **environment: str) -> AsyncIterator[Running]:
-    """A gateway on a free port, over a fresh upstream; stopped and closed at the end."""
+async def running(
+    tmp_path: Path, *, clock: Callable[[], int] = clock_ms, **environment: str
+) -> AsyncIterator[Running]:
+    """A gateway on a free port, over a fresh upstream; stopped and closed at the end. `clock` is its Unix time in ms."""
     async with Upstream() as upstream:
         listener = listen("127.0.0.1", 0)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with Gateway.open(settings(tmp_path, upstream.url, **environment)) as (gateway, _master):
+        async with Gateway.open(settings(tmp_path, upstream.url, **environment), clock_ms=clock) as (gateway, _master):
             server = Server(gateway, gateway.drain)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:

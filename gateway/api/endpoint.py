@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable, Collection
 from hashlib import blake2b
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ from keys.keyring import Denied, Key, Keyring
 from keys.minting import Exceeds, Invalid, Minter, ScopeRefused
 from keys.plans import EndUsers, Plans
 from ledger.accounts import NotFound
-from ledger.changes import Closed, InUse, Once, ReplayMismatch, TooDeep, Uncapped
+from ledger.changes import Closed, InUse, Once, ReplayMismatch, TooDeep, TooManySubjects, Uncapped
 from ledger.ledger import Ledger
 from ledger.records import LedgerUnavailable
 from providers.catalogue import Catalogue
@@ -216,6 +217,23 @@ def replayed(is_replay: bool) -> dict[str, str]:
     return {"idempotent-replayed": "true"} if is_replay else {}
 
 
+REFUSALS = (
+    CallError,
+    Denied,
+    Overloaded,
+    LedgerUnavailable,
+    NotFound,
+    Invalid,
+    ScopeRefused,
+    Closed,
+    TooDeep,
+    ReplayMismatch,
+    InUse,
+    Uncapped,
+    TooManySubjects,
+)
+"""What the other rooms refuse with: each has its answer in `as_call_error`."""
+
 Handler = Callable[[Call], Awaitable[Response]]
 
 
@@ -240,20 +258,7 @@ def endpoint(services: Services, handler: Handler, may: Callable[[Key], bool]) -
             response = await handler(Call(request, services, key, found.secret))
         except ClientDisconnect:
             return Response(status_code=400)
-        except (
-            CallError,
-            Denied,
-            Overloaded,
-            LedgerUnavailable,
-            NotFound,
-            Invalid,
-            ScopeRefused,
-            Closed,
-            TooDeep,
-            ReplayMismatch,
-            InUse,
-            Uncapped,
-        ) as error:
+        except REFUSALS as error:
             response = error_response(as_call_error(error), request_id)
         response.headers["x-farthing-request-id"] = f"req_{request_id}"
         return response
@@ -282,6 +287,8 @@ def as_call_error(error: Exception) -> CallError:
             return CallError(400, "plan_in_use", "Some key is on this plan.")
         case Uncapped():
             return CallError(400, "no_cap", "The key has no cap that could be raised.")
+        case TooManySubjects():
+            return CallError(429, "too_many_end_users", "This key has too many end users or runs.")
         case TooDeep():
             return CallError(400, "too_deep", "Keys cannot be nested any deeper.")
         case ReplayMismatch():
@@ -318,4 +325,4 @@ def http_error(request: Request, error: Exception) -> Response:
     }.get(status, ("internal_error", "Something went wrong here."))
     if status == 500:
         _log.error("unexpected error", exc_info=error)
-    return error_response(CallError(status, code, message, retry=None), new_body(0))
+    return error_response(CallError(status, code, message, retry=None), new_body(time.time_ns() // 1_000_000))

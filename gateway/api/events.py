@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from starlette.responses import Response
@@ -13,10 +13,10 @@ from gateway.api.keys import key_object
 from gateway.api.tables import csv_response, jsonl_response
 from gateway.api.usage import RANGE_MS_MAX
 from gateway.errors import CallError
-from keys.minting import Micros
 from ledger.accounts import NotFound
 from ledger.events import EventQuery, EventView, HoldView
 from ledger.ledger import Unsettled
+from ledger.money import CHARGE_MICROS_MAX
 
 _MODES = ("proxy", "monitor", "reservation", "adjustment")
 _FILTERS = ("limit", "starting_after", "end_user", "run_id", "from_ms", "to_ms", "mode", "decision", "livemode")
@@ -109,7 +109,7 @@ class Resolve(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     """What becomes of an unsettled hold. `cost_micros` is what to charge, if it is not the whole hold."""
 
     action: Unsettled
-    cost_micros: Micros | None = None
+    cost_micros: Annotated[int, msgspec.Meta(ge=0, le=CHARGE_MICROS_MAX)] | None = None
 
 
 async def resolve(call: Call) -> Response:

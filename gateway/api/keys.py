@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from gateway.api.endpoint import Call, choice, json_response, list_response, page_size, replayed
 from keys.ids import new_body
-from keys.minting import OVERLAP_S_MAX, Invalid, Micros, Mint, Moment, Patch, ScopeRefused
+from keys.minting import OVERLAP_S_MAX, Invalid, Micros, Mint, Moment, Patch
 from keys.policy import read_policy
 from ledger.accounts import AccountView, LimitView
 from ledger.changes import Credit
@@ -163,15 +163,12 @@ async def credit(call: Call) -> Response:
         raise Invalid("amount_usd", str(error)) from None
     if not micros or (asked.amount_micros is not None and asked.amount_micros != micros):
         raise Invalid("amount_usd", "amount_usd (or amount_micros, or both alike) must be above zero")
-    key_id = _id(call)
-    if key_id == call.key.public_id:
-        raise ScopeRefused("a key cannot raise its own cap")
     now_ms = call.services.clock_ms()
     if asked.expires_at_ms is not None and asked.expires_at_ms <= now_ms:
         raise Invalid("expires_at_ms", "must be in the future")
     new = Credit(event_id=new_body(now_ms), amount_micros=micros, reason=asked.reason, until_ms=asked.expires_at_ms)
-    answer = await call.services.ledger.credit(call.key.account_id, key_id, new, once=once)
-    return json_response(key_object(answer.account), headers=replayed(answer.replayed))
+    account, is_replay = await call.services.minter.credit(call.key, _id(call), new, once)
+    return json_response(key_object(account), headers=replayed(is_replay))
 
 
 def _id(call: Call) -> str:

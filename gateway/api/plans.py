@@ -57,7 +57,7 @@ async def list_plans(call: Call) -> Response:
 async def get(call: Call) -> Response:
     """GET /v1/plans/{id}."""
     call.parameters()
-    plan = await call.services.ledger.account(call.key.account_id, str(call.request.path_params["id"]), "plan")
+    plan = await call.services.plans.get(call.key, str(call.request.path_params["id"]))
     return json_response(plan_object(plan))
 
 

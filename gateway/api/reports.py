@@ -5,6 +5,7 @@ A cap never refuses a report; the answer says whether the next call is allowed. 
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b32encode
 from hashlib import blake2b
 from typing import Annotated, Any
@@ -14,14 +15,13 @@ from msgspec import Meta
 from starlette.responses import Response
 
 from gateway.api.endpoint import Call, decode, json_response
-from gateway.api.reservations import Subject, whom
+from gateway.api.reservations import ReportedUsage, Subject, policy_of, whom
 from gateway.errors import CallError
 from keys.ids import new_body
 from keys.minting import Metadata, Micros, ScopeRefused
-from ledger.accounts import NotFound
+from ledger.accounts import AccountView, NotFound
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import Ask, Facts, Held, Measures, Report
-from providers.usage import Usage
 
 BATCH_MAX = 1000
 PAST_MS_MAX = 35 * 24 * 3600 * 1000
@@ -37,7 +37,7 @@ class Reported(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     subject: Subject = Subject()
     provider: Annotated[str, Meta(max_length=64)] = ""
     model: Annotated[str, Meta(max_length=200)] = ""
-    usage: Usage | None = None
+    usage: ReportedUsage | None = None
     cost_micros: Micros | None = None
     latency_ms: Annotated[int, Meta(ge=0, le=86_400_000)] | None = None
     metadata: Metadata = {}
@@ -49,65 +49,55 @@ class _Rejected(Exception):
         self.code = code
 
 
-async def report(call: Call) -> Response:
-    """POST /v1/events."""
-    call.parameters()
-    body = (await call.raw_body()).lstrip()
-    events = decode(body, list[msgspec.Raw]) if body.startswith(b"[") else [msgspec.Raw(body)]
-    if len(events) > BATCH_MAX:
-        raise CallError(400, "invalid_request", f"At most {BATCH_MAX} events in one request.")
-    accepted = duplicates = 0
-    rejected: list[dict[str, Any]] = []
-    subjects: dict[tuple[int, int], tuple[str, str | None]] = {}
-    for index, raw in enumerate(events):
-        idempotency_key = None
-        try:
-            event = decode(bytes(raw), Reported)
-            idempotency_key = event.idempotency_key
-            first = await _one(call, event, subjects)
-        except (_Rejected, CallError) as error:
-            rejected.append({"index": index, "idempotency_key": idempotency_key, "code": error.code})
-        except (NotFound, ScopeRefused):
-            rejected.append({"index": index, "idempotency_key": idempotency_key, "code": "not_found"})
+class _Party(msgspec.Struct, kw_only=True):
+    """Whom events are about, and the last of their calls."""
+
+    key: AccountView
+    end_user: int
+    subject: str | None
+    last: Facts = Facts()
+
+
+class _Batch:
+    """The events of one request."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._found: dict[Subject, _Party] = {}
+        self.parties: dict[tuple[int, int], _Party] = {}  # in the order of their first event
+
+    async def read(self, event: Reported) -> Report:
+        """What to count. Raises _Rejected, CallError, NotFound, ScopeRefused."""
+        now_ms = self._call.services.clock_ms()
+        if event.timestamp_ms > now_ms + FUTURE_MS_MAX:
+            raise _Rejected("timestamp_in_future")
+        if event.timestamp_ms < now_ms - PAST_MS_MAX:
+            raise _Rejected("timestamp_too_old")
+        if (event.usage is None) == (event.cost_micros is None):
+            raise _Rejected("usage_or_cost_required")
+        usage, price_version = (event.usage or ReportedUsage()).usage(), ""
+        if event.cost_micros is not None:
+            cost_picos = event.cost_micros * PICOS_PER_MICRO
         else:
-            accepted += first
-            duplicates += not first
-    state = [await _state(call, *ids, *names) for ids, names in subjects.items()]
-    return json_response({"accepted": accepted, "duplicates": duplicates, "rejected": rejected, "state": state})
-
-
-async def _one(call: Call, event: Reported, subjects: dict[tuple[int, int], tuple[str, str | None]]) -> bool:
-    """Count one event; whether it was new."""
-    now_ms = call.services.clock_ms()
-    if event.timestamp_ms > now_ms + FUTURE_MS_MAX:
-        raise _Rejected("timestamp_in_future")
-    if event.timestamp_ms < now_ms - PAST_MS_MAX:
-        raise _Rejected("timestamp_too_old")
-    if (event.usage is None) == (event.cost_micros is None):
-        raise _Rejected("usage_or_cost_required")
-    key, end_user = await whom(call, event.subject)
-    usage, price_version = event.usage or Usage(), ""
-    if event.cost_micros is not None:
-        cost_picos = event.cost_micros * PICOS_PER_MICRO
-    else:
-        price = call.services.catalogue.find(event.provider, event.model, event.timestamp_ms)
-        if price is None:
-            raise _Rejected("model_not_priced")
-        cost_picos, price_version = price.cost_picos(usage), price.version
-    settled = await call.services.ledger.report(
-        Report(
-            id=_event_id(key.id, event.idempotency_key),
-            account_id=key.id,
-            subject_id=end_user,
-            facts=Facts(
-                mode="monitor",
-                provider=event.provider,
-                model=event.model,
-                route="report",
-                price_version=price_version,
-                metadata=event.metadata,
-                markup_ppm=0 if key.plan is None else int(key.plan.profile.get("markup_ppm", 0)),
-            ),
+            price = self._call.services.catalogue.find(event.provider, event.model, event.timestamp_ms)
+            if price is None:
+                raise _Rejected("model_not_priced")
+            cost_picos, price_version = price.cost_picos(usage), price.version
+        party = await self._party(event.subject)
+        party.last = Facts(
+            mode="monitor",
+            provider=event.provider,
+            model=event.model,
+            route="report",
+            price_version=price_version,
+            metadata=event.metadata,
+            markup_ppm=policy_of(party.key).markup_ppm,
+        )
+        return Report(
+            id=_event_id(party.key.id, event.idempotency_key),
+            account_id=party.key.id,
+            subject_id=party.end_user,
+            facts=party.last,
             at_ms=event.timestamp_ms,
             cost_picos=cost_picos,
             measures=Measures(*[getattr(usage, name) for name in _MEASURES]),
@@ -116,9 +106,42 @@ async def _one(call: Call, event: Reported, subjects: dict[tuple[int, int], tupl
             usage=msgspec.to_builtins(usage),
             latency_ms=event.latency_ms,
         )
+
+    async def _party(self, subject: Subject) -> _Party:
+        party = self._found.get(subject)
+        if party is None:
+            key, end_user = await whom(self._call, subject, reports=True)
+            party = _Party(key=key, end_user=end_user, subject=subject.end_user)
+            party = self._found[subject] = self.parties.setdefault((key.id, end_user), party)
+        return party
+
+
+async def report(call: Call) -> Response:
+    """POST /v1/events."""
+    call.parameters()
+    body = (await call.raw_body()).lstrip()
+    events = decode(body, list[msgspec.Raw]) if body.startswith(b"[") else [msgspec.Raw(body)]
+    if len(events) > BATCH_MAX:
+        raise CallError(400, "invalid_request", f"At most {BATCH_MAX} events in one request.")
+    batch = _Batch(call)
+    rejected: list[dict[str, Any]] = []
+    reports: list[Report] = []
+    for index, raw in enumerate(events):
+        idempotency_key = None
+        try:
+            event = decode(bytes(raw), Reported)
+            idempotency_key = event.idempotency_key
+            reports.append(await batch.read(event))
+        except (_Rejected, CallError) as error:
+            rejected.append({"index": index, "idempotency_key": idempotency_key, "code": error.code})
+        except (NotFound, ScopeRefused):
+            rejected.append({"index": index, "idempotency_key": idempotency_key, "code": "not_found"})
+    settled = await asyncio.gather(*map(call.services.ledger.report, reports))
+    accepted = sum(each is not None and each.first for each in settled)
+    state = [await _state(call, party) for party in batch.parties.values()]
+    return json_response(
+        {"accepted": accepted, "duplicates": len(settled) - accepted, "rejected": rejected, "state": state}
     )
-    subjects.setdefault((key.id, end_user), (key.public_id, event.subject.end_user))
-    return settled is not None and settled.first
 
 
 def _event_id(account_id: int, idempotency_key: str) -> str:
@@ -127,28 +150,28 @@ def _event_id(account_id: int, idempotency_key: str) -> str:
     return b32encode(digest).decode().rstrip("=").lower()
 
 
-async def _state(call: Call, key_id: int, end_user: int, public_id: str, subject: str | None) -> dict[str, Any]:
-    """Whether the next call is allowed: whether a call that costs anything at all would be."""
-    outcome = await call.services.ledger.hold(
-        Ask(
+async def _state(call: Call, party: _Party) -> dict[str, Any]:
+    """Whether the next call is allowed, were it like the last one and cost anything at all; and what is left."""
+
+    def ask(units: int) -> Ask:
+        return Ask(
             id=new_body(call.services.clock_ms()),
-            account_id=key_id,
-            subject_id=end_user,
-            facts=Facts(mode="monitor"),
+            account_id=party.key.id,
+            subject_id=party.end_user,
+            facts=party.last,
             owner="",
-            fixed_picos=PICOS_PER_MICRO,
-            fixed_tokens=1,
+            fixed_picos=units * PICOS_PER_MICRO,
+            fixed_tokens=units,
+            requests=units,
+            concurrent=units,
             dry_run=True,
         )
-    )
-    if isinstance(outcome, Held):
-        micros = outcome.left.get("micros")
-        return {
-            "key_id": public_id,
-            "end_user": subject,
-            "allowed": True,
-            "remaining_micros": None if micros is None else micros + 1,
-        }
-    shortfall = outcome.shortfall
-    left = shortfall.remaining if shortfall is not None and shortfall.unit == "micros" else None
-    return {"key_id": public_id, "end_user": subject, "allowed": False, "remaining_micros": left}
+
+    ledger = call.services.ledger
+    outcome, nothing = await asyncio.gather(ledger.hold(ask(1)), ledger.hold(ask(0)))
+    return {
+        "key_id": party.key.public_id,
+        "end_user": party.subject,
+        "allowed": isinstance(outcome, Held),
+        "remaining_micros": nothing.left.get("micros") if isinstance(nothing, Held) else None,
+    }

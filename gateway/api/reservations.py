@@ -17,16 +17,20 @@ from gateway.bounds import SUBJECT_BYTES_MAX
 from gateway.errors import CallError, over_limit
 from keys.ids import new_body, new_id
 from keys.minting import Metadata, ScopeRefused
-from keys.policy import read_policy
+from keys.policy import Policy, read_policy
 from ledger.accounts import AccountView, NotFound
 from ledger.events import EventView, HoldView
-from ledger.money import MICROS_MAX, PICOS_PER_MICRO, ceil_micros
-from ledger.records import Ask, Facts, Held, Prolong, Refused, Settlement, Shortfall, Unit
+from ledger.money import CHARGE_MICROS_MAX, MICROS_MAX, PICOS_PER_MICRO, ceil_micros
+from ledger.records import UNSEEN, Ask, Facts, Held, Prolong, Refused, Settlement, Shortfall, Unit
 from providers.usage import Usage
 
 TTL_S_MAX = 24 * 3600
 
+COUNT_MAX = 10**9  # of any unit in one call: more is a mistake, and the sums must stay within 64 bits
+
+Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
 Amount = Annotated[int, Meta(ge=0, le=MICROS_MAX)]
+Actual = Annotated[int, Meta(ge=0, le=CHARGE_MICROS_MAX)]
 Ttl = Annotated[int, Meta(ge=1, le=TTL_S_MAX)]
 
 
@@ -52,7 +56,7 @@ class Reserve(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 class Commit(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """What was really used, in the reservation's unit."""
 
-    actual: Amount
+    actual: Actual
 
 
 class Extend(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -61,34 +65,82 @@ class Extend(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ttl_seconds: Ttl = 60
 
 
+class ReportedUsage(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What a call used, by the names of `by_model`, and those parts of it that have prices of their own."""
+
+    input_tokens: Count = 0
+    cache_read_tokens: Count = 0
+    cache_write_tokens: Count = 0
+    cache_write_1h_tokens: Count = 0
+    cache_write_12h_tokens: Count = 0
+    input_audio_tokens: Count = 0
+    input_image_tokens: Count = 0
+    cache_read_audio_tokens: Count = 0
+    output_tokens: Count = 0
+    reasoning_tokens: Count = 0
+    output_audio_tokens: Count = 0
+    output_image_tokens: Count = 0
+    characters: Count = 0
+    audio_ms: Count = 0
+    video_ms: Count = 0
+    images: Count = 0
+    pages: Count = 0
+    searches: Count = 0
+    tools: Annotated[dict[Annotated[str, Meta(max_length=64)], Count], Meta(max_length=20)] = {}
+    service_tier: Annotated[str, Meta(max_length=64)] = ""
+    speed: Annotated[str, Meta(max_length=64)] = ""
+    geo: Annotated[str, Meta(max_length=64)] = ""
+
+    def usage(self) -> Usage:
+        """The same as the prices take it."""
+        return Usage(**msgspec.structs.asdict(self))
+
+
 class Estimate(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """A call to price."""
 
     provider: str
     model: str
-    usage: Usage
+    usage: ReportedUsage
 
 
-async def whom(call: Call, subject: Subject) -> tuple[AccountView, int]:
+async def whom(call: Call, subject: Subject, *, reports: bool = False, opens: bool = True) -> tuple[AccountView, int]:
     """The key and the end user's account (or 0) that a request is about.
+
+    With `reports`, an ingest key speaks for its parent's subtree. Without `opens`, an end user who was never seen is
+    not opened: its account is `UNSEEN`.
 
     Raises:
         NotFound, ScopeRefused: It is not the caller, nor a key under a caller who may speak for it.
+        CallError: The end user's id is too long.
     """
     ledger, policy = call.services.ledger, call.key.policy
     owner_id, key_id = call.key.account_id, subject.key_id or call.key.public_id
-    if policy.scope == "ingest":  # reports for its parent's subtree
+    if reports and policy.scope == "ingest":
         owner_id = call.key.chain[1] if len(call.key.chain) > 1 else owner_id
     elif key_id != call.key.public_id and not policy.may_manage:
         raise ScopeRefused(f"A {policy.scope} key can only speak for itself.")
     key = await ledger.account(owner_id, key_id)
     if subject.end_user is None:
         return key, 0
+    if len(subject.end_user.encode()) > SUBJECT_BYTES_MAX:
+        message = f"An end user's id has 1 to {SUBJECT_BYTES_MAX} bytes."
+        raise CallError(400, "invalid_request", message, param="subject.end_user")
+    if not opens:
+        try:
+            return key, (await ledger.subject(key.id, "end_user", subject.end_user)).id
+        except NotFound:
+            return key, UNSEEN
     now_ms = call.services.clock_ms()
     end_user = await ledger.open_subject(
         key.id, "end_user", subject.end_user, public_id=new_id("eu", now_ms), balance_id=new_id("lim", now_ms)
     )
     return key, end_user
+
+
+def policy_of(key: AccountView) -> Policy:
+    """What a key was minted with, and its plan's terms."""
+    return read_policy(key.profile, key.plan.profile if key.plan is not None else None)
 
 
 def _ask(call: Call, asked: Reserve, key: AccountView, end_user: int, *, dry_run: bool) -> Ask:
@@ -104,6 +156,7 @@ def _ask(call: Call, asked: Reserve, key: AccountView, end_user: int, *, dry_run
             model=asked.model,
             route="reservation",
             metadata=asked.metadata,
+            markup_ppm=policy_of(key).markup_ppm,
             reserved=(unit, amount),
         ),
         owner=call.services.ledger.owner,
@@ -166,10 +219,9 @@ async def reserve(call: Call) -> Response:
         body |= {"id": f"rsv_{ask.id}", "allowed": True, "state": "open", "expires_at_ms": ask.expires_ms}
         return json_response(body, 201)
     if strict and outcome.shortfall is not None:
-        status = read_policy(key.profile, key.plan.profile if key.plan else None).over_cap_status
         raise over_limit(
             outcome.shortfall,
-            over_cap_status=status,
+            over_cap_status=policy_of(key).over_cap_status,
             request_id=f"req_{ask.id}",
             now_ms=call.services.clock_ms(),
         )
@@ -180,7 +232,7 @@ async def check(call: Call) -> Response:
     """POST /v1/check: would this reservation be allowed? Nothing is held or recorded."""
     call.parameters()
     asked = await call.body(Reserve)
-    key, end_user = await whom(call, asked.subject)
+    key, end_user = await whom(call, asked.subject, opens=False)
     outcome = await call.services.ledger.hold(_ask(call, asked, key, end_user, dry_run=True))
     allowed = isinstance(outcome, Held)
     return json_response(
@@ -200,14 +252,15 @@ async def estimate(call: Call) -> Response:
     price = call.services.catalogue.find(asked.provider, asked.model, call.services.clock_ms())
     if price is None:
         raise CallError(400, "model_not_priced", f"{asked.provider}/{asked.model} has no price here.", param="model")
-    picos = price.cost_picos(asked.usage)
+    usage = asked.usage.usage()
+    picos = price.cost_picos(usage)
     return json_response(
         {
             "object": "estimate",
             "cost_micros": ceil_micros(picos),
             "cost_picos": picos,
             "price_version": price.version,
-            "unpriced": list(price.unpriced(asked.usage)),
+            "unpriced": list(price.unpriced(usage)),
         }
     )
 

@@ -25,10 +25,12 @@ CREATE TABLE accounts (
   price_micros  INTEGER NOT NULL DEFAULT 0,
   price_carry_picos INTEGER NOT NULL DEFAULT 0,
   overrun_micros INTEGER NOT NULL DEFAULT 0,   -- charged above what was held
+  subjects      INTEGER NOT NULL DEFAULT 0,    -- end users and runs opened under it, ever
   created_ms    INTEGER NOT NULL,
   last_used_ms  INTEGER
 );
 CREATE UNIQUE INDEX accounts_by_subject ON accounts (parent_id, kind, subject) WHERE subject IS NOT NULL;
+CREATE INDEX accounts_test ON accounts (id) WHERE livemode = 0;
 CREATE INDEX accounts_by_plan ON accounts (plan_id) WHERE plan_id IS NOT NULL;
 CREATE INDEX accounts_by_parent ON accounts (parent_id, id);
 
@@ -125,6 +127,7 @@ CREATE TABLE events (
   legs          TEXT    NOT NULL               -- [[limit_id, subject_id, window_start_ms, used], …]
 );
 CREATE INDEX events_by_account ON events (account_id, seq);
+CREATE INDEX events_blocked ON events (seq) WHERE decision = 'blocked';
 CREATE INDEX events_by_time ON events (created_ms);
 
 -- One row a day, key, end user and model, kept in the same transaction as the event: reports never scan events.

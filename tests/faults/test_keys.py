@@ -20,9 +20,10 @@ async def test_a_key_that_opens_nothing_is_refused_in_one_shape(site: Site) -> N
     secret = await site.key()
     forged = secret[:-1] + ("a" if secret[-1] != "a" else "b")
     wrong = (
-        "x", "fk_live_", secret[:-1], secret[1:], secret + "x", secret.swapcase(), forged, secret.replace("live", "test"),
-        "fk_live_" + "0" * 63, "sk-" + "a" * 48, "Bearer " + secret + "z", "ключ".encode().decode("latin-1"), "a" * 5000,
-    )  # fmt: skip
+        *("x", "fk_live_", secret[:-1], secret[1:], secret + "x", secret.swapcase(), forged),
+        *(secret.replace("live", "test"), "fk_live_" + "0" * 63, "sk-" + "a" * 48, "Bearer " + secret + "z"),
+        *("ключ".encode().decode("latin-1"), "a" * 5000),
+    )
     for path in (PATHS["chat"], PATHS["messages"], "/v1/me"):
         shapes = set()
         for key in wrong:
@@ -129,7 +130,7 @@ async def test_garbage_keys_cost_no_hash(site: Site, monkeypatch: pytest.MonkeyP
 
 
 async def test_a_repeated_mint_is_one_key(site: Site) -> None:
-    """F26: the same request again gets the same secret, another body 422; concurrent ones make one key; tenants are apart."""
+    """F26: again the same secret, for another body 422; concurrent ones make one key; tenants are apart."""
     once = {"idempotency-key": "k-1"}
     first = await site.api("POST", "/v1/keys", {"name": "a"}, headers=once)
     second = await site.api("POST", "/v1/keys", {"name": "a"}, headers=once)
@@ -153,6 +154,19 @@ async def test_a_repeated_mint_is_one_key(site: Site) -> None:
     for _, key in (first, *made, *[answer for answer in answers if answer[0] == 201][:1]):
         assert (await site.call(key["secret"], CHAT))[1] == 200
     assert len((await site.api("GET", "/v1/keys?limit=100"))[1]["data"]) == 6
+
+
+async def test_a_repeated_mint_never_answers_with_a_secret_that_opens_nothing(site: Site) -> None:
+    """F26: what cannot be derived again, because the caller's own secret is another now, is 422."""
+    team = await site.mint(scope="team")
+    once = {"idempotency-key": "k-1"}
+    status, key = await site.api("POST", "/v1/keys", {"name": "a"}, key=team["secret"], headers=once)
+    assert status == 201
+    _, rotated = await site.api("POST", f"/v1/keys/{team['id']}/rotate", {"overlap_seconds": 60})
+    site.secrets |= {team["secret"], key["secret"], rotated["secret"]}
+    status, answer = await site.api("POST", "/v1/keys", {"name": "a"}, key=rotated["secret"], headers=once)
+    assert (status, answer["error"]["code"]) == (422, "idempotency_mismatch")
+    assert await site.api("POST", "/v1/keys", {"name": "a"}, key=team["secret"], headers=once) == (201, key)
 
 
 async def test_a_repeated_change_is_made_once(site: Site) -> None:

@@ -172,7 +172,7 @@ def check_silence(process: Process, *secrets: str) -> None:
 
 
 async def test_killed_at_any_moment_it_loses_and_doubles_nothing(process: Process) -> None:
-    """F14: after each SIGKILL under load, what was in flight is unsettled, counted against the cap, and all else stands."""
+    """F14: after each SIGKILL under load, what flew is unsettled and counts against the cap; the rest stands."""
     dice = random.Random(SEED)  # noqa: S311 - moments, not secrets
     await process.start()
     sent: dict[str, int] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ class Watch:
         assert self.looks > 5
 
 
-@pytest.mark.parametrize("room", [1, 7, 40])
+@pytest.mark.parametrize("room", [1, 40])
 async def test_no_more_calls_are_admitted_than_fit(site: Site, room: int) -> None:
     """F21: of 200 at once exactly as many are forwarded as the cap has room for; the others are refused and free."""
     each = await held_by_one(site, BOUNDED)
@@ -127,42 +128,47 @@ STREAMS: dict[str, tuple[str, dict[str, Any], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("kind", STREAMS)
 @pytest.mark.parametrize("query", ["", "?in_flight=cut", "?in_flight=finish"])
-async def test_a_revoke_cuts_a_stream_or_lets_it_finish(site: Site, kind: str, query: str) -> None:
+async def test_a_revoke_cuts_streams_or_lets_them_finish(site: Site, query: str) -> None:
     """F23: cut within a second and told so in the dialect's own words, or whole; one event either way, then 401."""
-    path, body, beginning = STREAMS[kind]
     key = await site.mint()
     site.secrets.add(key["secret"])
     long = "output_tokens=60,chunk_delay_ms=20"
-    calling = asyncio.create_task(site.call(key["secret"], body, long, path))
-    full = asyncio.create_task(site.call(key["secret"], CHAT, "delay_ms=600"))
+    calls = {
+        kind: asyncio.create_task(site.call(key["secret"], body, long, path))
+        for kind, (path, body, _) in STREAMS.items()
+    }
+    full = asyncio.create_task(site.call(key["secret"], CHAT, "delay_ms=900"))
     async with asyncio.timeout(5):
-        while len(site.produced) < 1 or not any(map(bytes, site.produced.values())):  # noqa: ASYNC110
+        while sum(map(bool, site.produced.values())) < len(calls):  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)
+    started = time.monotonic()
     status, revoked = await site.api("DELETE", f"/v1/keys/{key['id']}{query}")
     assert (status, revoked["status"]) == (200, "revoked")
-    _, refused, _, _ = await site.call(key["secret"], body, path=path)
-    assert refused == 401
-    mark, status, names, got = await asyncio.wait_for(calling, 10)
-    assert (status, names.get("broken")) == (200, None)
-    assert got.startswith((beginning, b"data: {"))
-    event = await site.event(mark)
-    made = bytes(site.produced[mark])
-    if query == "?in_flight=finish":
-        assert event["status"] == "settled", event
-        assert kind == "spliced chat" or got == made
-        assert (await full)[1] == 200
-    else:
+    for path, body, _ in STREAMS.values():
+        assert (await site.call(key["secret"], body, path=path))[1] == 401
+    for kind, call in calls.items():
+        mark, status, names, got = await asyncio.wait_for(call, 10)
+        assert (status, names.get("broken")) == (200, None), kind
+        assert got.startswith(STREAMS[kind][2]), kind
+        event = await site.event(mark) if "finish" not in query else None
+        made = bytes(site.produced[mark])
+        if event is None:
+            assert kind == "spliced chat" or got == made
+            assert (await site.event(mark))["status"] == "settled"
+            continue
+        assert time.monotonic() - started < 1.5
         assert (event["status"], event["reason"]) == ("estimated", "key_revoked"), event
         assert event["usage"]["output_tokens"] > 0
         head, _, last = got.rstrip(b"\n").rpartition(b"\n\n")
         assert kind == "spliced chat" or made.startswith(head + b"\n\n"), got[-500:]
-        told = json.loads(last.rpartition(b"data: ")[2])
-        assert "key_revoked" in json.dumps(told), told
-        assert kind == "chat" or kind == "spliced chat" or last.startswith(b"event: error"), last
-        _, status, _, answer = await full
+        assert "key_revoked" in json.dumps(json.loads(last.rpartition(b"data: ")[2])), last
+        assert "chat" in kind or last.startswith(b"event: error"), last
+    _, status, _, answer = await full
+    if "finish" in query:
+        assert status == 200
+    else:
         assert (status, json.loads(answer)["error"]["code"]) == (401, "key_revoked")
 
 

@@ -162,6 +162,23 @@ class Model:
         cap = MLimit(balance, "micros", account.cap, account.reset)
         return [(MLimit(balance, "micros", None, "total"), balance), (cap, f"{account.reset}:{account.id}")]
 
+    def limits_of_all_money(self, account: MAccount) -> list[tuple[MLimit, str]]:
+        """The spend cap, and the limits of money that are like one."""
+        alike = [
+            (limit, limit.name)
+            for limit in account.limits
+            if (limit.unit, limit.per, limit.action) == ("micros", "key", "block")
+            and limit.provider is None
+            and limit.model is None
+            and limit.metadata is None
+        ]
+        return self.spend_limits(account) + alike
+
+    def is_default_cap(self, limit: MLimit) -> bool:
+        """Whether it is a spend cap of each end user: one that asks about nothing else."""
+        about_all = limit.provider is None and limit.model is None and limit.metadata is None
+        return limit.per == "end_user" and limit.unit == "micros" and limit.action == "block" and about_all
+
     def claims(self, call: MCall, now_ms: int) -> list[tuple[MAccount, MLimit, Bucket]]:
         """Every limit that counts the call, in the order in which they are asked."""
         at_ms = now_ms if call.at_ms is None else call.at_ms
@@ -179,8 +196,10 @@ class Model:
                 subject = 0
                 if limit.per != "key":
                     named = [each.id for each in subjects if each.kind == limit.per]
-                    if not named or (limit.per == "end_user" and limit.unit == "micros" and own_cap):
+                    if not named:
                         continue
+                    if own_cap and owner.id == call.account and self.is_default_cap(limit):
+                        limit = replace(limit, max=None)  # noqa: PLW2901 - it is counted and does not bind
                     subject = named[0]
                 found.append((owner, limit, (limit.name, subject, window_start(at_ms, limit.window))))
         return found
@@ -213,17 +232,23 @@ class Model:
         if call.call_max is not None:
             bounds.append((MLimit("", "micros", call.call_max, "total"), "", call.call_max, 0))
         if call.subject_max is not None and call.subject:
-            spent = self.taken((f"total:{call.subject}", 0, 0))
-            bounds.append((MLimit("", "micros", call.subject_max, "total"), "", call.subject_max, spent))
+            user = self.accounts[call.subject]
+            measures = [bucket for _, limit, bucket in claims if self.is_default_cap(limit) and limit.max is not None]
+            if user.cap is not None or not measures:
+                limit, name = self.spend_limits(user)[-1]
+                at_ms = now_ms if call.at_ms is None else call.at_ms
+                measures = [(name, 0, window_start(at_ms, limit.window))]
+            bounds += [
+                (MLimit("", "micros", call.subject_max, "total"), "", call.subject_max, self.taken(bucket))
+                for bucket in measures
+            ]
 
         def fits(allowance: int) -> bool:
             return all(
                 call.need(limit.unit, allowance) <= max(maximum - taken, 0) for limit, _name, maximum, taken in bounds
             )
 
-        failing = [
-            bound for bound in bounds if call.need(bound[0].unit, call.least) > max(bound[2] - bound[3], 0)
-        ]
+        failing = [bound for bound in bounds if call.need(bound[0].unit, call.least) > max(bound[2] - bound[3], 0)]
         largest = max((x for x in range(call.want + 1) if fits(x)), default=None)
         if failing:
             limit, name, maximum, taken = next((one for one in failing if one[0].unit == "micros"), failing[0])
@@ -265,9 +290,10 @@ class Model:
         mine = [entry for entry in self.entries if entry.call == call_id]
         for _owner, limit, bucket in self.claims(call, now_ms):
             counted = any(entry.bucket == bucket for entry in mine)
-            if counted and limit.max is not None and limit.action == "block" and more.get(limit.unit, 0):
-                if self.taken(bucket) + more[limit.unit] > limit.max:
-                    return False
+            needed = more.get(limit.unit, 0)
+            bound = limit.max if counted and limit.action == "block" else None
+            if needed and bound is not None and self.taken(bucket) + needed > bound:
+                return False
         for entry in mine:
             entry.amount += more.get(entry.unit, 0)
         self.open[call_id] = call, amount + micros

@@ -31,7 +31,7 @@ from tests.cluster import Cluster
 from tests.ledger.model import MAccount, MCall, MLimit, Model, window_start
 from tests.ledger.world import Clock, World, assert_sound, open_ledger
 
-EXAMPLES = int(os.environ.get("FARTHING_EXAMPLES", "30"))
+EXAMPLES = int(os.environ.get("FARTHING_EXAMPLES", "60"))
 STEPS = int(os.environ.get("FARTHING_STEPS", "40"))
 DAY = 86_400_000
 DEPTH_MAX = 8
@@ -486,7 +486,7 @@ class Lives(RuleBasedStateMachine):
                 max(limit.max - self.model.taken((name, 0, window_start(now, limit.window))), 0)
                 for node in self.model.chain(account.id)
                 if node.livemode == account.livemode
-                for limit, name in self.model.spend_limits(node)
+                for limit, name in self.model.limits_of_all_money(node)
                 if limit.max is not None
             ]
             assert view.remaining_micros == min(lefts, default=None)

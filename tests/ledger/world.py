@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,14 @@ class World:
         with outside(self.path) as connection:
             return connection.execute(sql, parameters).fetchall()
 
+    def write(self, sql: str) -> int:
+        """Change something behind the ledger's back; how many rows."""
+        if isinstance(self.database, str):
+            counted = query(self.database, f"WITH changed AS ({sql} RETURNING 1) SELECT count(*) FROM changed")
+            return int(counted[0][0])
+        with outside(self.path) as connection:
+            return connection.execute(sql).rowcount
+
 
 def settlement(call_id: str, micros: int = 0, status: Any = "settled", **more: Any) -> Settlement:
     values: dict[str, Any] = {"id": call_id, "status": status, "cost_picos": micros * PICOS}
@@ -157,15 +165,22 @@ async def open_ledger(database: Path | str, clock: Clock, owner: str) -> Ledger:
 async def opened(database: Path | str, clock: Clock | None = None, *, owner: str = "owner-1") -> AsyncIterator[World]:
     clock = clock or Clock()
     ledger = await open_ledger(database, clock, owner)
+    world = World(ledger, database, clock)
     try:
-        yield World(ledger, database, clock)
+        yield world
     finally:
-        await ledger.close()
+        await world.ledger.close()
 
 
 async def assert_sound(ledger: Ledger) -> None:
     finding = await ledger.audit()
     assert finding.count == 0, finding.differences
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until something that happens by itself has happened."""
+    while not condition():  # noqa: ASYNC110 - what is waited for is not ours to signal
+        await asyncio.sleep(0.001)
 
 
 async def ticks(count: int = 3) -> None:

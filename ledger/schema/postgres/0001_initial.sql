@@ -49,6 +49,7 @@ CREATE TABLE accounts (
   price_micros  BIGINT NOT NULL DEFAULT 0,
   price_carry_picos BIGINT NOT NULL DEFAULT 0,
   overrun_micros BIGINT NOT NULL DEFAULT 0,   -- charged above what was held
+  subjects      BIGINT NOT NULL DEFAULT 0,    -- end users and runs opened under it, ever
   created_ms    BIGINT NOT NULL,
   last_used_ms  BIGINT
 ) WITH (fillfactor = 70);
@@ -56,6 +57,7 @@ CREATE UNIQUE INDEX accounts_by_subject ON accounts (parent_id, kind, subject) W
 CREATE INDEX accounts_by_plan ON accounts (plan_id) WHERE plan_id IS NOT NULL;
 CREATE INDEX accounts_by_revocation ON accounts (revoked_ms) WHERE revoked_ms IS NOT NULL;
 CREATE INDEX accounts_by_parent ON accounts (parent_id, id);
+CREATE INDEX accounts_test ON accounts (id) WHERE livemode = 0;
 
 -- Several secrets may open one account: that is how rotation overlaps. The ledger does not know what a verifier is.
 CREATE TABLE credentials (
@@ -151,6 +153,7 @@ CREATE TABLE events (
 );
 CREATE INDEX events_by_account ON events (account_id, seq);
 CREATE INDEX events_by_time ON events (created_ms);
+CREATE INDEX events_blocked ON events (seq) WHERE decision = 'blocked';
 
 -- One row a day, key, end user and model, kept in the same transaction as the event: reports never scan events.
 CREATE TABLE rollups (

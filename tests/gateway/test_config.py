@@ -1,0 +1,56 @@
+"""Settings from the environment and a `.env` file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway import config
+
+
+def test_every_setting_has_a_default() -> None:
+    """Nothing has to be set."""
+    settings = config.load({})
+    assert (settings.host, settings.port, settings.database_url) == ("127.0.0.1", 8787, "sqlite:///farthing.db")
+    assert settings.places["openai"] == config.Place("https://api.openai.com", "")
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    """A `.env` file fills in what the environment does not say."""
+    file = tmp_path / ".env"
+    file.write_text("FARTHING_PORT=1111\nOPENAI_API_KEY=sk-file\n")
+    settings = config.load({"FARTHING_PORT": "2222"}, file)
+    assert settings.port == 2222
+    assert settings.places["openai"].credential == "sk-file"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FARTHING_PORT", "http"),
+        ("FARTHING_PORT", "70000"),
+        ("FARTHING_PORT", "-1"),
+        ("FARTHING_LOG_LEVEL", "loud"),
+        ("FARTHING_MASTER_KEY", "short"),
+        ("FARTHING_MASTER_KEY", "with a space but long enough"),
+        ("FARTHING_UNSETTLED", "forget"),
+        ("FARTHING_DISCONNECT_DRAIN_S", "1.5"),
+        ("FARTHING_UPSTREAM_OPENAI", "api.openai.com"),
+        ("FARTHING_UPSTREAM_OPENAI", "https://api.openai.com/v1"),
+        ("FARTHING_UPSTREAM_OPENAI", "ftp://api.openai.com"),
+        ("FARTHING_UPSTREAM_OPENAI", "https://user:secret@api.openai.com"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(name: str, value: str) -> None:
+    """The message names the setting and does not show its value where it may be a secret."""
+    with pytest.raises(config.BadSetting, match=name) as caught:
+        config.load({name: value})
+    if "KEY" in name or "@" in value:
+        assert value not in str(caught.value)
+
+
+def test_secrets_do_not_show() -> None:
+    """Settings can be printed."""
+    settings = config.load({"OPENAI_API_KEY": "sk-canary", "FARTHING_MASTER_KEY": "canary-of-the-master-key-0123"})
+    assert "canary" not in repr(settings)
