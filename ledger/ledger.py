@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
@@ -51,6 +52,7 @@ from ledger.writer import Writer
 if TYPE_CHECKING:
     from ledger.postgres import PostgresEngine
 
+_log = logging.getLogger("farthing.ledger")
 T = TypeVar("T")
 
 LEASE_S = 15.0  # how long after its last word a gateway counts as alive where several share a database
@@ -70,6 +72,7 @@ class Ledger:
         self._clock_ms = clock_ms
         self._tending: asyncio.Task[None] | None = None
         self._revoked: set[int] | None = None
+        self._grace_ms = 0
         self.owner = owner
 
     @classmethod
@@ -104,6 +107,7 @@ class Ledger:
                 except BaseException:
                     await ledger.close()
                     raise
+                ledger._grace_ms = int(lease_s * 1000) // RENEWALS
                 ledger._tending = asyncio.create_task(ledger._tend(lease_s, unsettled))
             return ledger
         if parts.scheme != "sqlite" or parts.netloc or len(parts.path) < 2:
@@ -139,15 +143,18 @@ class Ledger:
         steady_since = renewed = loop.time()
         while True:
             await asyncio.sleep(lease_s / RENEWALS)
-            if loop.time() > renewed + lease_s:
-                steady_since = loop.time()  # this process was stopped for a while
             try:
                 await self._renew(lease_s)
+                late = loop.time() > renewed + 1.5 * lease_s / RENEWALS
                 renewed = loop.time()
+                if late:  # the database was away for a while, or this process was stopped
+                    steady_since = renewed
                 if renewed >= steady_since + lease_s:
                     await self.recover(unsettled)
-            except LedgerUnavailable:
+            except Exception as error:  # noqa: BLE001 - who stops renewing for whatever reason loses its calls in flight
                 steady_since = loop.time()
+                if not isinstance(error, LedgerUnavailable):
+                    _log.critical("lease not renewed", extra={"error": repr(error)})
 
     async def revoked(self) -> set[int]:
         """The accounts that were revoked since this was last asked, by whichever process; none the first time."""
@@ -160,8 +167,13 @@ class Ledger:
     async def recover(self, policy: Unsettled = "keep") -> int:
         """Mark the holds of processes that are gone as unsettled; how many there were."""
         count = 0
-        left_open = nodes.abandoned_holds if self._engine.shared else open_holds
-        while found := await self._engine.read(lambda: left_open(self.owner)):
+
+        def left_open() -> Script[list[tuple[str, int]]]:
+            if self._engine.shared:
+                return nodes.abandoned_holds(self.owner, self._grace_ms)
+            return open_holds(self.owner)
+
+        while found := await self._engine.read(left_open):
             await asyncio.gather(*(self._writer.submit(Recover(id=hold_id)) for hold_id, _ in found))
             if policy != "keep":
                 await asyncio.gather(*(self.resolve(hold_id, policy, micros) for hold_id, micros in found))

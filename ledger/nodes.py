@@ -25,12 +25,15 @@ def leave(owner: str) -> Script[None]:
     yield "DELETE FROM nodes WHERE owner = ?", (owner,)
 
 
-def abandoned_holds(owner: str) -> Script[list[tuple[str, int]]]:
-    """Ids and micros of the open holds whose owner is neither this one nor alive, a batch at a time."""
+def abandoned_holds(owner: str, grace_ms: int) -> Script[list[tuple[str, int]]]:
+    """Ids and micros of the open holds whose owner is neither this one nor alive, a batch at a time.
+
+    A lease must have been over for `grace_ms`: a gateway that was held up may be about to renew it.
+    """
     rows = yield (
         "SELECT id, amount_micros FROM holds WHERE state = 'open' AND expires_ms IS NULL AND owner <> ?"
-        " AND owner NOT IN (SELECT owner FROM nodes WHERE lease_until_ms >= now_ms()) ORDER BY id LIMIT 500",
-        (owner,),
+        " AND owner NOT IN (SELECT owner FROM nodes WHERE lease_until_ms >= now_ms() - ?) ORDER BY id LIMIT 500",
+        (owner, grace_ms),
     )
     return [(row[0], row[1]) for row in rows]
 

@@ -67,6 +67,8 @@ class Site:
         code, out, err = await self.nodes[0].run("audit", "--json")
         assert code == 0, out + err
         events = await self.nodes[0].events()
+        twice = [mark for mark, n in Counter(e["metadata"].get("mark") for e in events).items() if n > 1]
+        assert not twice, [event for event in events if event["metadata"].get("mark") in twice]
         statuses = check_witness(self.nodes[0], events)
         for node in self.nodes:
             check_silence(node, *secrets)
