@@ -21,7 +21,7 @@ from starlette.routing import Route
 from gateway.admission import Admission, Receive
 from gateway.api import end_users, events, keys, plans, reports, reservations, usage
 from gateway.api.endpoint import Handler, Services, endpoint, http_error, json_response
-from gateway.bounds import DRAIN_S, SWEEP_INTERVAL_S
+from gateway.bounds import DRAIN_S, REVOCATIONS_INTERVAL_S, SWEEP_INTERVAL_S
 from gateway.config import Settings
 from gateway.flight import Flights
 from gateway.inference import Inference
@@ -144,7 +144,7 @@ class Gateway:
             lambda: float(len(self.flights)), lambda: float(ledger.waiting), lambda: float(ledger.commits)
         )
         self._live, self._simulated = HttpUpstream(), SimulatedUpstream(clock_ms)
-        self.minter = Minter(ledger, keyring, hasher, clock_ms)
+        self.minter = Minter(ledger, keyring, hasher, ledger.clock_ms)
         admission = Admission(ledger, keyring, self.catalogue, settings, self.flights, clock_ms)
         relay = Relay(ledger, self.flights, self.metrics, self._live, self._simulated, settings.places)
         self._inference = Inference(admission, relay, self.flights, self.metrics, clock_ms)
@@ -160,17 +160,26 @@ class Gateway:
         Raises what opening the ledger raises.
         """
         owner = f"{os.getpid()}.{secrets.token_hex(8)}"
-        ledger = await Ledger.open(settings.database_url, clock_ms=clock_ms, owner=owner, unsettled=settings.unsettled)
+        ledger = await Ledger.open(
+            settings.database_url,
+            clock_ms=clock_ms,
+            owner=owner,
+            unsettled=settings.unsettled,
+            lease_s=settings.lease_s,
+        )
         hasher = SecretHasher()
         try:
-            keyring = await Keyring.open(ledger, hasher, clock_ms=clock_ms, master=settings.master_key)
-            gateway = cls(ledger, keyring, hasher, settings, clock_ms)
+            keyring = await Keyring.open(ledger, hasher, clock_ms=ledger.clock_ms, master=settings.master_key)
+            gateway = cls(ledger, keyring, hasher, settings, ledger.clock_ms)
             printed = await gateway.minter.first_master(settings.master_key)
-            sweeping = asyncio.create_task(gateway.sweep())
+            housework = [asyncio.create_task(gateway.sweep())]
+            if ledger.shared:
+                housework.append(asyncio.create_task(gateway.watch_revocations()))
             try:
                 yield gateway, printed
             finally:
-                sweeping.cancel()
+                for task in housework:
+                    task.cancel()
                 await gateway.stop()
         finally:
             await ledger.close()
@@ -192,6 +201,14 @@ class Gateway:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             with contextlib.suppress(LedgerUnavailable):
                 await self.ledger.expire()
+
+    async def watch_revocations(self) -> None:
+        """Cut the calls of keys that other gateways have revoked, for as long as the gateway runs."""
+        while True:
+            await asyncio.sleep(REVOCATIONS_INTERVAL_S)
+            with contextlib.suppress(LedgerUnavailable):
+                for account_id in await self.ledger.revoked():
+                    self.flights.cut_account(account_id, "key_revoked")
 
     def drain(self) -> None:
         """Take no new calls, and end those in flight after `DRAIN_S`; called again, end them now."""

@@ -42,6 +42,7 @@ WRITE_TIMEOUT_S = 60.0  # a client that takes nothing for so long is cut
 BACKLOG = 2048  # connections that wait to be accepted
 WATCH_INTERVAL_S = 0.25  # how late a deadline may be noticed
 SWEEP_INTERVAL_S = 1.0  # how late an expired reservation may go back
+REVOCATIONS_INTERVAL_S = 0.5  # how late a call learns that another gateway has revoked its key
 DRAIN_S = 30.0  # how long a stop waits for streams; afterwards they are cut and settled as estimates
 FLIGHTS_MAX = 20_000  # calls at the same time; beyond it 503 before anything is held
 

@@ -41,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str
     disconnect_drain_s: float
     unsettled: Unsettled
+    lease_s: int
     places: dict[str, Place]
 
     def __repr__(self) -> str:
@@ -77,6 +78,7 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
         master_key=master_key,
         log_level=level,
         unsettled=_unsettled(values),
+        lease_s=_integer(values, "FARTHING_LEASE_S", 15, 2, 300),
         disconnect_drain_s=_integer(values, "FARTHING_DISCONNECT_DRAIN_S", 3, 0, 600),
         places={
             vendor.name: Place(

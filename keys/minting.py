@@ -189,7 +189,8 @@ class Minter:
             profile=msgspec.to_builtins(Policy(name="master", scope="master")),
             credential=await self._credential(made.secret if made is not None else secret or "", locator),
         )
-        await self._ledger.open_account(new)
+        if await self._ledger.open_first(new) is None:
+            return None  # another gateway was quicker
         return made.secret if made is not None else None
 
     async def mint(self, caller: Key, caller_secret: str, asked: Mint, once: Once | None = None) -> Minted:

@@ -379,7 +379,8 @@ def _limit_views(limits_of: Mapping[int, Collection[Limit]], now_ms: int) -> Scr
         for id_, limits in limits_of.items()
         for limit in limits
     }
-    triples = ", ".join("(?, ?, ?)" for _ in keys)
+    # One row of VALUES says what all of them are: PostgreSQL takes a bare parameter for text.
+    triples = ", ".join(("(CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT))", *["(?, ?, ?)"] * (len(keys) - 1)))
     rows = yield (
         "SELECT limit_id, subject_id, window_start_ms, used, held, unsettled FROM counters"  # noqa: S608 - marks
         f" WHERE (limit_id, subject_id, window_start_ms) IN (VALUES {triples})",

@@ -29,10 +29,10 @@ CHECKS: tuple[tuple[str, str, str], ...] = (
         "charges",
         "an account's spending and carry are the sum of its events' exact costs",
         """
-        SELECT a.public_id, a.spent_micros * 1000000 + a.carry_picos, COALESCE(SUM(e.cost_picos), 0)
+        SELECT a.public_id, CAST(a.spent_micros AS NUMERIC) * 1000000 + a.carry_picos, COALESCE(SUM(e.cost_picos), 0)
         FROM accounts AS a LEFT JOIN events AS e ON e.account_id = a.id
         WHERE a.kind = 'key' GROUP BY a.id
-        HAVING a.spent_micros * 1000000 + a.carry_picos <> COALESCE(SUM(e.cost_picos), 0)
+        HAVING CAST(a.spent_micros AS NUMERIC) * 1000000 + a.carry_picos <> COALESCE(SUM(e.cost_picos), 0)
             OR a.spent_micros <> COALESCE(SUM(e.cost_micros), 0)
             OR a.carry_picos NOT BETWEEN 0 AND 999999
         """,
@@ -88,11 +88,11 @@ CHECKS: tuple[tuple[str, str, str], ...] = (
             SELECT limit_id, subject_id, window_start_ms, used, held, unsettled,
                 0 AS event_used, 0 AS hold_held, 0 AS hold_unsettled FROM counters
             UNION ALL
-            SELECT limit_id, subject_id, window_start_ms, 0, 0, 0, amount, 0, 0 FROM ({_EVENT_LEGS})
+            SELECT limit_id, subject_id, window_start_ms, 0, 0, 0, amount, 0, 0 FROM ({_EVENT_LEGS}) AS e
             UNION ALL
-            SELECT limit_id, subject_id, window_start_ms, 0, 0, 0, 0, amount * (state = 'open'),
-                amount * (state = 'unsettled') FROM ({_HOLD_LEGS})
-        )
+            SELECT limit_id, subject_id, window_start_ms, 0, 0, 0, 0, CASE state WHEN 'open' THEN amount ELSE 0 END,
+                CASE state WHEN 'unsettled' THEN amount ELSE 0 END FROM ({_HOLD_LEGS}) AS h
+        ) AS legs
         GROUP BY limit_id, subject_id, window_start_ms
         HAVING MAX(used) <> SUM(event_used) OR MAX(held) <> SUM(hold_held) OR MAX(unsettled) <> SUM(hold_unsettled)
             OR MIN(used) < 0 OR MIN(held) < 0 OR MIN(unsettled) < 0
@@ -111,12 +111,12 @@ CHECKS: tuple[tuple[str, str, str], ...] = (
             FROM rollups
             UNION ALL
             SELECT created_ms - created_ms % 86400000, account_id, subject_id, provider, model, 0, 0, 0, 0, 0,
-                SUM(decision = 'allowed' AND (mode IN ('proxy', 'monitor') OR mode = 'reservation'
+                COUNT(*) FILTER (WHERE decision = 'allowed' AND (mode IN ('proxy', 'monitor') OR mode = 'reservation'
                     AND status <> 'released')),
-                SUM(decision = 'blocked'), SUM(cost_micros),
+                COUNT(*) FILTER (WHERE decision = 'blocked'), SUM(cost_micros),
                 SUM(cost_picos), SUM(price_micros)
             FROM events GROUP BY 1, 2, 3, 4, 5
-        )
+        ) AS days
         GROUP BY day_ms, account_id, subject_id, provider, model
         HAVING SUM(requests) <> SUM(e_requests) OR SUM(blocked) <> SUM(e_blocked)
             OR SUM(cost_micros) <> SUM(e_cost_micros) OR SUM(cost_picos) <> SUM(e_cost_picos)
@@ -179,7 +179,7 @@ def audit() -> Script[Audit]:
     ((events, cost),) = yield "SELECT count(*), COALESCE(SUM(cost_micros), 0) FROM events", ()
     ((accounts,),) = yield "SELECT count(*) FROM accounts", ()
     ((opened, unsettled),) = yield (
-        "SELECT COALESCE(SUM(state = 'open'), 0), COALESCE(SUM(state = 'unsettled'), 0) FROM holds",
+        "SELECT COUNT(*) FILTER (WHERE state = 'open'), COUNT(*) FILTER (WHERE state = 'unsettled') FROM holds",
         (),
     )
     return Audit(

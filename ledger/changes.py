@@ -191,6 +191,15 @@ def open_account(new: NewAccount) -> Script[AccountView]:
     return views[0]
 
 
+def open_first(new: NewAccount) -> Script[AccountView | None]:
+    """Open the first account of all; None if there is one already."""
+    rows = yield "SELECT 1 FROM accounts WHERE parent_id IS NULL LIMIT 1", ()
+    if rows:
+        return None
+    account = yield from open_account(new)
+    return account
+
+
 def _insert(new: NewAccount, parents: tuple[Node, ...]) -> Script[int]:
     plan_id = None
     if new.plan is not None:
@@ -449,7 +458,7 @@ def _add_credential(account_id: int, new: Credential, now_ms: int) -> Script[Non
 
 def _add_limit(account_id: int, role: str, terms: LimitTerms, now_ms: int) -> Script[None]:
     yield (
-        "INSERT INTO limits (public_id, account_id, role, unit, max, window, timezone, anchor_ms, match, per, action,"
+        'INSERT INTO limits (public_id, account_id, role, unit, max, "window", timezone, anchor_ms, match, per, action,'
         " created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             terms.public_id,
@@ -481,7 +490,7 @@ def _replace_limits(account_id: int, limits: tuple[LimitTerms, ...], now_ms: int
             yield from _add_limit(account_id, "limit", terms, now_ms)
             continue
         yield (
-            "UPDATE limits SET unit = ?, max = ?, window = ?, timezone = ?, anchor_ms = ?, match = ?, per = ?,"
+            'UPDATE limits SET unit = ?, max = ?, "window" = ?, timezone = ?, anchor_ms = ?, match = ?, per = ?,'
             " action = ? WHERE id = ?",
             (
                 terms.unit,

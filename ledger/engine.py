@@ -41,7 +41,9 @@ Result = Outcome | Exception | Any
 
 
 class Engine(Protocol):
-    """One database."""
+    """One database. `shared`: other processes serve from it too, so others' holds may belong to calls in flight."""
+
+    shared: bool
 
     async def commit(self, batch: list[Work], now_ms: int) -> list[Result]:
         """Carry out a batch in one durable transaction; an item's own failure is its result.
@@ -50,7 +52,8 @@ class Engine(Protocol):
         a `LedgerUnavailable` among the results is then an item that the database did not take.
 
         Raises:
-            LedgerUnavailable: The database did not take the transaction. Nothing of the batch has happened.
+            LedgerUnavailable: The database did not take the transaction. Nothing of the batch has happened, or, where
+                it says `unsure`, all or nothing.
         """
         ...
 

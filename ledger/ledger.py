@@ -7,12 +7,14 @@ database can; reads see every change that was answered before. Holds no balance 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
-from ledger import accounts, changes
+from ledger import accounts, changes, nodes
 from ledger.accounts import AccountView, Credential, Node
 from ledger.audit import Audit, audit
 from ledger.changes import Answer, Credit, Edit, NewAccount, Once
@@ -34,6 +36,7 @@ from ledger.records import (
     Block,
     Extend,
     Held,
+    LedgerUnavailable,
     Prolong,
     Recover,
     Refused,
@@ -46,7 +49,15 @@ from ledger.sqlite import SqliteEngine
 from ledger.usage import Query, UsageReport, report
 from ledger.writer import Writer
 
+if TYPE_CHECKING:
+    from ledger.postgres import PostgresEngine
+
+_log = logging.getLogger("farthing.ledger")
 T = TypeVar("T")
+
+LEASE_S = 15.0  # how long after its last word a gateway counts as alive where several share a database
+RENEWALS = 3  # how many times a lease is renewed before it would end
+REVOKED_OVERLAP_MS = 10_000  # a revocation bears the time at which it was asked for, and is seen when it is committed
 
 Unsettled = Literal["keep", "charge", "release"]
 """What becomes of a hold whose end nobody saw: it stays counted, is charged in full, or goes back."""
@@ -59,6 +70,9 @@ class Ledger:
         self._engine = engine
         self._writer = writer
         self._clock_ms = clock_ms
+        self._tending: asyncio.Task[None] | None = None
+        self._revoked: set[int] | None = None
+        self._grace_ms = 0
         self.owner = owner
 
     @classmethod
@@ -70,29 +84,96 @@ class Ledger:
         owner: str,
         serving: bool = True,
         unsettled: Unsettled = "keep",
+        lease_s: float = LEASE_S,
+        database_clock: bool = True,
     ) -> Ledger:
-        """Open the database that `url` names: `sqlite:///relative.db` or `sqlite:////absolute.db`.
+        """Open a database: `sqlite:///relative.db`, `sqlite:////absolute.db` or `postgresql://user@host/name`.
 
-        With `serving`, holds that a dead process left open become unsettled before this returns; `unsettled` says
-        what then becomes of them.
+        With `serving`, holds that a dead process left open become unsettled: on SQLite before this returns, on
+        PostgreSQL for as long as the ledger is open, at most two leases of `lease_s` after the death. `unsettled` says
+        what then becomes of them. Times are the database's own where it is shared, unless tests say otherwise.
 
         Raises:
             ValueError: The URL names no database that this version knows.
             AlreadyOpen, SchemaTooNew, LedgerUnavailable: See the engine.
         """
         parts = urlsplit(url)
+        if parts.scheme in ("postgresql", "postgres"):
+            postgres = await _open_postgres(url, owner, None if database_clock else clock_ms)
+            ledger = cls(postgres, Writer(postgres, postgres.clock_ms), postgres.clock_ms, owner)
+            if serving:
+                try:
+                    await ledger._renew(lease_s)
+                except BaseException:
+                    await ledger.close()
+                    raise
+                ledger._grace_ms = int(lease_s * 1000) // RENEWALS
+                ledger._tending = asyncio.create_task(ledger._tend(lease_s, unsettled))
+            return ledger
         if parts.scheme != "sqlite" or parts.netloc or len(parts.path) < 2:
-            raise ValueError(f"not a database URL that Farthing knows: {parts.scheme}:… (sqlite:///farthing.db)")
+            raise ValueError(
+                f"not a database URL that Farthing knows: {parts.scheme}:… (sqlite:///farthing.db or postgresql://…)"
+            )
         engine = await SqliteEngine.open(Path(parts.path[1:]), serving=serving)
         ledger = cls(engine, Writer(engine, clock_ms), clock_ms, owner)
         if serving:
             await ledger.recover(unsettled)
         return ledger
 
+    @property
+    def clock_ms(self) -> Callable[[], int]:
+        """The clock by which windows and lives are measured: the database's where it is shared."""
+        return self._clock_ms
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes serve from the same database."""
+        return self._engine.shared
+
+    async def _renew(self, lease_s: float) -> None:
+        await self._writer.submit(Change(lambda touched: nodes.renew(self.owner, int(lease_s * 1000))))
+
+    async def _tend(self, lease_s: float, unsettled: Unsettled) -> None:
+        """Stay alive in the others' eyes, and take over what the dead left open.
+
+        After a start or a lapse, one whole lease is waited for first: when the database itself was away nobody could
+        renew, and the others may be as alive as this one.
+        """
+        loop = asyncio.get_running_loop()
+        steady_since = renewed = loop.time()
+        while True:
+            await asyncio.sleep(lease_s / RENEWALS)
+            try:
+                await self._renew(lease_s)
+                late = loop.time() > renewed + 1.5 * lease_s / RENEWALS
+                renewed = loop.time()
+                if late:  # the database was away for a while, or this process was stopped
+                    steady_since = renewed
+                if renewed >= steady_since + lease_s:
+                    await self.recover(unsettled)
+            except Exception as error:  # noqa: BLE001 - who stops renewing for whatever reason loses its calls in flight
+                steady_since = loop.time()
+                if not isinstance(error, LedgerUnavailable):
+                    _log.critical("lease not renewed", extra={"error": repr(error)})
+
+    async def revoked(self) -> set[int]:
+        """The accounts that were revoked since this was last asked, by whichever process; none the first time."""
+        since_ms = self._clock_ms() - REVOKED_OVERLAP_MS
+        seen = set(await self._engine.read(lambda: nodes.revoked_since(since_ms)))
+        fresh = set() if self._revoked is None else seen - self._revoked
+        self._revoked = seen
+        return fresh
+
     async def recover(self, policy: Unsettled = "keep") -> int:
         """Mark the holds of processes that are gone as unsettled; how many there were."""
         count = 0
-        while found := await self._engine.read(lambda: open_holds(self.owner)):
+
+        def left_open() -> Script[list[tuple[str, int]]]:
+            if self._engine.shared:
+                return nodes.abandoned_holds(self.owner, self._grace_ms)
+            return open_holds(self.owner)
+
+        while found := await self._engine.read(left_open):
             await asyncio.gather(*(self._writer.submit(Recover(id=hold_id)) for hold_id, _ in found))
             if policy != "keep":
                 await asyncio.gather(*(self.resolve(hold_id, policy, micros) for hold_id, micros in found))
@@ -114,6 +195,13 @@ class Ledger:
 
     async def close(self) -> None:
         """Write what waits and let go of the database."""
+        if self._tending is not None:
+            self._tending.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._tending
+            if self._writer.healthy:  # behind everything that waits; of one that cannot be written nothing is said
+                farewell = self._writer.submit(Change(lambda touched: nodes.leave(self.owner)))
+                farewell.add_done_callback(lambda done: done.cancelled() or done.exception())
         await self._writer.close()
 
     @property
@@ -189,6 +277,10 @@ class Ledger:
     async def open_account(self, new: NewAccount, once: Once | None = None) -> Answer:
         """Open an account. Raises what `changes.open_account` and `changes.once` raise."""
         return await self._change(once, lambda touched: changes.open_account(new))
+
+    async def open_first(self, new: NewAccount) -> AccountView | None:
+        """Open the first account of all; None if there is one, whichever process opened it."""
+        return cast(AccountView | None, await self._writer.submit(Change(lambda touched: changes.open_first(new))))
 
     async def open_subject(self, key_id: int, kind: str, subject: str, *, public_id: str, balance_id: str) -> int:
         """The id of a key's end user or run, opened at first sight."""
@@ -340,3 +432,11 @@ def _setting(name: str, default: str) -> Script[str]:
 def _first_root() -> Script[int | None]:
     rows = yield "SELECT id FROM accounts WHERE parent_id IS NULL ORDER BY id LIMIT 1", ()
     return rows[0][0] if rows else None
+
+
+async def _open_postgres(url: str, owner: str, clock_ms: Callable[[], int] | None) -> PostgresEngine:
+    try:
+        from ledger.postgres import PostgresEngine
+    except ImportError as error:
+        raise ValueError(f"PostgreSQL needs a driver: pip install 'farthing[postgresql]' ({error})") from error
+    return await PostgresEngine.open(url, owner=owner, clock_ms=clock_ms)

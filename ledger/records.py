@@ -224,4 +224,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerUnavailable(Exception):
-    """The database did not take the write. Nothing was held; what waits to be settled keeps waiting."""
+    """The database did not take the write. Nothing was held; what waits to be settled keeps waiting.
+
+    `unsure`: it may have taken it all the same, for its answer was lost. The writer then undoes what was held.
+    """
+
+    def __init__(self, message: str = "", *, unsure: bool = False) -> None:
+        super().__init__(message)
+        self.unsure = unsure

@@ -64,6 +64,27 @@ def apply(book: Book, operation: Operation, now_ms: int) -> Outcome:
     return None
 
 
+def counter_keys(book: Book, operation: Operation, now_ms: int) -> Iterator[CounterKey]:
+    """The counters that an operation may touch, for an engine that fetches them all at once."""
+    if isinstance(operation, Ask | Report):
+        account = book.account(operation.account_id)
+        if account is not None:
+            at_ms = now_ms if operation.at_ms is None else operation.at_ms
+            yield from (key for *_, key in _matching(account, *_line(book, account, operation), operation, at_ms))
+    elif not isinstance(operation, Block) and (found := book.hold(operation.id)) is not None:
+        yield from ((leg[0], leg[1], leg[2]) for leg in found.legs)
+
+
+def withdraw(book: Book, found: Hold) -> None:
+    """Undo a hold of which nobody was told, so that the call can ask again."""
+    for limit_id, subject_id, start_ms, _unit, amount in found.legs:
+        key = (limit_id, subject_id, start_ms)
+        counter = book.counter(key)
+        counter.held -= amount
+        book.changed_counters[key] = counter
+    book.end_hold(found)
+
+
 def hold(book: Book, ask: Ask, now_ms: int) -> Held | Refused:
     """Take the worst case of a call from every matching limit, or from none."""
     account = book.account(ask.account_id)

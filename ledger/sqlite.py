@@ -20,14 +20,25 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
-import msgspec
 
-from ledger import latency, rules
-from ledger.book import Account, Book, Counter, CounterKey, Event, Hold, Rollup, RollupKey
+from ledger import rules
+from ledger.book import Account, Book, Counter, CounterKey, Hold, Rollup, RollupKey
 from ledger.engine import Change, Refusal, Result, Row, Script, Work
 from ledger.migrations import migrate
-from ledger.records import Facts, LedgerUnavailable
-from ledger.rows import account_of, limits_by_account, select_accounts, select_limits, sources_of_limits
+from ledger.records import LedgerUnavailable
+from ledger.rows import (
+    account_of,
+    account_sums,
+    event_row,
+    hold_of,
+    hold_row,
+    limits_by_account,
+    rollup_of,
+    rollup_row,
+    select_accounts,
+    select_limits,
+    sources_of_limits,
+)
 
 _log = logging.getLogger("farthing.ledger")
 T = TypeVar("T")
@@ -44,9 +55,6 @@ _PRAGMAS = (
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
 )
 _FAULTS_OF_THE_WORK = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
-_DECODE_FACTS = msgspec.json.Decoder(Facts)
-_DECODE_LEGS = msgspec.json.Decoder(list[tuple[int, int, int, str, int]])
-_encode = msgspec.json.Encoder().encode
 
 
 class AlreadyOpen(Exception):
@@ -84,19 +92,7 @@ class SqliteTables:
         ).fetchone()
         if row is None:
             return None
-        return Hold(
-            id=hold_id,
-            account_id=row[0],
-            subject_id=row[1],
-            run_id=row[2],
-            owner=row[3],
-            state=row[4],
-            created_ms=row[5],
-            expires_ms=row[6],
-            amount_micros=row[7],
-            legs=_DECODE_LEGS.decode(row[8]),
-            facts=_DECODE_FACTS.decode(row[9]),
-        )
+        return hold_of((hold_id, *row))
 
     def rollup(self, key: RollupKey) -> Rollup | None:
         """See `Tables`."""
@@ -109,16 +105,7 @@ class SqliteTables:
         ).fetchone()
         if row is None:
             return None
-        return Rollup(
-            requests=row[0],
-            blocked=row[1],
-            cost_micros=row[2],
-            cost_picos=row[3],
-            price_micros=row[4],
-            measures=list(row[5:13]),
-            latency_ms_sum=row[13],
-            latencies=latency.unpack(row[14]),
-        )
+        return rollup_of(row)
 
     def event_cost_micros(self, event_id: str) -> int | None:
         """See `Tables`."""
@@ -132,18 +119,7 @@ def _store(execute_many: Callable[[str, Iterable[Row]], Any], book: Book) -> Non
         execute_many(
             "UPDATE accounts SET spent_micros = ?, carry_picos = ?, price_micros = ?, price_carry_picos = ?,"
             " overrun_micros = ?, last_used_ms = ? WHERE id = ?",
-            [
-                (
-                    a.spent_micros,
-                    a.carry_picos,
-                    a.price_micros,
-                    a.price_carry_picos,
-                    a.overrun_micros,
-                    a.last_used_ms,
-                    a.id,
-                )
-                for a in book.changed_accounts.values()
-            ],
+            [(*account_sums(a), a.id) for a in book.changed_accounts.values()],
         )
     if book.changed_counters:
         execute_many(
@@ -158,7 +134,7 @@ def _store(execute_many: Callable[[str, Iterable[Row]], Any], book: Book) -> Non
             " amount_micros, legs, call) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
             " owner = excluded.owner, state = excluded.state, expires_ms = excluded.expires_ms,"
             " amount_micros = excluded.amount_micros, legs = excluded.legs",
-            [_hold_row(hold) for hold in book.written_holds.values()],
+            [hold_row(hold) for hold in book.written_holds.values()],
         )
     if book.ended_holds:
         execute_many("DELETE FROM holds WHERE id = ?", [(hold_id,) for hold_id in book.ended_holds])
@@ -168,7 +144,7 @@ def _store(execute_many: Callable[[str, Iterable[Row]], Any], book: Book) -> Non
             " route, decision, reason, status, usage, cost_micros, cost_picos, price_micros, price_version,"
             " held_micros, http_status, latency_ms, ttft_ms, stream, metadata, flags, legs)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [_event_row(event) for event in book.events],
+            [event_row(event) for event in book.events],
         )
     if book.changed_rollups:
         execute_many(
@@ -176,73 +152,14 @@ def _store(execute_many: Callable[[str, Iterable[Row]], Any], book: Book) -> Non
             " cost_micros, cost_picos, price_micros, input_tokens, output_tokens, cache_read_tokens,"
             " cache_write_tokens, reasoning_tokens, characters, audio_ms, images, latency_ms_sum, latency_histogram)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    *key,
-                    r.requests,
-                    r.blocked,
-                    r.cost_micros,
-                    r.cost_picos,
-                    r.price_micros,
-                    *r.measures,
-                    r.latency_ms_sum,
-                    latency.pack(r.latencies),
-                )
-                for key, r in book.changed_rollups.items()
-            ],
+            [(*key, *rollup_row(r)) for key, r in book.changed_rollups.items()],
         )
-
-
-def _hold_row(hold: Hold) -> Row:
-    return (
-        hold.id,
-        hold.account_id,
-        hold.subject_id,
-        hold.run_id,
-        hold.owner,
-        hold.state,
-        hold.created_ms,
-        hold.expires_ms,
-        hold.amount_micros,
-        _encode(hold.legs).decode(),
-        _encode(hold.facts).decode(),
-    )
-
-
-def _event_row(event: Event) -> Row:
-    facts = event.facts
-    return (
-        event.id,
-        event.account_id,
-        event.subject_id,
-        event.run_id,
-        event.created_ms,
-        event.settled_ms,
-        facts.mode,
-        facts.provider,
-        event.model,
-        facts.route,
-        event.decision,
-        event.reason,
-        event.status,
-        _encode(event.usage).decode(),
-        event.cost_micros,
-        event.cost_picos,
-        event.price_micros,
-        facts.price_version,
-        event.held_micros,
-        event.http_status,
-        event.latency_ms,
-        event.ttft_ms,
-        facts.stream,
-        _encode(facts.metadata).decode() if facts.metadata else "{}",
-        _encode(event.flags).decode() if event.flags else "[]",
-        _encode(event.legs).decode(),
-    )
 
 
 class SqliteEngine:
     """One SQLite file. Open it with `open`."""
+
+    shared = False
 
     def __init__(self, path: Path, lock: int | None) -> None:
         self._path = path

@@ -141,7 +141,7 @@ def _from_rollups(
     groups: dict[Group, Sums],
 ) -> Script[None]:
     days = range(from_ms, to_ms, DAY_MS)
-    if listed is not None and listed * len(days) <= SEEKS_MAX:
+    if listed is not None and max(listed, 1) * len(days) <= SEEKS_MAX:
         span, bounds = f"r.day_ms IN ({marks(days)})", tuple(days)
     else:
         span, bounds = "r.day_ms >= ? AND r.day_ms < ?", (from_ms, to_ms)

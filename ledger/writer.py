@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ledger.engine import Engine, Work
-from ledger.records import Block, Held, LedgerUnavailable, Recover, Settlement
+from ledger.records import Ask, Block, Held, LedgerUnavailable, Recover, Settlement
 
 _log = logging.getLogger("farthing.ledger")
 
@@ -83,14 +83,15 @@ class Writer:
                     continue
                 self._failures = 0
                 self.commits += 1
-                untaken = []
+                untaken, unsure = [], False
                 for (work, future), result in zip(batch, results, strict=True):
                     if isinstance(result, LedgerUnavailable):
                         untaken.append((work, future))
+                        unsure = unsure or result.unsure
                     else:
                         self._resolve(work, future, result)
                 if untaken:
-                    await self._failed(untaken, LedgerUnavailable("part of a batch was not taken"))
+                    await self._failed(untaken, LedgerUnavailable("part of a batch was not taken", unsure=unsure))
         finally:
             self._running = None
 
@@ -102,13 +103,15 @@ class Writer:
                 future.set_result(result)
         elif isinstance(result, Held):
             # The caller was cancelled while its hold was being committed: nothing was forwarded.
-            self.keep(Settlement(id=result.id, status="released", cost_picos=0, reason="abandoned"))
+            self.keep(_abandoned(result.id))
         elif isinstance(result, Exception) and isinstance(work, Settlement):
             _log.critical("settlement rejected", extra={"call_id": work.id, "error": type(result).__name__})
 
     async def _failed(self, batch: list[tuple[Work, asyncio.Future[Any] | None]], error: LedgerUnavailable) -> None:
         """Keep what must not be lost; refuse all else, also what is still in the queue: it would wait for too long."""
         kept: list[tuple[Work, asyncio.Future[Any] | None]] = []
+        if error.unsure:  # a hold may stand that its caller is told does not; it is released
+            kept += [(_abandoned(work.id), None) for work, _ in batch if isinstance(work, Ask)]
         for work, future in (*batch, *self._queue):
             if isinstance(work, Settlement | Block | Recover):
                 kept.append((work, future))
@@ -136,3 +139,8 @@ class Writer:
             if self._running is not None:
                 self._running.cancel()
         await self._engine.close()
+
+
+def _abandoned(call_id: str) -> Settlement:
+    """The end of a hold for which nobody waits: nothing was forwarded."""
+    return Settlement(id=call_id, status="released", cost_picos=0, reason="abandoned")

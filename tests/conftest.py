@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.cluster import Cluster, cluster
 from tests.harness import Running, running
 
 
@@ -16,6 +17,13 @@ from tests.harness import Running, running
 async def farthing(tmp_path: Path) -> AsyncIterator[Running]:
     """A running gateway with an upstream of its own."""
     async with running(tmp_path) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A PostgreSQL server, started for the first test that needs it."""
+    with cluster() as started:
         yield started
 
 

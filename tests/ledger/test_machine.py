@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -26,10 +26,10 @@ from hypothesis.stateful import (
 
 from ledger.book import Match
 from ledger.changes import Closed, Edit, LimitTerms, TooDeep
-from ledger.ledger import Ledger
 from ledger.records import Ask, Extend, Facts, Held, Refused, Settled, Settlement
+from tests.cluster import Cluster
 from tests.ledger.model import MAccount, MCall, MLimit, Model, window_start
-from tests.ledger.world import Clock, World, assert_sound
+from tests.ledger.world import Clock, World, assert_sound, open_ledger
 
 EXAMPLES = int(os.environ.get("FARTHING_EXAMPLES", "60"))
 STEPS = int(os.environ.get("FARTHING_STEPS", "40"))
@@ -79,13 +79,16 @@ def calls(draw: st.DrawFn) -> dict[str, Any]:
 
 
 class Lives(RuleBasedStateMachine):
-    """Drives the real engine in a file and the model side by side."""
+    """Drives a real engine and the model side by side."""
+
+    cluster: ClassVar[Cluster | None] = None
+    """Where the database is; None for a SQLite file."""
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.directory = tempfile.TemporaryDirectory()
-        self.path = Path(self.directory.name) / "farthing.db"
+        self.database = Path(self.directory.name) / "farthing.db" if self.cluster is None else self.cluster.database()
         self.clock = Clock()
         self.model = Model()
         self.epoch = 0
@@ -102,11 +105,11 @@ class Lives(RuleBasedStateMachine):
 
     async def _open(self) -> None:
         self.epoch += 1
-        ledger = await Ledger.open(f"sqlite:///{self.path}", clock_ms=self.clock, owner=f"life-{self.epoch}")
+        ledger = await open_ledger(self.database, self.clock, f"life-{self.epoch}")
         if hasattr(self, "world"):
             self.world.ledger = ledger
         else:
-            self.world = World(ledger, self.path, self.clock)
+            self.world = World(ledger, self.database, self.clock)
 
     def teardown(self) -> None:
         if hasattr(self, "world"):
@@ -451,6 +454,8 @@ class Lives(RuleBasedStateMachine):
         """The process ends and another one begins: everything open becomes unsettled."""
         self.run(self.world.ledger.close())
         self.run(self._open())
+        if self.world.ledger.shared:
+            self.run(self.world.ledger.recover())
         for call_id in list(self.model.open):
             self.model.recover(call_id)
 
@@ -504,12 +509,11 @@ class Lives(RuleBasedStateMachine):
         assert holds == dict.fromkeys(self.model.open, "open") | dict.fromkeys(self.model.unsettled, "unsettled")
 
 
-def test_ledger_agrees_with_the_model() -> None:
-    """Whatever is done, in whatever order and at whatever time, ledger and model say the same."""
+def _live(lives: type[Lives], examples: int) -> None:
     run_state_machine_as_test(
-        Lives,
+        lives,
         settings=settings(
-            max_examples=EXAMPLES,
+            max_examples=examples,
             stateful_step_count=STEPS,
             derandomize="FARTHING_EXAMPLES" not in os.environ,
             deadline=None,
@@ -518,3 +522,13 @@ def test_ledger_agrees_with_the_model() -> None:
             phases=(Phase.generate,),
         ),
     )
+
+
+def test_ledger_agrees_with_the_model() -> None:
+    """Whatever is done, in whatever order and at whatever time, ledger and model say the same."""
+    _live(Lives, EXAMPLES)
+
+
+def test_ledger_on_postgresql_agrees_with_the_model(postgres: Cluster) -> None:
+    """The same lives on the other engine: whatever is done, ledger and model say the same."""
+    _live(type("Lives", (Lives,), {"cluster": postgres}), max(EXAMPLES // 5, 1))

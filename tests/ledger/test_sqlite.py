@@ -43,6 +43,12 @@ asyncio.run(main())
 """
 
 
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """These tests are about one engine."""
+    return tmp_path / "farthing.db"
+
+
 def _kill_after(path: Path, delay_s: float) -> None:
     """Run the victim on a database and kill it a moment after it is ready."""
     with subprocess.Popen(

@@ -296,6 +296,7 @@ async def test_a_poisoned_operation_does_not_take_its_batch_along(
     assert world.ledger.healthy
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 async def test_a_database_that_fails_in_the_middle_of_a_split_batch_loses_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

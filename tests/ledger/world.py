@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ledger import dialect
 from ledger.accounts import AccountView, Credential
 from ledger.changes import Answer, Edit, LimitTerms, NewAccount, Once
 from ledger.ledger import Ledger
 from ledger.records import Ask, Facts, Held, Refused, Settled, Settlement
+from tests.cluster import query
 
 PICOS = 1_000_000
 """Picos of a micro."""
@@ -34,15 +36,16 @@ class Clock:
 class World:
     """A ledger with short ways to do what tests do. Keys are named by their public ids, calls by `c1`, `c2`, …"""
 
-    def __init__(self, ledger: Ledger, path: Path, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, database: Path | str, clock: Clock) -> None:
         self.ledger = ledger
-        self.path = path
+        self.database = database
         self.clock = clock
         self.ids = itertools.count(1)
         self.accounts: dict[str, int] = {}
+        self.prefix = ""
 
     def new_id(self, prefix: str) -> str:
-        return f"{prefix}_{next(self.ids):06d}"
+        return f"{prefix}_{self.prefix}{next(self.ids):06d}"
 
     def terms(self, unit: Any, maximum: int | None, window: Any = "total", **more: Any) -> LimitTerms:
         return LimitTerms(**({"public_id": self.new_id("lim"), "unit": unit, "max": maximum, "window": window} | more))
@@ -111,9 +114,25 @@ class World:
         await self.settle(call_id, micros)
         return call_id
 
+    @property
+    def path(self) -> Path:
+        """Where the SQLite file is."""
+        assert isinstance(self.database, Path)
+        return self.database
+
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        if isinstance(self.database, str):
+            return query(self.database, dialect.postgres(sql), *parameters)
         with outside(self.path) as connection:
             return connection.execute(sql, parameters).fetchall()
+
+    def write(self, sql: str) -> int:
+        """Change something behind the ledger's back; how many rows."""
+        if isinstance(self.database, str):
+            counted = query(self.database, f"WITH changed AS ({sql} RETURNING 1) SELECT count(*) FROM changed")
+            return int(counted[0][0])
+        with outside(self.path) as connection:
+            return connection.execute(sql).rowcount
 
 
 def settlement(call_id: str, micros: int = 0, status: Any = "settled", **more: Any) -> Settlement:
@@ -135,11 +154,18 @@ def outside(path: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
+async def open_ledger(database: Path | str, clock: Clock, owner: str) -> Ledger:
+    """A ledger on a SQLite file or a PostgreSQL URL, on the test's clock."""
+    if isinstance(database, Path):
+        return await Ledger.open(f"sqlite:///{database}", clock_ms=clock, owner=owner)
+    return await Ledger.open(database, clock_ms=clock, owner=owner, database_clock=False)
+
+
 @contextlib.asynccontextmanager
-async def opened(path: Path, clock: Clock | None = None, *, owner: str = "owner-1") -> AsyncIterator[World]:
+async def opened(database: Path | str, clock: Clock | None = None, *, owner: str = "owner-1") -> AsyncIterator[World]:
     clock = clock or Clock()
-    ledger = await Ledger.open(f"sqlite:///{path}", clock_ms=clock, owner=owner)
-    world = World(ledger, path, clock)
+    ledger = await open_ledger(database, clock, owner)
+    world = World(ledger, database, clock)
     try:
         yield world
     finally:

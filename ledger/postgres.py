@@ -1,0 +1,428 @@
+"""The PostgreSQL engine: many gateways on many machines write to one database.
+
+Promises: a batch is one durable transaction of four round trips (begin, load, fetch, store with its commit behind it
+make five with the commit), whatever its size; what it answered survives a crash of the server. Nothing is kept between
+batches, for others write too. A transaction of which nobody knows whether it was committed is carried out again by its
+ids, on a connection that the lost one is fenced off from; a script is not. Each answer, or the word that there is
+none, comes within `ANSWER_S`. Times are the database's.
+
+All that writes goes over one connection, which holds an advisory lock of its own for as long as it lives: once a new
+connection has that lock, the old one can change nothing any more. Needs a direct connection or a pooler in session
+mode. Scripts run one at a time in the whole database, so what they have read still stands when they write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from hashlib import blake2b
+from importlib import resources
+from typing import TypeVar
+
+import asyncpg
+
+from ledger import dialect, rules
+from ledger.book import Book
+from ledger.engine import Change, Refusal, Result, Row, Script, Statement, Work
+from ledger.migrations import SchemaTooNew
+from ledger.postgres_rows import (
+    FETCH,
+    LOAD,
+    MAKE_LOAD,
+    STORE,
+    Loaded,
+    Missing,
+    Wanted,
+    fetch_arguments,
+    fill,
+    fill_sums,
+    store_arguments,
+)
+from ledger.records import Ask, Block, Held, LedgerUnavailable, Refused
+from ledger.rules import Operation
+
+_log = logging.getLogger("farthing.ledger")
+T = TypeVar("T")
+
+ANSWER_S = 5.0  # a batch or the start of a read is answered by then, one way or the other
+READ_S = 60.0  # one statement of a report
+READERS = 4  # connections that read
+LOADS_MAX = 5  # how often a batch may turn out to need rows that were not expected
+
+# The server's own bounds. A gateway that is stopped in the middle of a transaction must not keep the others' accounts
+# locked: it loses its transaction before the others lose their patience.
+_WRITER_SETTINGS = {
+    "application_name": "farthing",
+    "idle_in_transaction_session_timeout": "2500",
+    "lock_timeout": "4000",
+    "jit": "off",
+    # The few statements of a batch have one good plan: by index, row by row. No statistics may talk it out of that.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+_READER_SETTINGS = {"application_name": "farthing", "jit": "off"}
+
+# Advisory locks: (5095541, 1) scripts, (5095541, 2) the numbers of events (in the schema), (5095541, 3) migrations.
+_BEGIN_SCRIPT = "BEGIN; SELECT pg_advisory_xact_lock(5095541, 1)"
+_BEGIN_MIGRATION = "BEGIN; SELECT pg_advisory_xact_lock(5095541, 3)"
+_BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_FENCE_OFF = (
+    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND (classid::BIGINT << 32 | objid::BIGINT) = $1 AND pid <> pg_backend_pid()"
+)
+
+_STEPS = sorted(
+    (file.name, file.read_text("utf-8"))
+    for file in resources.files("ledger").joinpath("schema", "postgres").iterdir()
+    if file.name.endswith(".sql")
+)
+
+_AGAIN = (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError)
+_OF_THE_WORK = (
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.DataError,
+    asyncpg.exceptions._base.DataError,
+    asyncpg.SyntaxOrAccessError,
+)
+_OF_THE_DATABASE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+
+
+def _unavailable(error: BaseException) -> bool:
+    """Whether the database is to blame, and not the work."""
+    return isinstance(error, _OF_THE_DATABASE) and not isinstance(error, _OF_THE_WORK)
+
+
+def _local_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class PostgresEngine:
+    """One database on a PostgreSQL server. Open it with `open`."""
+
+    shared = True
+
+    def __init__(self, url: str, owner: str, clock_ms: Callable[[], int] | None) -> None:
+        self._url = url
+        self._fence = int.from_bytes(blake2b(owner.encode(), digest_size=8).digest()) >> 1
+        self._test_clock_ms = clock_ms
+        self._offset_ms = 0
+        self._writer: asyncpg.Connection | None = None
+        self._readers: asyncpg.Pool
+        self._committing = False
+        self._statements: dict[str, asyncpg.prepared_stmt.PreparedStatement] = {}
+
+    @classmethod
+    async def open(cls, url: str, *, owner: str, clock_ms: Callable[[], int] | None = None) -> PostgresEngine:
+        """Connect, and make the schema or bring it up to date. `clock_ms` stands in for the database's clock in tests.
+
+        Raises:
+            SchemaTooNew: The database was written by a newer Farthing.
+            LedgerUnavailable: It cannot be reached.
+        """
+        engine = cls(url, owner, clock_ms)
+        try:
+            async with asyncio.timeout(2 * ANSWER_S):
+                await _migrate(url)
+                await engine._writing()
+                engine._readers = await asyncpg.create_pool(
+                    url,
+                    min_size=0,
+                    max_size=READERS,
+                    timeout=ANSWER_S,
+                    init=_prepare,
+                    reset=_nothing,
+                    server_settings=_READER_SETTINGS,
+                )
+        except _OF_THE_DATABASE as error:
+            await engine._drop()
+            raise LedgerUnavailable(f"cannot open the database: {error or type(error).__name__}") from error
+        return engine
+
+    def clock_ms(self) -> int:
+        """The database's time, as far as this process knows it."""
+        return _local_ms() + self._offset_ms if self._test_clock_ms is None else self._test_clock_ms()
+
+    def _saw_clock(self, now_ms: int) -> int:
+        if self._test_clock_ms is not None:
+            return self._test_clock_ms()
+        self._offset_ms = now_ms - _local_ms()
+        return now_ms
+
+    # ---- writing
+
+    async def _writing(self) -> asyncpg.Connection:
+        """The connection that writes; a new one if it was lost."""
+        if self._writer is not None and not self._writer.is_closed():
+            return self._writer
+        connection = await asyncpg.connect(self._url, timeout=ANSWER_S, server_settings=_WRITER_SETTINGS)
+        try:
+            await _prepare(connection)
+            await connection.fetch(_FENCE_OFF, self._fence)
+            await connection.execute(f"SELECT pg_advisory_lock({self._fence})")
+            await connection.execute(MAKE_LOAD)
+            self._statements = {sql: await connection.prepare(sql) for sql in (LOAD, FETCH, STORE)}
+            self._saw_clock(await connection.fetchval("SELECT now_ms()"))
+        except BaseException:
+            connection.terminate()
+            raise
+        self._writer = connection
+        return connection
+
+    async def _drop(self) -> None:
+        """Let go of a connection that cannot be trusted."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.terminate()
+
+    async def commit(self, batch: list[Work], now_ms: int) -> list[Result]:
+        """See `Engine`. Each script is a transaction of its own, before the operations."""
+        results: list[Result] = [None] * len(batch)
+        scripts = [index for index, work in enumerate(batch) if isinstance(work, Change)]
+        taken = 0
+        try:
+            for index in scripts:
+                results[index] = await self._script(batch[index])
+                taken += 1
+            if len(scripts) < len(batch):
+                operations = [work for work in batch if not isinstance(work, Change)]
+                answers = iter(await self._operations(operations))
+                results = [
+                    results[index] if isinstance(work, Change) else next(answers) for index, work in enumerate(batch)
+                ]
+        except LedgerUnavailable as error:
+            if not taken:
+                raise
+            done = set(scripts[:taken])
+            return [result if index in done else error for index, result in enumerate(results)]
+        return results
+
+    async def _operations(self, batch: list[Operation]) -> list[Result]:
+        try:
+            return await self._answer(lambda unsure: self._transaction(batch, repeated=unsure))
+        except LedgerUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault in one operation must not take the others with it
+            if len(batch) > 1:
+                return [await self._alone(work) for work in batch]
+            _log.critical("operation failed", extra={"operation": type(batch[0]).__name__, "error": repr(error)})
+            return [error]
+
+    async def _alone(self, work: Operation) -> Result:
+        try:
+            (result,) = await self._operations([work])
+        except LedgerUnavailable as error:
+            return error  # what was committed before it stays
+        return result
+
+    async def _script(self, change: Work) -> Result:
+        async def run(unsure: bool) -> Result:
+            if unsure:
+                raise LedgerUnavailable("nobody knows whether the change was made")
+            return await self._run(change)
+
+        return await self._answer(run)
+
+    async def _answer(self, run: Callable[[bool], Awaitable[T]]) -> T:
+        """Run a transaction; once more if the database lost or refused it. `run` learns if it may have happened."""
+        unsure = False
+        deadline = asyncio.get_running_loop().time() + ANSWER_S
+        for attempt in (1, 2):
+            self._committing = False
+            try:
+                async with asyncio.timeout_at(deadline):
+                    return await run(unsure)
+            except LedgerUnavailable as error:
+                error.unsure = error.unsure or unsure
+                raise
+            except _OF_THE_DATABASE as error:
+                if isinstance(error, _OF_THE_WORK):
+                    raise
+                if not isinstance(error, _AGAIN):
+                    unsure = unsure or self._committing
+                    await self._drop()
+                if attempt == 2 or isinstance(error, TimeoutError):
+                    raise LedgerUnavailable(str(error) or type(error).__name__, unsure=unsure) from error
+            except asyncio.CancelledError:
+                await self._drop()
+                raise
+        raise AssertionError("unreachable")
+
+    async def _transaction(self, batch: list[Operation], *, repeated: bool) -> list[Result]:
+        wanted = Wanted()
+        wanted.name(batch, repeated=repeated)
+        connection = await self._writing()
+        for _ in range(LOADS_MAX):
+            await connection.execute("BEGIN")
+            try:
+                results = await self._carry_out(batch, wanted, repeated=repeated)
+            except Missing as missing:
+                wanted.add(missing)
+                await connection.execute("ROLLBACK")
+            except BaseException as error:
+                if not isinstance(error, asyncio.CancelledError):
+                    with contextlib.suppress(*_OF_THE_DATABASE):
+                        await connection.execute("ROLLBACK")
+                raise
+            else:
+                await self._commit(connection)
+                return results
+        raise LookupError("the batch needs ever more rows")
+
+    async def _commit(self, connection: asyncpg.Connection) -> None:
+        self._committing = True
+        await connection.execute("COMMIT")
+        self._committing = False
+
+    async def _carry_out(self, batch: list[Operation], wanted: Wanted, *, repeated: bool) -> list[Result]:
+        tables = Loaded(wanted)
+        book = Book(tables)
+        row = await self._statements[LOAD].fetchrow(list(wanted.accounts), list(wanted.others), list(wanted.calls))
+        assert row is not None  # noqa: S101 - a function with OUT parameters has one row
+        now_ms = self._saw_clock(row[0])
+        fill(book, row[1], row[2], row[3])
+        wanted.follow(book, batch, now_ms)
+        row = await self._statements[FETCH].fetchrow(*fetch_arguments(wanted))
+        assert row is not None  # noqa: S101 - it selects three values from no table
+        fill_sums(book, wanted, tables, row[0], row[1], row[2])
+        results = [_apply(book, work, now_ms, repeated=repeated) for work in batch]
+        arguments = store_arguments(book)
+        if arguments is not None:
+            await self._statements[STORE].fetch(*arguments)
+        return results
+
+    async def _run(self, change: Work) -> Result:
+        """Run a writing script in a transaction of its own."""
+        assert isinstance(change, Change)  # noqa: S101 - the caller has looked
+        connection = await self._writing()
+        await connection.execute(_BEGIN_SCRIPT)
+        script = change.start()
+        try:
+            statement = next(script)
+            while True:
+                statement = script.send(await _rows(connection, statement))
+        except StopIteration as done:
+            await self._commit(connection)
+            return done.value
+        except Exception as error:
+            if _unavailable(error) and not isinstance(error, _AGAIN):
+                raise
+            await connection.execute("ROLLBACK")
+            if isinstance(error, _AGAIN):
+                raise
+            if not isinstance(error, Refusal):
+                _log.critical("operation failed", extra={"operation": "Change", "error": repr(error)})
+            return error
+
+    # ---- reading
+
+    async def read(self, script: Callable[[], Script[T]]) -> T:
+        """See `Engine`. A connection that turns out to be dead is replaced once."""
+        for attempt in (1, 2):
+            try:
+                return await self._read(script)
+            except _OF_THE_DATABASE as error:
+                if isinstance(error, _OF_THE_WORK):
+                    raise
+                if attempt == 2 or isinstance(error, TimeoutError):
+                    raise LedgerUnavailable(str(error) or type(error).__name__) from error
+        raise AssertionError("unreachable")
+
+    async def _read(self, make: Callable[[], Script[T]]) -> T:
+        async with asyncio.timeout(ANSWER_S):
+            connection = await self._readers.acquire()
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await connection.execute(_BEGIN_READ)
+            try:
+                script = make()
+                statement = next(script)
+                while True:
+                    async with asyncio.timeout(READ_S):
+                        rows = await _rows(connection, statement)
+                    statement = script.send(rows)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+            finally:
+                async with asyncio.timeout(ANSWER_S):
+                    await connection.execute("ROLLBACK")
+        except (*_OF_THE_DATABASE, asyncio.CancelledError):
+            connection.terminate()  # whatever it still has to say, nobody waits for it
+            raise
+        finally:
+            await self._readers.release(connection)
+
+    async def close(self) -> None:
+        """See `Engine`."""
+        await self._drop()
+        with contextlib.suppress(*_OF_THE_DATABASE):
+            async with asyncio.timeout(1.0):
+                await self._readers.close()
+        self._readers.terminate()
+
+
+def _apply(book: Book, work: Operation, now_ms: int, *, repeated: bool) -> Result:
+    """Carry out one operation. What stands already, from a transaction whose answer was lost, is not done twice."""
+    if isinstance(work, Block) and book.event_cost_micros(work.id) is not None:
+        return None
+    if not repeated or not isinstance(work, Ask):
+        return rules.apply(book, work, now_ms)
+    if book.event_cost_micros(work.id) is not None:  # refused and recorded, or held and ended: it cannot be held again
+        refused = rules.apply(book, _dry(work), now_ms)
+        return refused if isinstance(refused, Refused) else LedgerUnavailable("the call has ended")
+    found = book.hold(work.id)
+    if found is not None:
+        if found.owner != work.owner or found.state != "open":
+            return LedgerUnavailable("the call's hold is no longer its own")
+        rules.withdraw(book, found)
+    result = rules.apply(book, work, now_ms)
+    if isinstance(result, Held):
+        book.ended_holds.discard(work.id)
+    return result
+
+
+def _dry(ask: Ask) -> Ask:
+    return Ask(**{name: getattr(ask, name) for name in ask.__struct_fields__} | {"dry_run": True})
+
+
+async def _rows(connection: asyncpg.Connection, statement: Statement) -> list[Row]:
+    sql, values = statement
+    return [tuple(row) for row in await connection.fetch(dialect.postgres(sql), *dialect.parameters(values))]
+
+
+async def _prepare(connection: asyncpg.Connection) -> None:
+    """Sums of whole numbers come as NUMERIC, and are whole numbers."""
+    await connection.set_type_codec("numeric", schema="pg_catalog", encoder=str, decoder=int, format="text")
+
+
+async def _nothing(connection: asyncpg.Connection) -> None:
+    """Readers change nothing that would have to be reset."""
+
+
+async def _migrate(url: str) -> None:
+    """Run the steps that the database has not seen; many gateways may start at once.
+
+    Raises:
+        SchemaTooNew: It has seen steps that this code does not know.
+    """
+    connection = await asyncpg.connect(url, timeout=ANSWER_S)
+    try:
+        await connection.execute(_BEGIN_MIGRATION)
+        known = await connection.fetchval("SELECT to_regclass('schema_version') IS NOT NULL")
+        version = await connection.fetchval("SELECT version FROM schema_version") if known else 0
+        if version > len(_STEPS):
+            raise SchemaTooNew(
+                f"the database has schema {version}, this Farthing knows schemas up to {len(_STEPS)}: upgrade Farthing"
+            )
+        for _name, script in _STEPS[version:]:
+            await connection.execute(script)
+        if version < len(_STEPS):
+            await connection.execute("UPDATE schema_version SET version = $1", len(_STEPS))
+        await connection.execute("COMMIT")
+    finally:
+        connection.terminate()
