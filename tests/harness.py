@@ -105,9 +105,7 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(
-    tmp_path: Path, *, clock: Callable[[], int] = clock_ms, **environment: str
-) -> AsyncIterator[Running]:
+async def running(tmp_path: Path, *, clock: Callable[[], int] = clock_ms, **environment: str) -> AsyncIterator[Running]:
     """A gateway on a free port, over a fresh upstream; stopped and closed at the end. `clock` gives Unix ms."""
     async with Upstream() as upstream:
         listener = listen("127.0.0.1", 0)
