@@ -129,7 +129,7 @@ class World:
     def write(self, sql: str) -> int:
         """Change something behind the ledger's back; how many rows."""
         if isinstance(self.database, str):
-            counted = query(self.database, f"WITH changed AS ({sql} RETURNING 1) SELECT count(*) FROM changed")
+            counted = query(self.database, f"WITH changed AS ({sql} RETURNING 1) SELECT count(*) FROM changed")  # noqa: S608
             return int(counted[0][0])
         with outside(self.path) as connection:
             return connection.execute(sql).rowcount
