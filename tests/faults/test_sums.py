@@ -134,6 +134,7 @@ async def test_no_cell_is_a_formula(site: Site) -> None:
         if "\n" in name:
             headers.pop("x-end-user-id")
         assert (await site.call(key["secret"], CHAT, headers=headers))[1] == 200
+    await site.farthing.quiet()
     lines = await table(site, "/v1/usage?from_ms=0&format=csv&group_by=end_user,tag:team")
     assert {line["key_id"] for line in lines} == set(keys)
     for line in lines:
