@@ -42,6 +42,8 @@ from ledger.sqlite import AlreadyOpen
 from ledger.usage import Query
 from providers.catalogue import Catalogue
 
+GC_THRESHOLD = 20_000  # a call leaves next to no cycles behind: looking for them every 700 objects is a waste
+
 OK, FAILED, USAGE, CANNOT_START, DIFFERENCE = 0, 1, 2, 3, 4
 
 Command = Callable[[argparse.Namespace, config.Settings], Coroutine[Any, Any, int]]
@@ -146,6 +148,7 @@ async def _serve(options: argparse.Namespace, settings: config.Settings) -> int:
         # What was built so far lives as long as the process: collections need not walk it again and again.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, 20, 20)
         server = Server(gateway, gateway.drain)
         if master is not None:
             _say("A master key was minted. It is shown this once; keep it safe:")

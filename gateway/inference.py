@@ -56,6 +56,7 @@ class Inference:
                 query=scope["query_string"],
                 raw_headers=raw,
                 receive=receive,
+                whole=connection is not None and connection.whole,
             )
             admitted = await self._admission.admit(inbound, found, headers)
             await self._relay.fly(admitted, raw, scope["query_string"], connection, send, started)

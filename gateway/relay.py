@@ -60,6 +60,11 @@ class Connection(Protocol):
     gone: bool
 
     @property
+    def whole(self) -> bool:
+        """Whether the whole request has arrived."""
+        ...
+
+    @property
     def answering(self) -> bool:
         """Whether the head of an answer has been sent."""
         ...

@@ -101,6 +101,11 @@ class ClientProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     @property
+    def whole(self) -> bool:
+        """Whether the whole request has arrived."""
+        return not self.cycle.more_body
+
+    @property
     def answering(self) -> bool:
         """Whether the head of an answer has been sent."""
         return self.cycle.response_started

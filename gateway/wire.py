@@ -43,6 +43,7 @@ _KEEP_ALIVE_HINT = re.compile(r"timeout\s*=\s*(\d{1,9})", re.IGNORECASE)
 _OURS = frozenset(("connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"))
 _VERSIONS = ("1.1", "1.0")
 _BODILESS = (204, 304)
+LOOKED_AT_S = 0.01  # no provider closes a connection so soon after its answer; only a longer rest is looked into
 _HINT_MARGIN_S = 1.0  # by how much a connection is given up before the provider said it would close it
 
 
@@ -113,6 +114,7 @@ class Connection(asyncio.Protocol):
         "headers",
         "keep",
         "pieces",
+        "rests_since",
         "status",
         "waiting_bytes",
     )
@@ -126,6 +128,7 @@ class Connection(asyncio.Protocol):
         self._dead = self._lost = self._held_back = self._interim = False
         self._writable = True
         self.expires = 0.0
+        self.rests_since = 0.0
         self._begin(bodiless=False)
         self._busy = False
 
@@ -512,7 +515,8 @@ class Pool:
         now = self.loop.time()
         while self._idle:
             connection, _ = self._idle.popitem()
-            if connection.expires > now and connection.open and connection.silent():
+            rested = now - connection.rests_since >= LOOKED_AT_S
+            if connection.expires > now and connection.open and (not rested or connection.silent()):
                 return connection
             connection.abort()
         return None
@@ -566,7 +570,8 @@ class Pool:
         keep_s = self._keep_alive_s
         if hint is not None and (found := _KEEP_ALIVE_HINT.search(hint)) is not None:
             keep_s = min(keep_s, float(found[1]) - _HINT_MARGIN_S)
-        connection.expires = self.loop.time() + keep_s
+        connection.rests_since = self.loop.time()
+        connection.expires = connection.rests_since + keep_s
         self._idle[connection] = None
         if self._sweeping is None:
             self._sweeping = self.loop.call_later(self._keep_alive_s, self._sweep)
