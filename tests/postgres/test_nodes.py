@@ -32,12 +32,13 @@ class Node(Process):
     """A gateway on the common database."""
 
     url_of_database = ""
+    lease_s = LEASE_S
 
     @property
     def environment(self) -> dict[str, str]:
         return super().environment | {
             "FARTHING_DATABASE_URL": self.url_of_database,
-            "FARTHING_LEASE_S": str(LEASE_S),
+            "FARTHING_LEASE_S": str(self.lease_s),
             "FARTHING_LOG_LEVEL": "info",
         }
 
@@ -77,8 +78,8 @@ class Site:
 
 
 @pytest.fixture
-async def site(tmp_path: Path, postgres: Cluster) -> AsyncIterator[Site]:
-    """Three nodes that run, started at the same moment on an empty database."""
+async def site(tmp_path: Path, postgres: Cluster, request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+    """Three nodes that run, started at the same moment on an empty database. Its parameter is their lease."""
     database = postgres.database()
     async with Upstream() as upstream, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         nodes = []
@@ -86,6 +87,7 @@ async def site(tmp_path: Path, postgres: Cluster) -> AsyncIterator[Site]:
             (tmp_path / name).mkdir()
             nodes.append(Node(tmp_path / name, upstream))
             nodes[-1].url_of_database = database
+            nodes[-1].lease_s = getattr(request, "param", LEASE_S)
         try:
             await asyncio.gather(*(node.start() for node in nodes))
             yield Site(nodes, upstream, http, database)
@@ -249,6 +251,7 @@ async def test_a_stopped_gateway_pays_late(site: Site) -> None:
     assert (await a.run("audit"))[0] == 0
 
 
+@pytest.mark.parametrize("site", [15], indirect=True)  # the default: an outage shorter than a lease sweeps nobody
 async def test_a_database_that_restarts_loses_nothing(site: Site, postgres: Cluster) -> None:
     """PostgreSQL restarted and crashed under load: 503 or late, then well again; no call is lost or charged twice."""
     key = await api(site.http, site.nodes[0], "POST", "/v1/keys", {})
