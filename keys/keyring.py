@@ -148,10 +148,6 @@ class Keyring:
         if key.status == "expired" or (key.expires_ms is not None and key.expires_ms <= self._clock_ms()):
             raise Denied("key_expired", key.account_id)
 
-    async def recheck(self, secret: str) -> Key:
-        """Authenticate again after the ledger called the key stale: a rotated secret may have ended."""
-        return await self.authenticate(secret, fresh=True)
-
     async def refresh(self, account_id: int) -> Key:
         """Read a key anew. Raises Denied if there is no such account."""
         nodes = await self._ledger.chain(account_id)

@@ -1,8 +1,8 @@
 """The PostgreSQL engine: many gateways on many machines write to one database.
 
-Promises: a batch is one durable transaction of four round trips (begin, load, fetch, store with its commit behind it
-make five with the commit), whatever its size; what it answered survives a crash of the server. Nothing is kept between
-batches, for others write too. A transaction of which nobody knows whether it was committed is carried out again by its
+Promises: a batch is one durable transaction of five round trips (begin, load, fetch, store, commit), whatever its
+size; what it answered survives a crash of the server. Nothing is kept between batches, for others write too. A
+transaction of which nobody knows whether it was committed is carried out again by its
 ids, on a connection that the lost one is fenced off from; a script is not. Each answer, or the word that there is
 none, comes within `ANSWER_S`. Times are the database's.
 

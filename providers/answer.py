@@ -239,3 +239,20 @@ def string_member(name: str, *texts: bytes) -> str:
         if found:
             return found.group(1).decode("utf-8", "replace")
     return ""
+
+
+class BodyMeter:
+    """What every meter of an answer in one JSON body has in common; how the body is read is the shape's own."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self) -> None:
+        self._body = JsonBody()
+
+    def feed(self, chunk: bytes) -> None:
+        """Read the next bytes."""
+        self._body.feed(chunk)
+
+    def output_tokens_seen(self) -> int:
+        """Nothing is told from a part of a JSON body."""
+        return 0

@@ -18,8 +18,8 @@ from providers.answer import (
     OTHER_MODEL,
     OVERSIZE,
     UNREADABLE,
+    BodyMeter,
     Flags,
-    JsonBody,
     Object,
     Seen,
     count,
@@ -313,22 +313,14 @@ class _StreamMeter:
         return True
 
 
-class _JsonMeter:
+class _JsonMeter(BodyMeter):
     """Reads an answer in one JSON body."""
 
-    __slots__ = ("_body", "_call")
+    __slots__ = ("_call",)
 
     def __init__(self, call: Call) -> None:
+        super().__init__()
         self._call = call
-        self._body = JsonBody()
-
-    def feed(self, chunk: bytes) -> None:
-        """Read the next bytes."""
-        self._body.feed(chunk)
-
-    def output_tokens_seen(self) -> int:
-        """Nothing is told from a part of a JSON body."""
-        return 0
 
     def finish(self) -> Reading:
         """See the interface."""

@@ -13,8 +13,8 @@ from providers.answer import (
     MALFORMED,
     OVERSIZE,
     UNREADABLE,
+    BodyMeter,
     Flags,
-    JsonBody,
     Object,
     Seen,
     later,
@@ -233,22 +233,14 @@ class StreamMeter:
             self._count(usage, None)
 
 
-class JsonMeter:
+class JsonMeter(BodyMeter):
     """Reads an answer in one JSON body."""
 
-    __slots__ = ("_body", "_tier")
+    __slots__ = ("_tier",)
 
     def __init__(self, call: Call) -> None:
-        self._body = JsonBody()
+        super().__init__()
         self._tier = term(call.service_tier)
-
-    def feed(self, chunk: bytes) -> None:
-        """Read the next bytes."""
-        self._body.feed(chunk)
-
-    def output_tokens_seen(self) -> int:
-        """Nothing is told from a part of a JSON body."""
-        return 0
 
     def finish(self) -> Reading:
         """See the interface."""

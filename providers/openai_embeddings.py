@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from providers.answer import MALFORMED, UNREADABLE, Flags, JsonBody, read_usage, string_member, tail_usage
+from providers.answer import MALFORMED, UNREADABLE, BodyMeter, Flags, read_usage, string_member, tail_usage
 from providers.bounds import Extent
 from providers.openai_usage import chat_usage
 from providers.raw import NULL, given, is_list, is_string
@@ -75,21 +75,10 @@ class _Answer(msgspec.Struct, gc=False):
 _ANSWER = msgspec.json.Decoder(_Answer)
 
 
-class _Meter:
+class _Meter(BodyMeter):
     """Reads an answer."""
 
-    __slots__ = ("_body",)
-
-    def __init__(self) -> None:
-        self._body = JsonBody()
-
-    def feed(self, chunk: bytes) -> None:
-        """Read the next bytes."""
-        self._body.feed(chunk)
-
-    def output_tokens_seen(self) -> int:
-        """There are none."""
-        return 0
+    __slots__ = ()
 
     def finish(self) -> Reading:
         """See the interface."""

@@ -191,7 +191,7 @@ async def test_a_revocation_by_another_process_is_noticed_by_the_hold(office: Of
     outcome = await office.call(await office.keyring.authenticate(minted.secret))
     assert isinstance(outcome, Refused)
     with pytest.raises(Denied) as caught:
-        await office.keyring.recheck(minted.secret)
+        await office.keyring.authenticate(minted.secret, fresh=True)
     assert (caught.value.reason, caught.value.account_id) == ("key_revoked", minted.account.id)
 
 
@@ -234,7 +234,7 @@ async def test_a_hold_with_a_dead_secret_is_refused_before_anything_is_known(off
     assert isinstance(outcome, Refused)
     assert outcome.reason == "stale"
     with pytest.raises(Denied):
-        await office.keyring.recheck(minted.secret)
+        await office.keyring.authenticate(minted.secret, fresh=True)
 
 
 async def test_both_secrets_open_the_key_during_the_overlap(office: Office) -> None:
