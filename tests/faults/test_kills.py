@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import random
 import signal
 import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -19,92 +17,31 @@ from typing import Any
 import aiohttp
 import pytest
 
-import gateway
 from providers.simulator import Faults
 from tests.faults.support import CHAT, MICRO, PATHS, PROMPT, marked, seen_mark, witness_picos
 from tests.harness import MASTER, PROVIDER_KEY
+from tests.process import Served
 from tests.upstream import Seen, Upstream
 
-ROOT = Path(gateway.__file__).parents[1]
-FARTHING = (sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())")
 KILLS = 16
 SEED = 20
 CAP_MICROS = 4_000
 SIMS = ("output_tokens=5", "chunk_delay_ms=5,output_tokens=20", "delay_ms=30,output_tokens=10", "reset=mid_event")
 
 
-class Process:
-    """A gateway in a process of its own, its provider in this one."""
+class Process(Served):
+    """A gateway in a process of its own, its provider in this one, under orders by mark."""
 
-    def __init__(self, place: Path, upstream: Upstream) -> None:
-        self.place = place
+    def __init__(self, place: Path, upstream: Upstream, **settings: str) -> None:
+        super().__init__(place, upstream.url, **settings)
         self.upstream = upstream
-        self.url = ""
         self.orders: dict[str, Faults] = {}
-        self._running: asyncio.subprocess.Process | None = None
         everyday = upstream._faults
 
         def faults(seen: Seen, model: str) -> Faults:
             return self.orders.get(seen_mark(seen)) or everyday(seen, model)
 
         upstream._faults = faults  # type: ignore[method-assign]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("FARTHING_", "OPENAI_"))}
-        return kept | {
-            "PYTHONPATH": str(ROOT),
-            "FARTHING_PORT": "0",
-            "FARTHING_MASTER_KEY": MASTER,
-            "FARTHING_LOG_LEVEL": "debug",
-            "FARTHING_DATABASE_URL": f"sqlite:///{self.place}/farthing.db",
-            "FARTHING_UPSTREAM_OPENAI": self.upstream.url,
-            "OPENAI_API_KEY": PROVIDER_KEY,
-        }
-
-    async def run(self, *arguments: str, **environment: str) -> tuple[int, str, str]:
-        """One command to its end: exit code, standard output, standard error."""
-        made = await asyncio.create_subprocess_exec(
-            *FARTHING, *arguments, cwd=self.place, env=self.environment | environment,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        out, err = await asyncio.wait_for(made.communicate(), 20)
-        assert made.returncode is not None
-        return made.returncode, out.decode(), err.decode()
-
-    async def start(self) -> None:
-        """Serve, and know where."""
-        with (self.place / "gateway.log").open("ab") as log:
-            at = log.tell()
-            self._running = await asyncio.create_subprocess_exec(
-                *FARTHING, "serve", cwd=self.place, env=self.environment, stdout=log, stderr=log
-            )
-        async with asyncio.timeout(20):
-            while True:
-                said = (self.place / "gateway.log").read_bytes()[at:].decode()
-                found = said.partition("listens on ")[2].partition(" ")[0]
-                if found:
-                    self.url = found
-                    return
-                assert self._running.returncode is None, said[-2000:]
-                await asyncio.sleep(0.02)
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self._running is not None
-        self._running.send_signal(number)
-
-    async def ended(self, timeout_s: float = 40) -> int:
-        """Its exit code."""
-        assert self._running is not None
-        return await asyncio.wait_for(self._running.wait(), timeout_s)
-
-    async def events(self) -> list[dict[str, Any]]:
-        """Every event, with the command that works beside the gateway or without it."""
-        code, out, err = await self.run("events", "--json", "--limit", "1000")
-        assert code == 0, err
-        found: list[dict[str, Any]] = json.loads(out)
-        assert len(found) < 1000, "more than one page"
-        return found
 
 
 @pytest.fixture
@@ -113,9 +50,7 @@ async def process(tmp_path: Path) -> AsyncIterator[Process]:
     async with Upstream() as upstream:
         made = Process(tmp_path, upstream)
         yield made
-        if made._running is not None and made._running.returncode is None:
-            made.signal(signal.SIGKILL)
-            await made.ended()
+        await made.kill()
 
 
 async def api(http: aiohttp.ClientSession, process: Process, method: str, path: str, body: Any = None) -> Any:

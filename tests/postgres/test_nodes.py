@@ -28,31 +28,16 @@ LEASE_S = 2
 SEED = 4
 
 
-class Node(Process):
-    """A gateway on the common database."""
-
-    url_of_database = ""
-    lease_s = LEASE_S
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return super().environment | {
-            "FARTHING_DATABASE_URL": self.url_of_database,
-            "FARTHING_LEASE_S": str(self.lease_s),
-            "FARTHING_LOG_LEVEL": "info",
-        }
-
-
 class Site:
     """Three nodes, their provider and a client."""
 
-    def __init__(self, nodes: list[Node], upstream: Upstream, http: aiohttp.ClientSession, database: str) -> None:
+    def __init__(self, nodes: list[Process], upstream: Upstream, http: aiohttp.ClientSession, database: str) -> None:
         self.nodes = nodes
         self.upstream = upstream
         self.http = http
         self.database = database
 
-    async def call(self, node: Node, secret: str, mark: str, body: dict[str, Any] = CHAT) -> int:
+    async def call(self, node: Process, secret: str, mark: str, body: dict[str, Any] = CHAT) -> int:
         status, _ = await call(self.http, node.url, secret, mark, body)
         return status
 
@@ -85,17 +70,20 @@ async def site(tmp_path: Path, postgres: Cluster, request: pytest.FixtureRequest
         nodes = []
         for name in "abc":
             (tmp_path / name).mkdir()
-            nodes.append(Node(tmp_path / name, upstream))
-            nodes[-1].url_of_database = database
-            nodes[-1].lease_s = getattr(request, "param", LEASE_S)
+            nodes.append(
+                Process(
+                    tmp_path / name, upstream,
+                    FARTHING_DATABASE_URL=database,
+                    FARTHING_LEASE_S=str(getattr(request, "param", LEASE_S)),
+                    FARTHING_LOG_LEVEL="info",
+                )
+            )  # fmt: skip
         try:
             await asyncio.gather(*(node.start() for node in nodes))
             yield Site(nodes, upstream, http, database)
         finally:
             for node in nodes:
-                if node._running is not None and node._running.returncode is None:
-                    node.signal(signal.SIGKILL)
-                    await node.ended()
+                await node.kill()
 
 
 async def test_the_main_job_on_postgresql(tmp_path: Path, postgres: Cluster) -> None:

@@ -1,0 +1,109 @@
+"""`farthing` in processes of its own, run from this checkout: served, signalled, killed, asked on the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import gateway
+from tests.harness import MASTER, PROVIDER_KEY
+
+ROOT = Path(gateway.__file__).parents[1]
+FARTHING = (sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())")
+
+
+class Served:
+    """A gateway in a process of its own, in front of the provider at `upstream_url`; on SQLite unless told otherwise.
+
+    Attributes:
+        place: Its working directory, with its log `gateway.log`.
+        settings: Environment variables on top of its own.
+        url: Where it listens, once started.
+    """
+
+    def __init__(self, place: Path, upstream_url: str, **settings: str) -> None:
+        self.place = place
+        self.upstream_url = upstream_url
+        self.settings = settings
+        self.url = ""
+        self._running: asyncio.subprocess.Process | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("FARTHING_", "OPENAI_"))}
+        own = {
+            "PYTHONPATH": str(ROOT),
+            "FARTHING_PORT": "0",
+            "FARTHING_MASTER_KEY": MASTER,
+            "FARTHING_LOG_LEVEL": "debug",
+            "FARTHING_DATABASE_URL": f"sqlite:///{self.place}/farthing.db",
+            "FARTHING_UPSTREAM_OPENAI": self.upstream_url,
+            "OPENAI_API_KEY": PROVIDER_KEY,
+        }
+        return kept | own | self.settings
+
+    async def run(self, *arguments: str, **environment: str) -> tuple[int, str, str]:
+        """One command to its end: exit code, standard output, standard error."""
+        made = await asyncio.create_subprocess_exec(
+            *FARTHING, *arguments, cwd=self.place, env=self.environment | environment,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, err = await asyncio.wait_for(made.communicate(), 60)
+        assert made.returncode is not None
+        return made.returncode, out.decode(), err.decode()
+
+    async def start(self, timeout_s: float = 20) -> None:
+        """Serve, and know where."""
+        with (self.place / "gateway.log").open("ab") as log:
+            at = log.tell()
+            self._running = await asyncio.create_subprocess_exec(
+                *FARTHING, "serve", cwd=self.place, env=self.environment, stdout=log, stderr=log
+            )
+        async with asyncio.timeout(timeout_s):
+            while True:
+                with (self.place / "gateway.log").open("rb") as log:
+                    log.seek(at)
+                    said = log.read().decode()
+                found = said.partition("listens on ")[2].partition(" ")[0]
+                if found:
+                    self.url = found
+                    return
+                assert self._running.returncode is None, said[-2000:]
+                await asyncio.sleep(0.02)
+
+    @property
+    def pid(self) -> int:
+        assert self._running is not None
+        return self._running.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._running is not None and self._running.returncode is None
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._running is not None
+        self._running.send_signal(number)
+
+    async def ended(self, timeout_s: float = 40) -> int:
+        """Its exit code."""
+        assert self._running is not None
+        return await asyncio.wait_for(self._running.wait(), timeout_s)
+
+    async def kill(self) -> None:
+        """End it if it runs, at once."""
+        if self.alive:
+            self.signal(signal.SIGKILL)
+            await self.ended()
+
+    async def events(self) -> list[dict[str, Any]]:
+        """Every event, with the command that works beside the gateway or without it."""
+        code, out, err = await self.run("events", "--json", "--limit", "1000")
+        assert code == 0, err
+        found: list[dict[str, Any]] = json.loads(out)
+        assert len(found) < 1000, "more than one page"
+        return found
