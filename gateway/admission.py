@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -29,8 +30,9 @@ from ledger.money import usd_to_micros
 from ledger.records import Ask, Block, Facts, Held, LedgerUnavailable, Refused
 from providers.catalogue import Catalogue
 from providers.prices import Price
-from providers.routing import Route
-from providers.shapes import BadRequest, Call
+from providers.request import model_of
+from providers.routing import Route, Shared
+from providers.shapes import Asked, BadRequest, Call
 from providers.simulator import Faults
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -56,9 +58,10 @@ class ClientGone(Exception):
 
 
 class Inbound(msgspec.Struct, kw_only=True):
-    """A request as it came in."""
+    """A request as it came in. `route` is where it goes, as far as is known yet."""
 
     call_id: str
+    route: Route
     method: str
     path: str
     query: bytes
@@ -120,8 +123,8 @@ class Admission:
         self._loops = LoopCounts(clock_ms)
         self._subjects: dict[tuple[int, str, str], int] = {}
 
-    async def admit(self, inbound: Inbound, route: Route, headers: dict[str, str]) -> Admitted:
-        """Let a call in, or refuse it.
+    async def admit(self, inbound: Inbound, shared: Shared | None, headers: dict[str, str]) -> Admitted:
+        """Let a call in, or refuse it. Where providers share its path, the model that it names decides among them.
 
         Raises:
             CallError: It is refused; if the key is known, a blocked event has been recorded.
@@ -129,11 +132,14 @@ class Admission:
         """
         self._check_framing(inbound)
         secret = self._secret(inbound)
+        route = inbound.route
         facts = Facts(provider=route.provider, route=route.operation.name)
         key = await self._authenticate(secret, inbound.call_id, facts)
         body = await _read_body(inbound, headers)
+        if shared is not None:
+            route = inbound.route = shared.choose(model_of(body), self._catalogue.provider_of, key.allows_provider)
         wishes = self._wishes(headers, key)
-        call = _read_call(route, body)
+        call = _read_call(route, body, inbound.query, headers)
         facts = self._facts(route, call, None, wishes, key)
         counted = False
         for attempt in range(ATTEMPTS):
@@ -178,7 +184,7 @@ class Admission:
             raise CallError(503, "overloaded", "Too many calls are in flight; try again.", retry=True, retry_after_s=1)
 
     def _secret(self, inbound: Inbound) -> str:
-        found = credentials(inbound.raw_headers, inbound.query)
+        found = credentials(inbound.raw_headers, inbound.query, url_key=inbound.route.provider == "google")
         if found.in_url:
             raise CallError(
                 400, "credential_in_url", "A key in a URL ends up in logs: send it in a header.", param="query"
@@ -402,9 +408,14 @@ def _too_large() -> CallError:
     return CallError(413, "request_too_large", f"The request's body is above {BODY_BYTES_MAX} bytes.")
 
 
-def _read_call(route: Route, body: bytes) -> Call:
+def _read_call(route: Route, body: bytes, query: bytes, headers: dict[str, str]) -> Call:
+    asked = Asked(
+        params=route.params,
+        query=parse_qs(query.decode("latin-1"), keep_blank_values=True) if query else {},
+        headers=headers,
+    )
     try:
-        call = route.operation.shape.read(body)
+        call = route.operation.shape.read(body, asked)
     except BadRequest as error:
         raise CallError(400, error.code, error.message, param=error.param) from None
     if len(call.model) > MODEL_CHARS_MAX:

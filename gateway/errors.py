@@ -37,7 +37,25 @@ _ANTHROPIC_TYPES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
-_REQUEST_ID_HEADERS = {"openai": b"x-request-id", "anthropic": b"request-id"}  # where the SDKs' errors take it from
+_GOOGLE_STATUSES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    402: "RESOURCE_EXHAUSTED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_DASHSCOPE_CODES = {401: "InvalidApiKey", 402: "Arrearage", 429: "Throttling.RateQuota"}
+_MINIMAX_CODES = {401: 1004, 402: 1008, 429: 1002}
+_REQUEST_ID_HEADERS = {  # where the SDKs' errors take it from
+    "openai": b"x-request-id",
+    "anthropic": b"request-id",
+    "elevenlabs": b"request-id",
+    "deepgram": b"dg-request-id",
+}
 RETRY_AFTER_S_MAX = 60  # some SDKs sleep for whatever they are told
 
 
@@ -131,13 +149,21 @@ def render(error: CallError, dialect: str, request_id: str) -> tuple[int, list[t
 
 
 def _openai(error: CallError, request_id: str) -> dict[str, Any]:
-    kind = _OPENAI_TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
-    if error.code == "spend_cap_exceeded":
-        kind = "insufficient_quota"
-    body: dict[str, Any] = {"message": error.message, "type": kind, "param": error.param, "code": error.code}
+    body: dict[str, Any] = {
+        "message": error.message,
+        "type": _openai_type(error),
+        "param": error.param,
+        "code": error.code,
+    }
     if error.farthing is not None:
         body["farthing"] = error.farthing
     return {"error": body}
+
+
+def _openai_type(error: CallError) -> str:
+    if error.code == "spend_cap_exceeded":
+        return "insufficient_quota"
+    return _OPENAI_TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
 
 
 def _anthropic(error: CallError, request_id: str) -> dict[str, Any]:
@@ -150,6 +176,50 @@ def _anthropic(error: CallError, request_id: str) -> dict[str, Any]:
     if error.farthing is not None:
         body["farthing"] = error.farthing
     return {"type": "error", "error": body, "request_id": request_id}
+
+
+def _google(error: CallError, request_id: str) -> dict[str, Any]:
+    status = _GOOGLE_STATUSES.get(error.status, "INTERNAL" if error.status >= 500 else "INVALID_ARGUMENT")
+    body = {"code": error.status, "message": error.message, "status": status, "reason": error.code}
+    return {"error": body | _particulars(error)}
+
+
+def _elevenlabs(error: CallError, request_id: str) -> dict[str, Any]:
+    status = {"spend_cap_exceeded": "quota_exceeded", "invalid_key": "invalid_api_key"}.get(error.code, error.code)
+    return {"detail": {"status": status, "message": error.message, "code": error.code} | _particulars(error)}
+
+
+def _deepgram(error: CallError, request_id: str) -> dict[str, Any]:
+    code = {402: "ASR_PAYMENT_REQUIRED", 401: "INVALID_AUTH", 429: "TOO_MANY_REQUESTS"}.get(
+        error.status, error.code.upper()
+    )
+    body = {"err_code": code, "err_msg": error.message, "request_id": request_id, "code": error.code}
+    return body | _particulars(error)
+
+
+def _mistral(error: CallError, request_id: str) -> dict[str, Any]:
+    body = {"object": "error", "message": error.message, "type": _openai_type(error), "code": error.code}
+    return {"param": None, **body} | _particulars(error)
+
+
+def _cohere(error: CallError, request_id: str) -> dict[str, Any]:
+    return {"id": request_id, "message": error.message, "code": error.code} | _particulars(error)
+
+
+def _dashscope(error: CallError, request_id: str) -> dict[str, Any]:
+    code = _DASHSCOPE_CODES.get(error.status, error.code)
+    return {"code": code, "message": error.message, "request_id": request_id} | _particulars(error)
+
+
+def _minimax(error: CallError, request_id: str) -> dict[str, Any]:
+    status = {"status_code": _MINIMAX_CODES.get(error.status, 2013), "status_msg": error.message, "code": error.code}
+    return {"base_resp": status, "trace_id": request_id} | _particulars(error)
+
+
+def _particulars(error: CallError) -> dict[str, Any]:
+    """What our errors say beyond the dialect's own fields."""
+    more: dict[str, Any] = {} if error.param is None else {"param": error.param}
+    return more if error.farthing is None else more | {"farthing": error.farthing}
 
 
 def _farthing(error: CallError, request_id: str) -> dict[str, Any]:
@@ -165,7 +235,18 @@ def _farthing(error: CallError, request_id: str) -> dict[str, Any]:
     return {"error": body}
 
 
-_BODIES = {"openai": _openai, "anthropic": _anthropic, "farthing": _farthing}
+_BODIES = {
+    "openai": _openai,
+    "anthropic": _anthropic,
+    "google": _google,
+    "elevenlabs": _elevenlabs,
+    "deepgram": _deepgram,
+    "mistral": _mistral,
+    "cohere": _cohere,
+    "dashscope": _dashscope,
+    "minimax": _minimax,
+    "farthing": _farthing,
+}
 
 
 def in_stream(error: CallError, dialect: str, operation: str, request_id: str) -> bytes:
@@ -178,4 +259,9 @@ def in_stream(error: CallError, dialect: str, operation: str, request_id: str) -
         # object, as in the chat API, makes them raise.
         event = {"type": "error", "code": error.code, "message": error.message, "param": error.param} | body
         return b"event: error\ndata: " + _encode(event) + b"\n\n"
+    if dialect == "cohere":
+        delta = {"finish_reason": "ERROR", "error": error.message, "code": error.code}
+        return b"event: message-end\ndata: " + _encode({"type": "message-end", "delta": delta}) + b"\n\n"
+    if dialect == "dashscope":
+        return b"event:error\n:HTTP_STATUS/%d\ndata:%b\n\n" % (error.status, _encode(body))
     return b"data: " + _encode(body) + b"\n\n"

@@ -7,13 +7,14 @@ no cookie, server banner or account id of the operator ever reaches a client.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from urllib.parse import parse_qsl
+from types import MappingProxyType
+from urllib.parse import parse_qsl, unquote_plus
 
 import msgspec
 
 from gateway.bounds import HEADER_BYTES_MAX, HEADERS_MAX
 from keys.token import LIVE, TEST
-from providers.vendors import Vendor
+from providers.vendors import VENDORS, Vendor
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -21,35 +22,34 @@ _KEY_HEADERS = ("x-goog-api-key", "xi-api-key", "x-api-key", "api-key")
 _SCHEMES = ("bearer ", "token ")
 _URL_CREDENTIALS = frozenset({"key", "api_key", "access_token", "token"})
 
-_REQUEST_NAMES = frozenset(
-    (
-        "accept",
-        "anthropic-beta",
-        "anthropic-version",
-        "anthropic-dangerous-direct-browser-access",
-        "content-type",
-        "idempotency-key",
-        "openai-beta",
-        "user-agent",
-        "x-client-request-id",
-    )
+_REQUEST_NAMES = ("accept", "content-type", "idempotency-key", "user-agent")
+_RESPONSE_NAMES = (
+    "cache-control",
+    "content-type",
+    "request-id",
+    "retry-after",
+    "retry-after-ms",
+    "x-request-id",
+    "x-should-retry",
 )
-_REQUEST_PREFIXES = ("x-stainless-",)
-_RESPONSE_NAMES = frozenset(
-    (
-        "cache-control",
-        "content-type",
-        "openai-processing-ms",
-        "openai-version",
-        "openai-model",
-        "request-id",
-        "retry-after",
-        "retry-after-ms",
-        "x-request-id",
-        "x-should-retry",
-    )
-)
-_RESPONSE_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "anthropic-priority-")
+
+
+class _Allowed:
+    """A list of header names, some of them prefixes."""
+
+    __slots__ = ("_names", "_prefixes")
+
+    def __init__(self, names: Iterable[str]) -> None:
+        names = tuple(names)
+        self._names = frozenset(name for name in names if not name.endswith("*"))
+        self._prefixes = tuple(name[:-1] for name in names if name.endswith("*"))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names or name.startswith(self._prefixes)
+
+
+_PASSES = MappingProxyType({name: _Allowed((*_REQUEST_NAMES, *vendor.passes)) for name, vendor in VENDORS.items()})
+_RETURNS = MappingProxyType({name: _Allowed((*_RESPONSE_NAMES, *vendor.returns)) for name, vendor in VENDORS.items()})
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -70,8 +70,11 @@ def too_large(raw: RawHeaders) -> bool:
     return len(raw) > HEADERS_MAX or sum(len(name) + len(value) for name, value in raw) > HEADER_BYTES_MAX
 
 
-def credentials(raw: RawHeaders, query: bytes) -> Credentials:
-    """Find the client's key in any of the places where an SDK puts it."""
+def credentials(raw: RawHeaders, query: bytes, *, url_key: bool = False) -> Credentials:
+    """Find the client's key in any of the places where an SDK puts it.
+
+    `url_key` says that this provider's own clients put it into the URL, as `?key=`; elsewhere a key there is refused.
+    """
     found: str | None = None
     conflicting = False
     for name_bytes, value_bytes in raw:
@@ -88,20 +91,34 @@ def credentials(raw: RawHeaders, query: bytes) -> Credentials:
         if found is not None and value != found:
             conflicting = True
         found = value
-    in_url = bool(query) and any(
-        name.lower() in _URL_CREDENTIALS or value.startswith((LIVE, TEST))
-        for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    )
+    in_url = False
+    if query:
+        for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+            if url_key and name == "key":
+                if found is not None and value != found:
+                    conflicting = True
+                found = value
+            elif name.lower() in _URL_CREDENTIALS or value.startswith((LIVE, TEST)):
+                in_url = True
     return Credentials(found or None, conflicting, in_url)
+
+
+def without_key(query: bytes) -> bytes:
+    """The query as it came, but for the client's key."""
+    if b"key" not in query:
+        return query
+    kept = (part for part in query.split(b"&") if unquote_plus(part.partition(b"=")[0].decode("latin-1")) != "key")
+    return b"&".join(kept)
 
 
 def to_provider(raw: RawHeaders, vendor: Vendor, credential: str) -> dict[str, str]:
     """The headers of the forwarded request: the client's allowed ones, our credential, our own."""
     forwarded: dict[str, str] = {}
     named: set[str] = set()
+    passes = _PASSES[vendor.name]
     for name_bytes, value_bytes in raw:
         name = name_bytes.decode("latin-1")
-        if name in _REQUEST_NAMES or name.startswith(_REQUEST_PREFIXES):
+        if name in passes:
             value = value_bytes.decode("latin-1")
             forwarded[name] = f"{forwarded[name]}, {value}" if name in forwarded else value
         elif name == "connection":
@@ -116,11 +133,12 @@ def to_provider(raw: RawHeaders, vendor: Vendor, credential: str) -> dict[str, s
     return forwarded
 
 
-def to_client(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> RawHeaders:
+def to_client(headers: Mapping[str, str] | Iterable[tuple[str, str]], vendor: Vendor) -> RawHeaders:
     """The provider's headers that a client gets to see."""
     items = headers.items() if isinstance(headers, Mapping) else headers
+    returns = _RETURNS[vendor.name]
     return [
         (lower.encode("latin-1"), value.encode("latin-1"))
         for name, value in items
-        if (lower := name.lower()) in _RESPONSE_NAMES or lower.startswith(_RESPONSE_PREFIXES)
+        if (lower := name.lower()) in returns
     ]

@@ -14,7 +14,7 @@ from gateway.relay import Connection, Relay, Send
 from gateway.server import CONNECTION
 from gateway.telemetry import Metrics
 from keys.ids import new_body
-from providers.routing import Refusal, match
+from providers.routing import Refusal, Shared, match
 
 _log = logging.getLogger("farthing.call")
 
@@ -39,40 +39,50 @@ class Inference:
         raw = scope["headers"]
         headers = as_mapping(raw)
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
-        found = match(scope["method"], path, headers)
-        provider, operation = "", ""
+        query = scope["query_string"]
+        found = match(scope["method"], path, headers, query)
         connection: Connection | None = scope.get(CONNECTION)
-        dialect = found.dialect if isinstance(found, Refusal) else found.operation.dialect
+        if isinstance(found, Refusal):
+            refused = CallError(found.status, found.code, found.message, allow=found.allow)
+            await self._refuse(refused, "", "", found.dialect, call_id, send)
+            return
+        shared, route = (found, found.first) if isinstance(found, Shared) else (None, found)
+        inbound: Inbound | None = None
         try:
-            if isinstance(found, Refusal):
-                raise CallError(found.status, found.code, found.message, allow=found.allow)
-            provider, operation = found.provider, found.operation.name
             if self.draining:
                 raise CallError(503, "overloaded", "The gateway is stopping.", retry=True, retry_after_s=1)
             inbound = Inbound(
                 call_id=call_id,
+                route=route,
                 method=scope["method"],
                 path=path,
-                query=scope["query_string"],
+                query=query,
                 raw_headers=raw,
                 receive=receive,
                 whole=connection is not None and connection.whole,
             )
-            admitted = await self._admission.admit(inbound, found, headers)
-            await self._relay.fly(admitted, raw, scope["query_string"], connection, send, started)
+            admitted = await self._admission.admit(inbound, shared, headers)
+            await self._relay.fly(admitted, raw, query, connection, send, started)
         except CallError as error:
-            self._metrics.request(provider, operation, error.code)
-            _log.debug("refused", extra={"request_id": f"req_{call_id}", "code": error.code, "status": error.status})
-            await _answer(send, error, dialect, call_id)
+            route = inbound.route if inbound is not None else route
+            await self._refuse(error, route.provider, route.operation.name, route.operation.dialect, call_id, send)
         except ClientGone:
-            self._metrics.request(provider, operation, "client_gone")
+            self._metrics.request(route.provider, route.operation.name, "client_gone")
         except Exception:  # noqa: BLE001 - the last resort: whatever went wrong, the client learns it with an id
-            self._metrics.request(provider, operation, "internal_error")
+            self._metrics.request(route.provider, route.operation.name, "internal_error")
             _log.exception("unexpected error", extra={"request_id": f"req_{call_id}"})
             if connection is not None and connection.answering:
                 connection.abort()
             else:
-                await _answer(send, CallError(500, "internal_error", "Something went wrong here."), dialect, call_id)
+                internal = CallError(500, "internal_error", "Something went wrong here.")
+                await _answer(send, internal, route.operation.dialect, call_id)
+
+    async def _refuse(
+        self, error: CallError, provider: str, operation: str, dialect: str, call_id: str, send: Send
+    ) -> None:
+        self._metrics.request(provider, operation, error.code)
+        _log.debug("refused", extra={"request_id": f"req_{call_id}", "code": error.code, "status": error.status})
+        await _answer(send, error, dialect, call_id)
 
 
 async def _answer(send: Send, error: CallError, dialect: str, call_id: str) -> None:

@@ -26,14 +26,14 @@ from gateway.bounds import (
 from gateway.config import Place
 from gateway.errors import CallError, in_stream, render
 from gateway.flight import Flight, Flights
-from gateway.headers import RawHeaders, to_client, to_provider
+from gateway.headers import RawHeaders, to_client, to_provider, without_key
 from gateway.telemetry import Metrics
 from gateway.upstream import Answer, Forward, Upstream, UpstreamFailed
 from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import Extend, Measures, Settlement
 from providers.metering import Conclusion, Ended, conclude
-from providers.shapes import Meter, Reading
+from providers.shapes import Filter, Meter, Reading
 from providers.usage import Usage
 from providers.vendors import VENDORS
 
@@ -183,9 +183,12 @@ class _Trip:
         provider = admitted.route.provider
         place = self._relay.places[provider]
         target = admitted.route.upstream_path
+        if provider == "google":
+            query = without_key(query)
         if query:
             target += "?" + query.decode("latin-1")
         return Forward(
+            provider=provider,
             method=admitted.method,
             origin=place.origin,
             target=target,
@@ -205,16 +208,16 @@ class _Trip:
         if not 200 <= answer.status < 300:
             await self._relay_error(answer)
             return
-        streamed = answer.headers.get("Content-Type", "").startswith("text/event-stream")
-        self._meter = meter = shape.meter(call, streamed=streamed)
-        if streamed:
-            await self._relay_stream(answer, meter)
+        content_type = answer.headers.get("Content-Type", "")
+        streamed = content_type.startswith("text/event-stream")
+        self._meter = meter = shape.meter(call, streamed=streamed, headers=answer.headers)
+        if streamed or call.stream or not content_type.startswith("application/json"):
+            await self._relay_stream(answer, meter, shape.filter(call) if streamed else None)
         else:
             await self._relay_full(answer, meter)
 
-    async def _relay_stream(self, answer: Answer, meter: Meter) -> None:
+    async def _relay_stream(self, answer: Answer, meter: Meter, strip: Filter | None) -> None:
         flight, now = self._flight, self._now
-        strip = self._admitted.route.operation.shape.filter(self._admitted.call)
         await self._start(answer, [])
         async for chunk in answer.chunks():
             if self._first_byte is None:
@@ -328,7 +331,7 @@ class _Trip:
     # ---- to the client
 
     async def _start(self, answer: Answer, more: RawHeaders) -> None:
-        headers = to_client(answer.headers)
+        headers = to_client(answer.headers, VENDORS[self._admitted.route.provider])
         headers += more
         headers.append((b"x-farthing-request-id", f"req_{self._admitted.call_id}".encode()))
         headers.append((b"x-farthing-held-micros", b"%d" % self._admitted.held.amount_micros))

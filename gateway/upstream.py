@@ -24,6 +24,7 @@ from providers.simulator import Cut, Faults, Pause, answer
 class Forward(msgspec.Struct, frozen=True, kw_only=True):
     """A request as it goes out."""
 
+    provider: str
     method: str
     origin: str
     target: str  # path and query
@@ -118,6 +119,7 @@ class SimulatedUpstream:
             request.target,
             request.headers,
             request.body,
+            provider=request.provider,
             faults=request.faults or Faults(),
             request_id=f"req_{request.call_id}",  # as the providers' own look
             now_s=self._clock_ms() // 1000,

@@ -7,6 +7,7 @@ are cumulative and replace one another member by member. Source: providers.md §
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 
@@ -34,7 +35,7 @@ from providers.anthropic_input import Content
 from providers.bounds import Extent
 from providers.raw import NULL, given, is_list
 from providers.request import count_field, flag_field, present, read_object, said_bytes, text_field, with_count
-from providers.shapes import BadRequest, Call, Filter, Meter, Reading
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Filter, Meter, Reading
 from providers.sse import Event, Scanner
 from providers.text import words
 from providers.usage import Usage
@@ -67,7 +68,7 @@ class _Messages:
 
     name = "anthropic_messages"
 
-    def read(self, body: bytes) -> Call:
+    def read(self, body: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read a request.
 
         Raises:
@@ -116,7 +117,7 @@ class _Messages:
         """Lower, or set, the output limit."""
         return with_count(body, (_LIMIT,), output_tokens)
 
-    def meter(self, call: Call, *, streamed: bool) -> Meter:
+    def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
         return _StreamMeter(call) if streamed else _JsonMeter(call)
 

@@ -6,8 +6,10 @@ answers, which pass unread.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from providers.request import read_object, text_field
-from providers.shapes import Call, Filter, Meter, Reading
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
 from providers.usage import Usage
 
 _OWN = frozenset({"model"})
@@ -37,7 +39,7 @@ class _Free:
         self.name = name
         self._has_body = has_body
 
-    def read(self, body: bytes) -> Call:
+    def read(self, body: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read the model, where there is one, for the key's list of allowed models.
 
         Raises:
@@ -55,7 +57,7 @@ class _Free:
         """The same bytes: there is no output to limit."""
         return body
 
-    def meter(self, call: Call, *, streamed: bool) -> Meter:
+    def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter that reads nothing."""
         return _FreeMeter()
 

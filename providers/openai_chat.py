@@ -6,7 +6,7 @@ as they are, in both directions. Source: providers.md §3 and P1, openai 3.54's 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -17,7 +17,7 @@ from providers.openai_input import Content
 from providers.openai_splice import UsageFilter, asks_usage, spliced
 from providers.raw import NULL, given, is_list, is_string
 from providers.request import Head, count_field, flag_field, present, read_object, said_bytes, text_field, with_count
-from providers.shapes import BadRequest, Call, Filter, Meter
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Filter, Meter
 from providers.text import words
 
 _CHAT_OWN = words(
@@ -44,7 +44,7 @@ class _Shape:
         self._read = read
         self._own = own
 
-    def read(self, body: bytes) -> Call:
+    def read(self, body: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read a request.
 
         Raises:
@@ -60,7 +60,7 @@ class _Shape:
         """Lower, or set, the output limit."""
         return with_count(body, self._limits, output_tokens)
 
-    def meter(self, call: Call, *, streamed: bool) -> Meter:
+    def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
         return StreamMeter(call) if streamed else JsonMeter(call)
 

@@ -5,6 +5,8 @@ Promises: as every shape. Source: providers.md §3 and P1, openai 3.54's types.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from providers.answer import MALFORMED, UNREADABLE, BodyMeter, Flags, read_usage, string_member, tail_usage
@@ -12,7 +14,7 @@ from providers.bounds import Extent
 from providers.openai_usage import chat_usage
 from providers.raw import NULL, given, is_list, is_string
 from providers.request import count_field, read_object, text_field
-from providers.shapes import BadRequest, Call, Filter, Meter, Reading
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Filter, Meter, Reading
 from providers.usage import Usage
 
 _OWN = frozenset({"model", "input", "dimensions", "stream"})
@@ -23,7 +25,7 @@ class _Embeddings:
 
     name = "openai_embeddings"
 
-    def read(self, body: bytes) -> Call:
+    def read(self, body: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read a request.
 
         Raises:
@@ -57,7 +59,7 @@ class _Embeddings:
         """The same bytes: there is no output to limit."""
         return body
 
-    def meter(self, call: Call, *, streamed: bool) -> Meter:
+    def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
         return _Meter()
 

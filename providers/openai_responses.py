@@ -7,6 +7,8 @@ types.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from providers.answer import (
@@ -30,7 +32,7 @@ from providers.openai_input import Content
 from providers.openai_usage import responses_usage
 from providers.raw import NULL, given, is_list, is_string
 from providers.request import count_field, flag_field, present, read_object, said_bytes, text_field, with_count
-from providers.shapes import BadRequest, Call, Filter, Meter, Reading
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Filter, Meter, Reading
 from providers.sse import Event, Scanner
 from providers.text import words
 from providers.usage import Usage
@@ -57,7 +59,7 @@ class _Responses:
 
     name = "openai_responses"
 
-    def read(self, body: bytes) -> Call:
+    def read(self, body: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read a request.
 
         Raises:
@@ -110,7 +112,7 @@ class _Responses:
         """Lower, or set, the output limit."""
         return with_count(body, (_LIMIT,), output_tokens)
 
-    def meter(self, call: Call, *, streamed: bool) -> Meter:
+    def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
         return _StreamMeter(call) if streamed else _JsonMeter(call)
 

@@ -89,6 +89,21 @@ def _refuse_ambiguous(body: bytes, head: Head, own: frozenset[str]) -> None:
             seen.add(member.name)
 
 
+class _Named(msgspec.Struct):
+    model: str = ""
+
+
+_NAMED = msgspec.json.Decoder(_Named)
+
+
+def model_of(body: bytes) -> str:
+    """The model that a JSON body names, for choosing who is to read it; "" where that cannot be told."""
+    try:
+        return _NAMED.decode(body).model
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+
+
 def members(body: bytes) -> list[Member]:
     """Every member of a valid JSON object, in order, doubles included. Linear, but slower than `read_object`."""
     found: list[Member] = []

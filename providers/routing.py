@@ -1,43 +1,32 @@
-"""Which provider and operation a request is, or that it is none. A closed table: what is not in it does not pass.
+"""Which provider and operation a request is, or that it is none.
 
-Promises: an upstream path is always a row's own text, with nothing of the client's in it but a checked `{id}`; so no
-spelling of a path (`//evil`, `@`, `\\`, `%2f..`, absolute form, NUL) reaches anything that the table does not name.
-Every operation has a shape, hence a meter, or is known to be free.
-Knows nothing of keys, models, query strings or settings. Source: providers.md §2, rules 0 to 4.
+Promises: only what stands in `providers.operations` passes. The provider that is chosen here is the one that is called
+and the one that is priced. Knows nothing of keys, query strings, prices or settings.
+
+Rules, the first that decides (source: providers.md §2):
+
+1. An explicit mount, `/{provider}/…`, is that provider.
+2. A path that only one provider has is that provider's.
+3. A header or client that only one provider has (`Vendor.hints`, `Vendor.clients`), if it has the path.
+4. The request's `model`, by exact id of the catalogue, then by the beginning of its name (`Vendor.models`).
+5. A provider that is the only one of these that the key may use.
+6. The first in the table: OpenAI.
+
+Rules 4 and 5 need the request's body and the key, so the caller asks `Shared.choose` for them. Calls for an object by
+its id are not decided here: whoever knows the object's owner knows its provider.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from providers.anthropic_messages import ANTHROPIC_MESSAGES
-from providers.free import FREE_POST, FREE_READ
-from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
-from providers.openai_embeddings import OPENAI_EMBEDDINGS
-from providers.openai_responses import OPENAI_RESPONSES
-from providers.shapes import Shape
+from providers.operations import TABLE, Found, Operation, Row, filled, find
 from providers.vendors import MOUNTS, VENDORS, Vendor
-
-
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing a provider can be asked to do.
-
-    Attributes:
-        name: Stable, for events and logs: "chat.completions", "messages.count_tokens", ….
-        shape: Reads its requests and meters its answers.
-        billable: False where the provider never charges for it; then nothing need be held.
-        dialect: The error shape that its callers expect: "openai" or "anthropic".
-    """
-
-    name: str
-    shape: Shape
-    billable: bool
-    dialect: str
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +45,37 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     params: Mapping[str, str] = MappingProxyType({})
 
 
+class Shared(msgspec.Struct, frozen=True, kw_only=True):
+    """A path that several providers have: who is meant is told by the model that the request names.
+
+    Attributes:
+        routes: By provider, in table order.
+        first: Who is meant where nothing tells.
+    """
+
+    routes: Mapping[str, Route]
+    first: Route
+
+    def choose(
+        self, model: str, home: Callable[[str], str | None], allowed: Callable[[str], bool] = lambda _: True
+    ) -> Route:
+        """The route of a request for this model.
+
+        Args:
+            model: As the client named it; "" where it named none.
+            home: The one provider that has a model of exactly this id, as far as the catalogue knows.
+            allowed: Whether the caller's key may use a provider.
+        """
+        if model:
+            named = self.routes.get(home(model) or "")
+            if named is None:
+                named = next((route for name, route in self.routes.items() if _is_of(model, name)), None)
+            if named is not None:
+                return named
+        usable = [route for name, route in self.routes.items() if allowed(name)]
+        return usable[0] if len(usable) == 1 else self.first
+
+
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """Why a request goes nowhere. `message` is fit for the client; `allow` lists the methods, where status is 405."""
 
@@ -66,122 +86,153 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     allow: tuple[str, ...] = ()
 
 
-class _Row(msgspec.Struct, frozen=True):
-    method: str
-    path: str
-    provider: str
-    name: str
-    shape: Shape
-    billable: bool = True
-
-
-# A placeholder is a whole last segment. Adding an operation is adding a row.
-_TABLE = (
-    _Row("POST", "/v1/chat/completions", "openai", "chat.completions", OPENAI_CHAT),
-    _Row("POST", "/v1/completions", "openai", "completions", OPENAI_COMPLETIONS),
-    _Row("POST", "/v1/responses", "openai", "responses", OPENAI_RESPONSES),
-    _Row("POST", "/v1/embeddings", "openai", "embeddings", OPENAI_EMBEDDINGS),
-    _Row("GET", "/v1/models", "openai", "models", FREE_READ, billable=False),
-    _Row("GET", "/v1/models/{id}", "openai", "models", FREE_READ, billable=False),
-    _Row("POST", "/v1/messages", "anthropic", "messages", ANTHROPIC_MESSAGES),
-    _Row("POST", "/v1/messages/count_tokens", "anthropic", "messages.count_tokens", FREE_POST, billable=False),
-    _Row("GET", "/v1/models", "anthropic", "models", FREE_READ, billable=False),
-    _Row("GET", "/v1/models/{id}", "anthropic", "models", FREE_READ, billable=False),
-)
-
-# Starts with a letter or digit, so "." and ".." are no ids; no "%", "/" or "\" is in one. Colons: tuned models.
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,255}")
 _VERSION = re.compile(r"v\d+(?:alpha|beta)?\d*")
 # Printable ASCII but `"`, `<`, `>`, `\`, `^`, `` ` ``, `{`, `|`, `}`: what a path of ours can be spelt with (RFC 3986).
 _PATH = re.compile(r"/[!#-;=?-\[\]_a-z~]*")
 _PATH_CHARS_MAX = 2048
+_OPENAI = VENDORS["openai"]
+_MODELS = {vendor.name: re.compile(vendor.models) for vendor in VENDORS.values() if vendor.models}
+_HINTS = {hint: vendor for vendor in VENDORS.values() for hint in vendor.hints}
+_CLIENTS = {beginning: vendor for vendor in VENDORS.values() for beginning in vendor.clients}
+_ROOTS: dict[str, tuple[Vendor, ...]] = {
+    root: tuple(vendor for vendor in VENDORS.values() if root in vendor.roots)
+    for vendor in VENDORS.values()
+    for root in vendor.roots
+}
 
 
-def _index() -> Mapping[tuple[str, str], Mapping[str, tuple[_Row, Operation]]]:
-    """(provider, path template) → method → row. Built once, when the module is loaded."""
-    index: dict[tuple[str, str], dict[str, tuple[_Row, Operation]]] = {}
-    for row in _TABLE:
-        operation = Operation(
-            name=row.name, shape=row.shape, billable=row.billable, dialect=VENDORS[row.provider].dialect
-        )
-        index.setdefault((row.provider, row.path), {})[row.method] = (row, operation)
-    return MappingProxyType(index)
+def _route(row: Row, params: Mapping[str, str]) -> Route:
+    return Route(
+        provider=row.provider,
+        operation=row.operation,
+        upstream_path=filled(row.upstream, params),
+        params=MappingProxyType(dict(params)),
+    )
 
 
-_INDEX = _index()
-# Most calls are spelt exactly as the table spells them, on a path that only one provider has: one look-up decides.
-_EXACT = MappingProxyType(
-    {
-        (row.method, row.path): Route(
-            provider=row.provider,
-            operation=_INDEX[row.provider, row.path][row.method][1],
-            upstream_path=VENDORS[row.provider].path_prefix + row.path,
-        )
-        for row in _TABLE
-        if "{" not in row.path and sum(other.path == row.path for other in _TABLE) == 1
-    }
-)
-_PATHS = frozenset(path for _, path in _INDEX)
+def _exact() -> Mapping[tuple[str, str], Route | Shared]:
+    """Most calls are spelt exactly as the table spells them: one look-up decides."""
+    index: dict[tuple[str, str], dict[str, Route]] = {}
+    for row in TABLE:
+        if "{" not in row.path:
+            index.setdefault((row.method, row.path), {})[row.provider] = _route(row, {})
+    return MappingProxyType(
+        {
+            at: next(iter(routes.values()))
+            if len(routes) == 1
+            else Shared(routes=MappingProxyType(routes), first=next(iter(routes.values())))
+            for at, routes in index.items()
+        }
+    )
 
 
-def operations() -> tuple[tuple[str, str, str, Operation], ...]:
-    """Every row as (method, path template, provider, operation), in table order; for documents and tests."""
-    return tuple((row.method, row.path, row.provider, _INDEX[row.provider, row.path][row.method][1]) for row in _TABLE)
+_EXACT = _exact()
 
 
-def match(method: str, path: str, headers: Mapping[str, str]) -> Route | Refusal:
+def match(method: str, path: str, headers: Mapping[str, str], query: bytes = b"") -> Route | Shared | Refusal:
     """Find the operation of a request.
 
     Args:
         method: In upper case, as sent.
         path: The request target's path as received, still percent-encoded, without the query.
         headers: By lower-case name. Read only to tell apart the providers that share a path.
+        query: As received. Only Google's clients put a `key` there.
 
     Returns:
-        The route, or a refusal: 404 `not_found` (no provider has this), 403 `route_not_allowed` (a known provider's
-        operation that is not listed), 405 `method_not_allowed`.
+        The route, or those among which the model decides, or a refusal: 404 `not_found` (no provider has this), 403
+        `route_not_allowed` (a known provider's operation that is not listed), 405 `method_not_allowed`.
     """
     exact = _EXACT.get((method, path))
-    if exact is not None:
+    if isinstance(exact, Route):
         return exact
-    # The header that only Anthropic's clients send; it decides wherever paths are shared, and whose errors are shown.
-    hinted = VENDORS["anthropic"] if "anthropic-version" in headers else VENDORS["openai"]
+    hinted = VENDORS["google"] if query.startswith(b"key=") or b"&key=" in query else _hinted(headers)
+    if exact is not None:
+        return _told(exact, method, hinted)
     segments = _segments(path)
-    if not segments:
-        return _not_found(hinted)
-    vendor = MOUNTS.get(segments[0])
-    if vendor is not None:
-        segments = _versioned(segments[1:], vendor)
-        vendors: tuple[Vendor, ...] = (vendor,)
-    else:
-        segments = _versioned(segments, VENDORS["openai"])
-        vendors = (hinted, *(other for other in VENDORS.values() if other is not hinted))
-    for template, params in _readings(segments):
-        for candidate in vendors:
-            methods = _INDEX.get((candidate.name, template))
-            if methods is None:
-                continue
-            found = methods.get(method)
-            if found is None:
-                return Refusal(
-                    status=405,
-                    code="method_not_allowed",
-                    message=f"This path takes {', '.join(sorted(methods))} only.",
-                    dialect=candidate.dialect,
-                    allow=tuple(sorted(methods)),
-                )
-            row, operation = found
-            upstream = candidate.path_prefix + row.path.replace("{id}", params.get("id", ""))
-            return Route(
-                provider=candidate.name, operation=operation, upstream_path=upstream, params=MappingProxyType(params)
-            )
-    if vendor is not None:
-        return _not_allowed(vendor)
-    if len(segments) >= 2 and _VERSION.fullmatch(segments[0]):
-        for candidate in vendors:
-            if segments[1] in candidate.roots:
-                return _not_allowed(candidate)
-    return _not_found(hinted)
+    mounted = MOUNTS.get(segments[0]) if segments else None
+    rest = segments if mounted is None else segments[1:]
+    segments = _versioned(rest, (_OPENAI,) if mounted is None else (mounted, _OPENAI))
+    wrong_method: Refusal | None = None
+    for found in find(segments) if segments else ():
+        chosen = _among(method, found, mounted, hinted)
+        if isinstance(chosen, Refusal):
+            wrong_method = wrong_method or chosen
+        elif chosen is not None:
+            return chosen
+    if wrong_method is not None:
+        return wrong_method
+    if mounted is not None:
+        return _not_allowed(mounted)
+    if len(segments) >= 2 and _VERSION.fullmatch(segments[0]) and segments[1] in _ROOTS:
+        owners = _ROOTS[segments[1]]
+        return _not_allowed(hinted if hinted in owners else owners[0])
+    return _not_found(hinted or _OPENAI)
+
+
+def _among(method: str, found: Found, mounted: Vendor | None, hinted: Vendor | None) -> Route | Shared | Refusal | None:
+    """The route at a path that stands in the table, for the providers that may be meant."""
+    at, params = found
+    if mounted is not None:
+        at = {mounted.name: at[mounted.name]} if mounted.name in at else {}
+    elif hinted is not None and hinted.name in at and method in at[hinted.name] and not _by_model(method):
+        at = {hinted.name: at[hinted.name]}
+    routes = {name: _route(methods[method], params) for name, methods in at.items() if method in methods}
+    if len(routes) == 1:
+        return next(iter(routes.values()))
+    if routes:
+        shared = Shared(routes=MappingProxyType(routes), first=next(iter(routes.values())))
+        return _told(shared, method, hinted)
+    if not at:
+        return None
+    provider, methods = (hinted.name, at[hinted.name]) if hinted and hinted.name in at else next(iter(at.items()))
+    allow = tuple(sorted({each for methods in at.values() for each in methods}))
+    return Refusal(
+        status=405,
+        code="method_not_allowed",
+        message=f"This path takes {', '.join(allow)} only.",
+        dialect=next(iter(methods.values())).operation.dialect or VENDORS[provider].dialect,
+        allow=allow,
+    )
+
+
+def _told(shared: Shared, method: str, hinted: Vendor | None) -> Route | Shared:
+    """Who of several is meant, as far as headers tell."""
+    if hinted is None:
+        return shared if _by_model(method) else shared.first
+    route = shared.routes.get(hinted.name)
+    if route is None:
+        return shared if _by_model(method) else shared.first
+    # Other vendors take Anthropic's SDK too, so its header makes Anthropic the first guess and no more.
+    if hinted.name == "anthropic" and _by_model(method):
+        return Shared(routes=shared.routes, first=route)
+    return route
+
+
+def _by_model(method: str) -> bool:
+    """Whether requests of this method have a body, and so may name a model."""
+    return method == "POST"
+
+
+def _hinted(headers: Mapping[str, str]) -> Vendor | None:
+    """The vendor that the client's own headers name. OpenAI's client proves nothing: it is used for six vendors."""
+    for hint, vendor in _HINTS.items():
+        if hint in headers:
+            return vendor
+    if headers.get("authorization", "")[:6].lower() == "token ":
+        return VENDORS["deepgram"]
+    for name in ("x-fern-sdk-name", "user-agent"):
+        client = headers.get(name)
+        if client is not None:
+            client = client.lower()
+            for beginning, vendor in _CLIENTS.items():
+                if client.startswith(beginning):
+                    return vendor
+    return None
+
+
+def _is_of(model: str, provider: str) -> bool:
+    pattern = _MODELS.get(provider)
+    return pattern is not None and pattern.match(model) is not None
 
 
 def _segments(path: str) -> list[str]:
@@ -196,26 +247,14 @@ def _segments(path: str) -> list[str]:
     return [] if "." in segments or ".." in segments else segments
 
 
-def _versioned(segments: list[str], vendor: Vendor) -> list[str]:
+def _versioned(segments: list[str], vendors: Collection[Vendor]) -> list[str]:
     """With exactly one version segment in front, where a version can be told: of several the last, of none `v1`."""
     versions = 0
     while versions < len(segments) and _VERSION.fullmatch(segments[versions]):
         versions += 1
     if versions:
         return segments[versions - 1 :]
-    return ["v1", *segments] if segments and segments[0] in vendor.roots else segments
-
-
-def _readings(segments: list[str]) -> list[tuple[str, dict[str, str]]]:
-    """The table's templates that these segments can be read as, each with the values of its placeholders."""
-    literal = "/" + "/".join(segments)
-    if literal in _PATHS:
-        return [(literal, {})]
-    if segments and _ID.fullmatch(segments[-1]):
-        template = "/" + "/".join((*segments[:-1], "{id}"))
-        if template in _PATHS:
-            return [(template, {"id": segments[-1]})]
-    return []
+    return ["v1", *segments] if segments and any(segments[0] in vendor.roots for vendor in vendors) else segments
 
 
 def _not_found(vendor: Vendor) -> Refusal:

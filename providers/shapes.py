@@ -7,6 +7,8 @@ nothing), and makes a meter that reads the answer's bytes. Pure: bytes in, recor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
@@ -22,6 +24,24 @@ class BadRequest(Exception):
         self.message = message
         self.param = param
         self.code = code  # "invalid_request" | "unbounded_cost"
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands around a request's body, for the shapes that look there.
+
+    Attributes:
+        params: Values of the path's placeholders.
+        query: The query's parameters, decoded; all values of each.
+        headers: By lower-case name.
+    """
+
+    params: Mapping[str, str] = MappingProxyType({})
+    query: Mapping[str, list[str]] = MappingProxyType({})
+    headers: Mapping[str, str] = MappingProxyType({})
+
+
+NOTHING_ELSE = Asked()
+"""For requests whose body says everything."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +104,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     partial: bool = False
 
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
 class Meter(Protocol):
     """Reads an answer's bytes as they pass. Never raises, whatever the bytes; memory is bounded."""
 
@@ -123,8 +146,8 @@ class Shape(Protocol):
         """For logs: the module's name."""
         ...
 
-    def read(self, body: bytes) -> Call:
-        """Read a request body.
+    def read(self, body: bytes, asked: Asked = NOTHING_ELSE) -> Call:
+        """Read a request.
 
         Raises:
             BadRequest: The body is not what this operation takes; the message names the field.
@@ -143,8 +166,14 @@ class Shape(Protocol):
         """
         ...
 
-    def meter(self, call: Call, *, streamed: bool) -> Meter:
-        """A meter for one answer. `streamed` says what the answer is, by its content type, not what was asked."""
+    def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
+        """A meter for one answer.
+
+        Args:
+            call: What was asked.
+            streamed: The answer is a stream of server-sent events, by its content type, not by what was asked.
+            headers: The answer's, looked up without regard to case: some providers state the usage there.
+        """
         ...
 
     def filter(self, call: Call) -> Filter | None:

@@ -20,22 +20,21 @@ from gateway import config
 from gateway.app import Gateway, clock_ms
 from gateway.server import Server, listen
 from ledger.audit import Audit
+from providers.vendors import VENDORS
 from tests.upstream import Upstream
 
 MASTER = "master-key-of-the-tests-0123456789"
 PROVIDER_KEY = "sk-provider-canary-5f2a9c"
 
 
-def settings(tmp_path: Path, upstream: str, **environment: str) -> config.Settings:
-    """Settings with every provider at `upstream`."""
+def settings(tmp_path: Path, upstream: Upstream, **environment: str) -> config.Settings:
+    """Settings with every provider at its place of `upstream`."""
     values = {
         "FARTHING_DATABASE_URL": f"sqlite:///{tmp_path}/farthing.db",
         "FARTHING_MASTER_KEY": MASTER,
         "FARTHING_DISCONNECT_DRAIN_S": "1",
-        "OPENAI_API_KEY": PROVIDER_KEY,
-        "ANTHROPIC_API_KEY": PROVIDER_KEY,
-        "FARTHING_UPSTREAM_OPENAI": upstream,
-        "FARTHING_UPSTREAM_ANTHROPIC": upstream,
+        **{vendor.key_env: PROVIDER_KEY for vendor in VENDORS.values()},
+        **{f"FARTHING_UPSTREAM_{vendor.setting}": upstream.origin(vendor.name) for vendor in VENDORS.values()},
     }
     return config.load(values | environment)
 
@@ -110,7 +109,7 @@ async def running(tmp_path: Path, *, clock: Callable[[], int] = clock_ms, **envi
     async with Upstream() as upstream:
         listener = listen("127.0.0.1", 0)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with Gateway.open(settings(tmp_path, upstream.url, **environment), clock_ms=clock) as (gateway, _master):
+        async with Gateway.open(settings(tmp_path, upstream, **environment), clock_ms=clock) as (gateway, _master):
             server = Server(gateway, gateway.drain)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:

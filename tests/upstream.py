@@ -22,6 +22,7 @@ import struct
 import sys
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, cast
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ import msgspec
 from providers.simulator import Answer, Cut, Faults, Pause, answer
 from providers.simulator.answers import Whole
 from providers.simulator.delivery import deliver
+from providers.vendors import VENDORS
 
 REQUESTS_MAX = 10_000  # kept in memory; the oldest go first
 PIPELINED_MAX = 64  # requests waiting on one connection
@@ -46,6 +48,7 @@ class Seen(msgspec.Struct, kw_only=True):
     headers: list[tuple[str, str]]
     body: bytes
     upstream_id: str
+    provider: str = ""
 
     def header(self, name: str) -> str | None:
         """The header's first value."""
@@ -106,6 +109,8 @@ class Upstream:
         self._file_path = invoice_file
         self._file: TextIO | None = None
         self._server: asyncio.Server | None = None
+        self._origins: dict[str, str] = {}
+        self._provider_servers: list[asyncio.Server] = []
         self._count = 0
         self._run = secrets.token_hex(3)
         self._changed = asyncio.Event()
@@ -114,6 +119,10 @@ class Upstream:
     def url(self) -> str:
         """Origin, without a path."""
         return f"http://{self._host}:{self._port}"
+
+    def origin(self, provider: str) -> str:
+        """Where this provider lives: an origin of its own, for what paths alone do not tell."""
+        return self._origins[provider]
 
     def script(self, *faults: Faults | str, model: str | None = None) -> None:
         """The faults of the next requests, one each, in order; with `model`, of that model's next requests."""
@@ -133,10 +142,17 @@ class Upstream:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Connection(self), self._host, self._port, backlog=1024)
         self._port = self._server.sockets[0].getsockname()[1]
+        for provider in VENDORS:
+            server = await loop.create_server(partial(_Connection, self, provider), self._host, 0, backlog=1024)
+            self._provider_servers.append(server)
+            self._origins[provider] = f"http://{self._host}:{server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
         if self._server is not None:
             self._server.close()
+        for server in self._provider_servers:
+            server.close()
+        self._provider_servers.clear()
         for connection in list(self.connections):
             await connection.close()
         if self._file is not None:
@@ -162,7 +178,9 @@ class Upstream:
             body = json.dumps({"error": {"message": f"x-sim: {error}", "type": "invalid_request_error"}}).encode()
             refused = Whole(status=400, headers=[("content-type", "application/json")], body=body)
             return self._count, model, deliver(refused, Faults())
-        carried = (seen.header("authorization") or "").removeprefix("Bearer "), seen.header("x-api-key")
+        scheme, _, value = (seen.header("authorization") or "").partition(" ")
+        own = (seen.header(name) for name in ("x-api-key", "x-goog-api-key", "xi-api-key"))
+        carried = (value if scheme in ("Bearer", "Token") else "", *own)
         if self._credential is not None and self._credential not in carried:
             faults = Faults(status=401)
         made = answer(
@@ -170,6 +188,7 @@ class Upstream:
             seen.path,
             dict(seen.headers),
             seen.body,
+            provider=seen.provider,
             faults=faults,
             request_id=seen.upstream_id,
             now_s=int(time.time()),
@@ -205,8 +224,9 @@ def _model(seen: Seen) -> str:
 class _Connection(asyncio.Protocol):
     """One connection: requests in order, answers one after the other."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, provider: str = "") -> None:
         self._upstream = upstream
+        self._provider = provider
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[tuple[Seen, bool]] = deque()
         self._room = asyncio.Event()
@@ -264,6 +284,7 @@ class _Connection(asyncio.Protocol):
             headers=self._headers,
             body=b"".join(self._body),
             upstream_id="",
+            provider=self._provider,
         )
         if len(self._waiting) >= PIPELINED_MAX:
             self._transport.abort()

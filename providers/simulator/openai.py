@@ -48,8 +48,9 @@ class Refusal(Exception):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One request as an operation sees it: header names in lower case."""
+    """One request as an operation sees it: header names in lower case. `provider` is "" where only the path tells."""
 
+    provider: str = ""
     path: str
     headers: dict[str, str]
     query: str

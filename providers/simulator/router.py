@@ -7,7 +7,10 @@ Promises: every request has an answer, in the shape of the provider whose path i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final
+
+import msgspec
 
 from providers.simulator import anthropic, chat, completions, embeddings, messages, models, openai, responses
 from providers.simulator.answers import Answer, Draft, Whole
@@ -15,8 +18,24 @@ from providers.simulator.delivery import deliver
 from providers.simulator.faults import Faults
 from providers.simulator.openai import Refusal, Request
 
+Operation = Callable[[Request], Draft]
+
+
+class Native(msgspec.Struct, frozen=True):
+    """What a provider has beyond the shapes that many share.
+
+    Attributes:
+        find: Its own operation at a method and path; None where it has none there.
+        error: Its errors: request, status, message ("" = the status's usual one).
+    """
+
+    find: Callable[[str, Request], Operation | None]
+    error: Callable[[Request, int, str], Whole]
+
+
+_NATIVES: Final[Mapping[str, Native]] = MappingProxyType({})
 # By the end of the path, so that vendors' own prefixes (`/compatible-mode/v1`, `/anthropic/v1`, none) all do.
-_POSTS: Final[tuple[tuple[str, Callable[[Request], Draft]], ...]] = (
+_POSTS: Final[tuple[tuple[str, Operation], ...]] = (
     ("/chat/completions", chat.answer),
     ("/completions", completions.answer),
     ("/responses", responses.answer),
@@ -38,6 +57,7 @@ def answer(
     headers: Mapping[str, str],
     body: bytes,
     *,
+    provider: str = "",
     faults: Faults,
     request_id: str,
     now_s: int,
@@ -49,12 +69,14 @@ def answer(
         path: Path with or without a query, as it goes upstream.
         headers: In any case; only `anthropic-version` is looked at. Credentials are not.
         body: As it goes upstream.
+        provider: Farthing's name of the provider; "" where the path and headers are to tell.
         faults: What is to go wrong.
         request_id: The id that the provider gives the request; all other ids are derived from it.
         now_s: Unix seconds, for `created` and the like.
     """
     place, _, query = path.partition("?")
     request = Request(
+        provider=provider,
         path=place.rstrip("/") or "/",
         headers={name.lower(): value for name, value in headers.items()},
         query=query,
@@ -76,10 +98,14 @@ def is_anthropic(request: Request) -> bool:
 
 
 def _error(request: Request, status: int, message: str = "") -> Whole:
+    if (native := _NATIVES.get(request.provider)) is not None:
+        return native.error(request, status, message)
     return (anthropic.error if is_anthropic(request) else openai.error)(request, status, message)
 
 
-def _operation(method: str, request: Request) -> Callable[[Request], Draft]:
+def _operation(method: str, request: Request) -> Operation:
+    if (native := _NATIVES.get(request.provider)) is not None and (found := native.find(method, request)) is not None:
+        return found
     if method == "POST":
         for end, operation in _POSTS:
             if request.path.endswith(end):

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from providers.routing import operations
+from providers.operations import TABLE
 from tests.faults.support import CHAT, PATHS, Client, Site, marked, request_bytes, seen_mark
 from tests.harness import PROVIDER_KEY
 
-ARRIVE = frozenset(path.split("{", 1)[0] for _, path, _, _ in operations())
+ARRIVE = frozenset(row.path.split("{", 1)[0] for row in TABLE)
 
 # {body} is a whole call, {smuggled} a second whole request, {n} the body's length in decimal, {x} in hexadecimal.
 # All but the plain ones are refused.

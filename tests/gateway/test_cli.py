@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import CANNOT_START, DIFFERENCE, FAILED, OK, USAGE, main
-from tests.harness import MASTER, Running, settings
+from tests.harness import MASTER, Running
 
 
 @pytest.fixture
@@ -72,7 +72,6 @@ async def test_what_cannot_be(
     beside: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wrong usage is exit 2, a missing key exit 1, a database that cannot be opened exit 3; each with a sentence."""
-    assert settings(beside, "http://127.0.0.1:9").master_key == MASTER
     assert await run("keys", "list") == FAILED
     assert await run("keys", "mint", "--max-spend-usd", "lots") == USAGE
     monkeypatch.setenv("FARTHING_DATABASE_URL", "mysql://localhost/farthing")

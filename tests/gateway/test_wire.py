@@ -812,7 +812,9 @@ async def test_cancelled_after_any_number_of_turns_it_leaks_nothing() -> None:
 async def test_closing_cuts_what_is_open_and_takes_no_more() -> None:
     async with Server(script(OK + b"Content-Length: 9\r\n\r\nhi")) as server:
         upstream = HttpUpstream()
-        forward = Forward(method="POST", origin=server.origin, target="/", headers={}, body=b"", call_id="x")
+        forward = Forward(
+            provider="openai", method="POST", origin=server.origin, target="/", headers={}, body=b"", call_id="x"
+        )
         answer = await upstream.send(forward)
         reading = asyncio.ensure_future(anext(answer.chunks()))
         assert await reading == b"hi"
@@ -866,7 +868,9 @@ async def test_what_cannot_be_reached_was_not_sent() -> None:
     upstream = HttpUpstream()
     for origin in ("http://:80", "http://a:99999", "ftp://a", "http://" + "a" * 64):
         with pytest.raises(UpstreamFailed) as failed:
-            await upstream.send(Forward(method="GET", origin=origin, target="/", headers={}, body=b"", call_id="x"))
+            await upstream.send(
+                Forward(provider="openai", method="GET", origin=origin, target="/", headers={}, body=b"", call_id="x")
+            )
         assert not failed.value.sent
 
 

@@ -8,10 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.routing import Refusal, Route, match, operations
-from providers.vendors import VENDORS
+from providers.operations import TABLE
+from providers.routing import Refusal, Route, Shared, match
 
 ANTHROPIC = {"anthropic-version": "2026-10-21"}
+
+
+def found(method: str, path: str, headers: dict[str, str], model: str = "") -> Route | Refusal:
+    """The route or refusal, with `model` in the request's body where that decides."""
+    way = match(method, path, headers)
+    return way.choose(model, lambda _: None) if isinstance(way, Shared) else way
 
 
 @pytest.mark.parametrize(
@@ -45,7 +51,7 @@ def test_listed_operations(
     method: str, path: str, headers: dict[str, str], provider: str, name: str, upstream: str
 ) -> None:
     """A listed operation is found however SDKs join its path to a base URL."""
-    route = match(method, path, headers)
+    route = found(method, path, headers)
     assert isinstance(route, Route)
     assert (route.provider, route.operation.name, route.upstream_path) == (provider, name, upstream)
 
@@ -136,19 +142,74 @@ ATTACK = st.lists(st.sampled_from([*PIECES.split(), " ", "\x00"]), max_size=9).m
 @given(method=st.sampled_from(["GET", "POST"]), path=ATTACK | st.text(max_size=40), anthropic=st.booleans())
 def test_upstream_paths_come_from_the_table(method: str, path: str, anthropic: bool) -> None:
     """Whatever the client writes, a path that goes upstream is a row's, with at most a plain id in it."""
-    route = match(method, path, ANTHROPIC if anthropic else {})
+    route = found(method, path, ANTHROPIC if anthropic else {})
     if isinstance(route, Route):
-        rows = [row for row in operations() if row[3] is route.operation]
-        assert rows
-        _, template, provider, _ = rows[0]
-        assert route.provider == provider
-        pattern = re.escape(template).replace(re.escape("{id}"), r"[A-Za-z0-9][A-Za-z0-9._:-]*")
-        assert re.fullmatch(re.escape(VENDORS[provider].path_prefix) + pattern, route.upstream_path)
+        rows = [row for row in TABLE if row.provider == route.provider and row.method == method]
+        patterns = [re.sub(r"\\{\w+\\}", r"[A-Za-z0-9][A-Za-z0-9._:-]*", re.escape(row.upstream)) for row in rows]
+        assert any(re.fullmatch(pattern, route.upstream_path) for pattern in patterns)
         assert ".." not in route.upstream_path.split("/")
 
 
 def test_every_operation_has_a_shape() -> None:
-    """Each row has a meter, and its dialect is its vendor's."""
-    for _, _, provider, operation in operations():
-        assert operation.shape.name
-        assert operation.dialect == VENDORS[provider].dialect
+    """Each row has a meter."""
+    for row in TABLE:
+        assert row.operation.shape.name
+        assert row.operation.dialect
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "model", "provider", "upstream"),
+    [
+        ("/v1/chat/completions", {}, "grok-4", "xai", "/v1/chat/completions"),
+        ("/v1/chat/completions", {}, "qwen-max", "qwen", "/compatible-mode/v1/chat/completions"),
+        ("/chat/completions", {}, "kimi-k2.6", "kimi", "/v1/chat/completions"),
+        ("/v1/chat/completions", {}, "MiniMax-M2", "minimax", "/v1/chat/completions"),
+        ("/v1/chat/completions", {}, "deepseek-chat", "deepseek", "/v1/chat/completions"),
+        ("/v1/chat/completions", {}, "codestral-latest", "mistral", "/v1/chat/completions"),
+        ("/v1/chat/completions", {}, "gpt-oss-120b", "openai", "/v1/chat/completions"),
+        ("/v1/chat/completions", {"user-agent": "Cerebras/Python 1.91.0"}, "gpt-oss-120b", "cerebras", None),
+        ("/v1/chat/completions", {"user-agent": "mistral-client-python/3.7"}, "gpt-5", "mistral", None),
+        ("/v1/chat/completions", {"user-agent": "OpenAI/Python 3.54"}, "grok-4", "xai", None),
+        ("/v1/chat/completions", {}, "nobody-knows", "openai", None),
+        ("/grok/v1/chat/completions", {}, "gpt-5", "xai", None),
+        ("/qwen/v1/chat/completions", {}, "gpt-5", "qwen", "/compatible-mode/v1/chat/completions"),
+        ("/moonshot/chat/completions", {}, "", "kimi", None),
+        ("/v1/embeddings", {}, "mistral-embed", "mistral", None),
+        ("/v1/responses", {}, "grok-4", "xai", None),
+    ],
+)
+def test_a_shared_path_goes_where_mount_client_or_model_say(
+    path: str, headers: dict[str, str], model: str, provider: str, upstream: str | None
+) -> None:
+    """Of several providers with a path, the first that is named is meant: by the mount, the client, the model."""
+    route = found("POST", path, headers, model)
+    assert isinstance(route, Route)
+    assert route.provider == provider
+    assert upstream in (None, route.upstream_path)
+
+
+def test_the_catalogue_knows_better_than_names() -> None:
+    """An exact id of the catalogue wins over the beginning of a name, and a key's only provider over the first."""
+    shared = match("POST", "/v1/chat/completions", {})
+    assert isinstance(shared, Shared)
+    assert shared.choose("qwen-3-32b", {"qwen-3-32b": "cerebras"}.get).provider == "cerebras"
+    assert shared.choose("qwen-3-32b", lambda _: None).provider == "qwen"
+    assert shared.choose("llama-9", lambda _: None, {"cerebras"}.__contains__).provider == "cerebras"
+    assert shared.choose("llama-9", lambda _: "nowhere").provider == "openai"
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "provider"),
+    [
+        ({}, b"", "openai"),
+        ({"authorization": "token abc"}, b"", "openai"),
+        ({"user-agent": "Cerebras/JS 1.91.0"}, b"", "cerebras"),
+        ({"user-agent": "mistral-client-typescript/2.7.0"}, b"", "mistral"),
+        (ANTHROPIC, b"beta=true", "anthropic"),
+    ],
+)
+def test_what_names_no_model_goes_by_the_client(headers: dict[str, str], query: bytes, provider: str) -> None:
+    """Listing models has no body, so only the client's own headers tell; OpenAI's is the first."""
+    route = match("GET", "/v1/models", headers, query)
+    assert isinstance(route, Route)
+    assert route.provider == provider
