@@ -78,6 +78,7 @@ class _Verified(msgspec.Struct, frozen=True):
     account_id: int
     credential_id: int
     expires_ms: int | None
+    version: int  # of the account, when this was so: a rotation raises it
 
 
 class Keyring:
@@ -129,13 +130,19 @@ class Keyring:
                 raise Denied("invalid_key")
         if fresh:
             verified = await self._recheck(secret, digest, verified)
-        if verified.expires_ms is not None and verified.expires_ms <= self._clock_ms():
-            raise Denied("invalid_key", verified.account_id)
+        self._check_secret(verified)
         key = None if fresh else self._keys.get(verified.account_id)
         if key is None or not self._open(key):
             key = await self.refresh(verified.account_id)
             self._check(key)
+        if key.versions[0][1] != verified.version:
+            # The key has been read anew since, for another secret of it: this one may have ended.
+            self._check_secret(await self._recheck(secret, digest, verified))
         return key
+
+    def _check_secret(self, verified: _Verified) -> None:
+        if verified.expires_ms is not None and verified.expires_ms <= self._clock_ms():
+            raise Denied("invalid_key", verified.account_id)
 
     def _open(self, key: Key) -> bool:
         return key.status == "active" and (key.expires_ms is None or key.expires_ms > self._clock_ms())
@@ -164,7 +171,7 @@ class Keyring:
         found = await self._ledger.credential(locator) if locator is not None else None
         if found is None:
             raise Denied("invalid_key", verified.account_id)
-        current = _Verified(verified.account_id, verified.credential_id, found[0].expires_ms)
+        current = _verified(*found)
         self._verified[digest] = current
         return current
 
@@ -187,11 +194,15 @@ class Keyring:
         credential: Credential = found[0]
         if not await self._hasher.verify(credential.verifier, secret):
             return None
-        verified = _Verified(credential.account_id, credential.id, credential.expires_ms)
+        verified = _verified(*found)
         if len(self._verified) >= REMEMBERED_MAX:
             _drop_oldest(self._verified)
         self._verified[digest] = verified
         return verified
+
+
+def _verified(credential: Credential, nodes: tuple[Node, ...]) -> _Verified:
+    return _Verified(credential.account_id, credential.id, credential.expires_ms, nodes[0].version)
 
 
 def _key(nodes: tuple[Node, ...], now_ms: int) -> Key:

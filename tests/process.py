@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -86,8 +87,7 @@ class Served:
         return self._running is not None and self._running.returncode is None
 
     def signal(self, number: signal.Signals) -> None:
-        assert self._running is not None
-        self._running.send_signal(number)
+        os.kill(self.pid, number)  # asyncio's own way asks first whether it has ended, and takes the exit code with it
 
     async def ended(self, timeout_s: float = 40) -> int:
         """Its exit code."""
@@ -97,7 +97,8 @@ class Served:
     async def kill(self) -> None:
         """End it if it runs, at once."""
         if self.alive:
-            self.signal(signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                self.signal(signal.SIGKILL)
             await self.ended()
 
     async def events(self) -> list[dict[str, Any]]:

@@ -225,6 +225,18 @@ async def test_a_secret_rotated_without_overlap_is_dead_at_once(office: Office) 
     assert await denied(office, minted.secret) == "invalid_key"
 
 
+async def test_a_dead_secret_stays_dead_when_the_new_one_is_used_first(office: Office) -> None:
+    """What is remembered of the old secret ends with the rotation, also once the key itself has been read anew."""
+    minted = await office.mint()
+    await office.keyring.authenticate(minted.secret)
+    rotated = await office.minter.rotate(await office.master(), MASTER, minted.account.public_id, 0)
+    assert isinstance(await office.call(await office.keyring.authenticate(rotated.secret, fresh=True)), Held)
+    assert await denied(office, minted.secret) == "invalid_key"
+    assert await denied(office, minted.secret) == "invalid_key"
+    key = await office.keyring.authenticate(rotated.secret)
+    assert isinstance(await office.call(key), Held)
+
+
 async def test_a_hold_with_a_dead_secret_is_refused_before_anything_is_known(office: Office) -> None:
     """A call that authenticated from memory with the old secret holds nothing, and is denied when it looks again."""
     minted = await office.mint()
