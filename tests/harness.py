@@ -24,17 +24,21 @@ from providers.vendors import VENDORS
 from tests.upstream import Upstream
 
 MASTER = "master-key-of-the-tests-0123456789"
+NOWHERE = "http://127.0.0.1:1"
 PROVIDER_KEY = "sk-provider-canary-5f2a9c"
 
 
-def settings(tmp_path: Path, upstream: Upstream, **environment: str) -> config.Settings:
-    """Settings with every provider at its place of `upstream`."""
+def settings(tmp_path: Path, upstream: Upstream | None, **environment: str) -> config.Settings:
+    """Settings with every provider at its place of `upstream`; None: nowhere that answers."""
     values = {
         "FARTHING_DATABASE_URL": f"sqlite:///{tmp_path}/farthing.db",
         "FARTHING_MASTER_KEY": MASTER,
         "FARTHING_DISCONNECT_DRAIN_S": "1",
         **{vendor.key_env: PROVIDER_KEY for vendor in VENDORS.values()},
-        **{f"FARTHING_UPSTREAM_{vendor.setting}": upstream.origin(vendor.name) for vendor in VENDORS.values()},
+        **{
+            f"FARTHING_UPSTREAM_{vendor.setting}": NOWHERE if upstream is None else upstream.origin(vendor.name)
+            for vendor in VENDORS.values()
+        },
     }
     return config.load(values | environment)
 

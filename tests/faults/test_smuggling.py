@@ -13,7 +13,7 @@ from providers.operations import TABLE
 from tests.faults.support import CHAT, PATHS, Client, Site, marked, request_bytes, seen_mark
 from tests.harness import PROVIDER_KEY
 
-ARRIVE = frozenset(row.path.split("{", 1)[0] for row in TABLE)
+ARRIVE = frozenset(row.upstream.split("{", 1)[0] for row in TABLE)
 
 # {body} is a whole call, {smuggled} a second whole request, {n} the body's length in decimal, {x} in hexadecimal.
 # All but the plain ones are refused.
@@ -188,7 +188,7 @@ async def test_no_target_leads_elsewhere(site: Site, trap: tuple[str, list[bytes
         assert path in ARRIVE or path.startswith("/v1/models/"), seen
         assert ".." not in path, seen
         assert "%" not in path, seen
-        assert seen.header("host") == site.upstream.url.removeprefix("http://")
+        assert seen.header("host") == site.upstream.origin(seen.provider).removeprefix("http://")
 
 
 async def test_only_what_is_listed_is_forwarded(site: Site) -> None:

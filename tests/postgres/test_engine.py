@@ -318,7 +318,7 @@ async def test_a_server_that_restarts_is_found_again(postgres: Cluster) -> None:
 
 async def test_many_gateways_start_at_once_on_an_empty_database(url: str, tmp_path: object) -> None:
     """The schema is made once, and exactly one of them prints the master key."""
-    made = settings(tmp_path, "http://127.0.0.1:1", FARTHING_DATABASE_URL=url, FARTHING_MASTER_KEY="")  # type: ignore[arg-type]
+    made = settings(tmp_path, None, FARTHING_DATABASE_URL=url, FARTHING_MASTER_KEY="")  # type: ignore[arg-type]
 
     async def start() -> tuple[str | None, int | None]:
         async with Gateway.open(made) as (gateway, master):
