@@ -155,9 +155,18 @@ async def _serve(options: argparse.Namespace, settings: config.Settings) -> int:
             _print(master)
         port = listener.getsockname()[1]
         _say(f"Farthing listens on http://{host}:{port} (database {_scrub(settings.database_url)})")
+        watching = asyncio.create_task(_end_when_lost(gateway.ledger))
         await server.serve(sockets=[listener])
+        watching.cancel()
     _say("Farthing has stopped.")
     return OK
+
+
+async def _end_when_lost(ledger: Ledger) -> None:
+    """End the process as if it had been killed: the next start reads what the disk has really kept."""
+    await ledger.lost()
+    _say("farthing: the disk did not keep what was written (fsync failed); what this process knows cannot be trusted")
+    os._exit(FAILED)
 
 
 def _scrub(url: str) -> str:

@@ -219,6 +219,10 @@ class Ledger:
         """Whether the last transaction was taken."""
         return self._writer.healthy
 
+    async def lost(self) -> None:
+        """Wait until the disk has not kept what it was given, if that ever happens: then the process must end."""
+        await self._writer.lost.wait()
+
     # ---- calls
 
     async def hold(self, ask: Ask) -> Held | Refused:

@@ -232,3 +232,7 @@ class LedgerUnavailable(Exception):
     def __init__(self, message: str = "", *, unsure: bool = False) -> None:
         super().__init__(message)
         self.unsure = unsure
+
+
+class LedgerLost(LedgerUnavailable):
+    """The disk has not kept what it was given, so nothing that this process reads of it can be trusted. It must end."""

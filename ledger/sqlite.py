@@ -25,7 +25,7 @@ from ledger import rules
 from ledger.book import Account, Book, Counter, CounterKey, Hold, Rollup, RollupKey
 from ledger.engine import Change, Refusal, Result, Row, Script, Work
 from ledger.migrations import migrate
-from ledger.records import LedgerUnavailable
+from ledger.records import LedgerLost, LedgerUnavailable
 from ledger.rows import (
     account_of,
     account_sums,
@@ -55,6 +55,8 @@ _PRAGMAS = (
     "PRAGMA cache_size=-65536",
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
 )
+_NOT_SYNCED = frozenset((sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC))
+"""After these the system may show, as if it were on the disk, what is not: retrying would prove nothing."""
 _FAULTS_OF_THE_WORK = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 
 
@@ -168,6 +170,7 @@ class SqliteEngine:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._readers: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
         self._data_version = -1
+        self._lost = ""
         self._connection: sqlite3.Connection
         self._book: Book
 
@@ -215,10 +218,15 @@ class SqliteEngine:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, batch, now_ms)
 
     def _commit(self, batch: list[Work], now_ms: int) -> list[Result]:
+        if self._lost:
+            raise LedgerLost(self._lost)
         try:
             return self._transaction(batch, now_ms)
         except Exception as error:  # a fault in one operation must not take the others with it
             self._undo()
+            if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) in _NOT_SYNCED:
+                self._lost = f"the disk did not keep what was written: {error}"
+                raise LedgerLost(self._lost) from error
             if isinstance(error, sqlite3.Error) and not isinstance(error, _FAULTS_OF_THE_WORK):
                 raise LedgerUnavailable(str(error)) from error
             if len(batch) > 1:

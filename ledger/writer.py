@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ledger.engine import Engine, Work
-from ledger.records import Ask, Block, Held, LedgerUnavailable, Recover, Settlement
+from ledger.records import Ask, Block, Held, LedgerLost, LedgerUnavailable, Recover, Settlement
 
 _log = logging.getLogger("farthing.ledger")
 
@@ -34,6 +34,7 @@ class Writer:
         self._scheduled = False
         self._failures = 0
         self.commits = 0
+        self.lost = asyncio.Event()
 
     @property
     def depth(self) -> int:
@@ -109,6 +110,8 @@ class Writer:
 
     async def _failed(self, batch: list[tuple[Work, asyncio.Future[Any] | None]], error: LedgerUnavailable) -> None:
         """Keep what must not be lost; refuse all else, also what is still in the queue: it would wait for too long."""
+        if isinstance(error, LedgerLost):
+            self.lost.set()
         kept: list[tuple[Work, asyncio.Future[Any] | None]] = []
         if error.unsure:  # a hold may stand that its caller is told does not; it is released
             kept += [(_abandoned(work.id), None) for work, _ in batch if isinstance(work, Ask)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from ledger.book import Book
+from ledger.engine import Result, Work
 from ledger.ledger import Ledger
 from ledger.migrations import SchemaTooNew
-from ledger.records import Held, LedgerUnavailable, Refused
+from ledger.records import Held, LedgerLost, LedgerUnavailable, Refused
 from ledger.sqlite import READERS, AlreadyOpen
 from tests.ledger.world import Clock, World, assert_sound, opened, outside, ticks
 
@@ -268,3 +270,26 @@ async def test_reads_go_on_while_somebody_writes(world: World) -> None:
         other.execute("BEGIN IMMEDIATE")
         assert (await world.view(key)).remaining_micros == 5
         other.execute("ROLLBACK")
+
+
+async def test_a_disk_that_did_not_keep_what_it_was_given_is_not_asked_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failed fsync nothing is held any more, and whoever waits for the end of the ledger is told."""
+    key = await world.open()
+    engine = world.ledger._engine
+    transaction = engine._transaction  # type: ignore[attr-defined]
+
+    def failing(batch: list[Work], now_ms: int) -> list[Result]:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+        raise error
+
+    monkeypatch.setattr(engine, "_transaction", failing)
+    with pytest.raises(LedgerLost):
+        await world.hold(key, 10)
+    monkeypatch.setattr(engine, "_transaction", transaction)
+    with pytest.raises(LedgerLost):
+        await world.hold(key, 10)
+    await asyncio.wait_for(world.ledger.lost(), 5)
+    assert (await world.view(key)).limits[0].held == 0
