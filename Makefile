@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check lint format types imports bench scale prices clean
+.PHONY: help install run test check lint format types imports proof bench scale prices clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,12 @@ lint: .venv/dev ## format, lint, types and the direction of imports, without cha
 format: .venv/dev ## format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
+
+SEED ?= 1
+ROUNDS ?= 100
+
+proof: .venv/dev ## try to break both engines, with a witness outside: SEED=1 ROUNDS=100
+	$(BIN)/python -m scripts.proof --seed $(SEED) --rounds $(ROUNDS)
 
 bench: .venv/dev ## measure: floor, Farthing and peers side by side in one run
 	$(BIN)/python -m scripts.bench

