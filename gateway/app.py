@@ -21,12 +21,12 @@ from starlette.routing import Route
 from gateway.admission import Admission, Receive
 from gateway.api import end_users, events, keys, plans, reports, reservations, usage
 from gateway.api.endpoint import Handler, Services, endpoint, http_error, json_response
-from gateway.bounds import DRAIN_S, REVOCATIONS_INTERVAL_S, SWEEP_INTERVAL_S
+from gateway.bounds import DRAIN_S, FIGURES_INTERVAL_S, REVOCATIONS_INTERVAL_S, SWEEP_INTERVAL_S
 from gateway.config import Settings
 from gateway.flight import Flights
 from gateway.inference import Inference
 from gateway.relay import Relay, Send
-from gateway.telemetry import Metrics
+from gateway.telemetry import Board, Metrics
 from gateway.upstream import HttpUpstream, SimulatedUpstream
 from keys.hashing import SecretHasher
 from keys.keyring import Key, Keyring
@@ -133,6 +133,7 @@ class Gateway:
         hasher: SecretHasher,
         settings: Settings,
         clock_ms: Callable[[], int],
+        board: Board | None = None,
     ) -> None:
         self.ledger = ledger
         self.settings = settings
@@ -141,7 +142,7 @@ class Gateway:
         self.catalogue = Catalogue.load()
         self.flights = Flights(settings.disconnect_drain_s)
         self.metrics = Metrics(
-            lambda: float(len(self.flights)), lambda: float(ledger.waiting), lambda: float(ledger.commits)
+            lambda: float(len(self.flights)), lambda: float(ledger.waiting), lambda: float(ledger.commits), board
         )
         self._live, self._simulated = HttpUpstream(), SimulatedUpstream(clock_ms)
         self.minter = Minter(ledger, keyring, hasher, ledger.clock_ms)
@@ -153,9 +154,11 @@ class Gateway:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(
-        cls, settings: Settings, *, clock_ms: Callable[[], int] = clock_ms
+        cls, settings: Settings, *, clock_ms: Callable[[], int] = clock_ms, board: Board | None = None
     ) -> AsyncIterator[tuple[Gateway, str | None]]:
         """A running gateway, and the first master key's secret if it was minted just now.
+
+        `board` is for one of several workers of a machine.
 
         Raises what opening the ledger raises.
         """
@@ -166,15 +169,18 @@ class Gateway:
             owner=owner,
             unsettled=settings.unsettled,
             lease_s=settings.lease_s,
+            state_dir=settings.state_dir,
         )
         hasher = SecretHasher()
         try:
             keyring = await Keyring.open(ledger, hasher, clock_ms=ledger.clock_ms, master=settings.master_key)
-            gateway = cls(ledger, keyring, hasher, settings, ledger.clock_ms)
+            gateway = cls(ledger, keyring, hasher, settings, ledger.clock_ms, board)
             printed = await gateway.minter.first_master(settings.master_key)
             housework = [asyncio.create_task(gateway.sweep())]
             if ledger.shared:
                 housework.append(asyncio.create_task(gateway.watch_revocations()))
+            if board is not None:
+                housework.append(asyncio.create_task(gateway.show_figures()))
             try:
                 yield gateway, printed
             finally:
@@ -209,6 +215,13 @@ class Gateway:
             with contextlib.suppress(LedgerUnavailable):
                 for account_id in await self.ledger.revoked():
                     self.flights.cut_account(account_id, "key_revoked")
+
+    async def show_figures(self) -> None:
+        """Let the other workers tell of this one, for as long as the gateway runs."""
+        while True:
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(self.metrics.post)
+            await asyncio.sleep(FIGURES_INTERVAL_S)
 
     def drain(self) -> None:
         """Take no new calls, and end those in flight after `DRAIN_S`; called again, end them now."""

@@ -13,6 +13,7 @@ import gc
 import json
 import os
 import secrets
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -21,12 +22,12 @@ from typing import Any
 import msgspec
 import uvloop
 
-from gateway import config
+from gateway import config, workers
 from gateway.api.events import event_object
 from gateway.api.keys import key_object
 from gateway.app import Gateway, clock_ms
 from gateway.server import Server, listen
-from gateway.telemetry import configure_logging
+from gateway.telemetry import Board, configure_logging
 from keys.hashing import SecretHasher
 from keys.keyring import Key, Keyring
 from keys.minting import Exceeds, Invalid, Mint, Minter, ScopeRefused
@@ -81,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     serve = add("serve", _serve, "start the gateway (settings come from the environment and .env)")
     serve.add_argument("--host", help="address to listen on (FARTHING_HOST)")
     serve.add_argument("--port", type=int, help="port to listen on (FARTHING_PORT)")
+    serve.add_argument("--workers", type=int, help="processes on this socket, on PostgreSQL only (FARTHING_WORKERS)")
+    serve.add_argument("--seat", type=workers.seat, help=argparse.SUPPRESS)  # how a worker is started
 
     keys = commands.add_parser("keys", help="mint, list, show, revoke, rotate keys")
     nouns = keys.add_subparsers(required=True, metavar="COMMAND")
@@ -139,12 +142,51 @@ def _emit(options: argparse.Namespace, data: Any, lines: list[str]) -> None:
 
 async def _serve(options: argparse.Namespace, settings: config.Settings) -> int:
     configure_logging(settings.log_level)
+    if options.seat is not None:
+        return await _work(options.seat, settings)
+    count = settings.workers if options.workers is None else options.workers
+    if not 1 <= count <= config.WORKERS_MAX:
+        return _complain(f"--workers must be from 1 to {config.WORKERS_MAX}", CANNOT_START)
+    if count > 1 and settings.database_url.startswith("sqlite:"):
+        return _complain(
+            f"SQLite serves from one process, not from {count} workers: use one, or PostgreSQL", CANNOT_START
+        )
     host, port = options.host or settings.host, settings.port if options.port is None else options.port
     try:
         listener = listen(host, port)
     except OSError as error:
         return _complain(f"cannot listen on {host}:{port}: {error.strerror}", CANNOT_START)
-    async with Gateway.open(settings) as (gateway, master):
+    port = listener.getsockname()[1]
+    if count > 1:
+        crew = workers.Workers(workers.command("serve"), count, listener)
+        failure = await crew.run(lambda: _listening(host, port, settings, f", {count} workers"))
+        if failure is not None:
+            return failure
+        _say("Farthing has stopped.")
+        return OK
+    await _gateway(settings, listener, lambda server: _listening(host, port, settings))
+    _say("Farthing has stopped.")
+    return OK
+
+
+def _listening(host: str, port: int, settings: config.Settings, more: str = "") -> None:
+    _say(f"Farthing listens on http://{host}:{port} (database {_scrub(settings.database_url)}{more})")
+
+
+async def _work(seat: workers.Seat, settings: config.Settings) -> int:
+    """Serve as one of several workers."""
+    listener = seat.listening()
+    await _gateway(settings, listener, lambda server: seat.take(server.stop), Board(Path(seat.board), str(seat.number)))
+    return OK
+
+
+async def _gateway(
+    settings: config.Settings,
+    listener: socket.socket,
+    on_ready: Callable[[Server], object],
+    board: Board | None = None,
+) -> None:
+    async with Gateway.open(settings, board=board) as (gateway, master):
         # What was built so far lives as long as the process: collections need not walk it again and again.
         gc.collect()
         gc.freeze()
@@ -153,13 +195,10 @@ async def _serve(options: argparse.Namespace, settings: config.Settings) -> int:
         if master is not None:
             _say("A master key was minted. It is shown this once; keep it safe:")
             _print(master)
-        port = listener.getsockname()[1]
-        _say(f"Farthing listens on http://{host}:{port} (database {_scrub(settings.database_url)})")
+        on_ready(server)
         watching = asyncio.create_task(_end_when_lost(gateway.ledger))
         await server.serve(sockets=[listener])
         watching.cancel()
-    _say("Farthing has stopped.")
-    return OK
 
 
 async def _end_when_lost(ledger: Ledger) -> None:
@@ -346,3 +385,7 @@ async def _doctor(options: argparse.Namespace, settings: config.Settings) -> int
 
 def _readable_by_others(path: Path) -> bool:
     return path.is_file() and bool(path.stat().st_mode & 0o077)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

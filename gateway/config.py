@@ -13,6 +13,7 @@ from dotenv import dotenv_values
 from ledger.ledger import Unsettled
 from providers.vendors import VENDORS
 
+WORKERS_MAX = 64
 LOG_LEVELS = ("debug", "info", "warning", "error")
 MASTER_KEY_MIN = 24
 
@@ -42,6 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     disconnect_drain_s: float
     unsettled: Unsettled
     lease_s: int
+    workers: int
+    state_dir: Path
     places: dict[str, Place]
 
     def __repr__(self) -> str:
@@ -79,6 +82,8 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
         log_level=level,
         unsettled=_unsettled(values),
         lease_s=_integer(values, "FARTHING_LEASE_S", 15, 2, 300),
+        workers=_integer(values, "FARTHING_WORKERS", 1, 1, WORKERS_MAX),
+        state_dir=Path(values.get("FARTHING_STATE_DIR", ".")),
         disconnect_drain_s=_integer(values, "FARTHING_DISCONNECT_DRAIN_S", 3, 0, 600),
         places={
             vendor.name: Place(

@@ -5,6 +5,7 @@ Never in either: a prompt, a completion, a secret, a header or a body.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -12,7 +13,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import accumulate
+from pathlib import Path
 
+import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -59,20 +62,62 @@ def configure_logging(level: str) -> None:
 _ADDED_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
 
 
+class Figures(msgspec.Struct):
+    """What one process has counted."""
+
+    requests: list[tuple[tuple[str, str, str], int]]
+    spend: list[tuple[tuple[str, bool], int]]
+    overrun: list[tuple[str, int]]
+    added: list[int]
+    added_s: float
+    gauges: list[float]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Figures).decode
+
+
+class Board:
+    """A directory in which the workers of one machine show each other their figures: whoever is asked tells of all."""
+
+    def __init__(self, directory: Path, worker: str) -> None:
+        self._directory = directory
+        self.worker = worker
+
+    def post(self, figures: Figures) -> None:
+        """Show this worker's figures. Raises OSError."""
+        made = self._directory / f".{self.worker}"
+        made.write_bytes(_encode(figures))
+        made.rename(self._directory / self.worker)
+
+    def others(self) -> Iterator[tuple[str, Figures]]:
+        """The other workers' figures, each at most a moment old."""
+        for path in sorted(self._directory.glob("[0-9]*")):
+            if path.name != self.worker:
+                with contextlib.suppress(FileNotFoundError):  # it has just ended
+                    yield path.name, _decode(path.read_bytes())
+
+
 class Metrics(Collector):
     """The process's metrics: plain numbers on a call's path, made into Prometheus's families when they are asked for.
 
-    Labels come from closed sets: routes, codes and providers of ours, never a key, a tenant or a client's text.
+    Labels come from closed sets: routes, codes and providers of ours, never a key, a tenant or a client's text. With a
+    board, every worker of the machine is shown, under the label `worker`.
     """
 
     def __init__(
-        self, flights: Callable[[], float], waiting: Callable[[], float], commits: Callable[[], float]
+        self,
+        flights: Callable[[], float],
+        waiting: Callable[[], float],
+        commits: Callable[[], float],
+        board: Board | None = None,
     ) -> None:
         self._gauges = (
             ("farthing_holds_open", "Calls in flight in this process.", flights),
             ("farthing_writer_queue", "Operations waiting to be committed.", waiting),
             ("farthing_commits", "Transactions of this process so far.", commits),
         )
+        self._board = board
         self._requests: dict[tuple[str, str, str], int] = {}
         self._spend: dict[tuple[str, bool], int] = {}
         self._overrun: dict[str, int] = {}
@@ -100,34 +145,57 @@ class Metrics(Collector):
         self._added[bisect_left(_ADDED_S, seconds)] += 1
         self._added_s += seconds
 
+    def figures(self) -> Figures:
+        """This process's own figures."""
+        return Figures(
+            requests=[*self._requests.items()],
+            spend=[*self._spend.items()],
+            overrun=[*self._overrun.items()],
+            added=self._added,
+            added_s=self._added_s,
+            gauges=[value() for _, _, value in self._gauges],
+        )
+
+    def post(self) -> None:
+        """Show the figures to the other workers. Raises OSError."""
+        if self._board is not None:
+            self._board.post(self.figures())
+
     def collect(self) -> Iterator[Metric]:
         """The families, as Prometheus's registry asks for them."""
+        extra: tuple[str, ...] = ()
+        shown: list[tuple[tuple[str, ...], Figures]] = [((), self.figures())]
+        if self._board is not None:
+            extra = ("worker",)
+            shown = [((self._board.worker,), self.figures())]
+            shown += [((worker,), figures) for worker, figures in self._board.others()]
         requests = CounterMetricFamily(
-            "farthing_requests", "Inference requests by outcome.", labels=("provider", "operation", "outcome")
+            "farthing_requests", "Inference requests by outcome.", labels=("provider", "operation", "outcome", *extra)
         )
-        for labels, count in self._requests.items():
-            requests.add_metric(labels, count)
-        yield requests
-        spend = CounterMetricFamily("farthing_spend_micros", "Cost of settled calls.", labels=("provider", "livemode"))
-        for (provider, livemode), micros in self._spend.items():
-            spend.add_metric((provider, str(livemode).lower()), micros)
-        yield spend
+        spend = CounterMetricFamily(
+            "farthing_spend_micros", "Cost of settled calls.", labels=("provider", "livemode", *extra)
+        )
         overrun = CounterMetricFamily(
-            "farthing_overrun_micros", "Cost above what was held for the call.", labels=("provider",)
+            "farthing_overrun_micros", "Cost above what was held for the call.", labels=("provider", *extra)
         )
-        for provider, micros in self._overrun.items():
-            overrun.add_metric((provider,), micros)
-        yield overrun
-        counts = [*accumulate(self._added)]
-        bounds = [*(str(bound) for bound in _ADDED_S), "+Inf"]
-        yield HistogramMetricFamily(
+        added = HistogramMetricFamily(
             "farthing_added_latency_seconds",
             "Time from the first byte of a request to its forwarding, hold included.",
-            buckets=[*zip(bounds, counts, strict=True)],
-            sum_value=self._added_s,
+            labels=extra,
         )
-        for name, text, value in self._gauges:
-            yield GaugeMetricFamily(name, text, value=value())
+        gauges = [GaugeMetricFamily(name, text, labels=extra) for name, text, _ in self._gauges]
+        bounds = [*(str(bound) for bound in _ADDED_S), "+Inf"]
+        for worker, figures in shown:
+            for labels, count in figures.requests:
+                requests.add_metric((*labels, *worker), count)
+            for (provider, livemode), micros in figures.spend:
+                spend.add_metric((provider, str(livemode).lower(), *worker), micros)
+            for provider, micros in figures.overrun:
+                overrun.add_metric((provider, *worker), micros)
+            added.add_metric(worker, [*zip(bounds, accumulate(figures.added), strict=True)], sum_value=figures.added_s)
+            for gauge, value in zip(gauges, figures.gauges, strict=True):
+                gauge.add_metric(worker, value)
+        yield from (requests, spend, overrun, added, *gauges)
 
     def render(self) -> bytes:
         """The metrics in Prometheus's text format."""

@@ -24,10 +24,14 @@ class Refusal(Exception):
 
 
 class Change:
-    """A script that writes, and afterwards the accounts that a book must read again (see `Book.forget_accounts`)."""
+    """A script that writes, and afterwards the accounts that a book must read again (see `Book.forget_accounts`).
 
-    def __init__(self, script: Callable[[set[int]], Script[Any]]) -> None:
+    `alone`: no other process's script of the kind runs meanwhile, so that what it has read still stands when it writes.
+    """
+
+    def __init__(self, script: Callable[[set[int]], Script[Any]], *, alone: bool = True) -> None:
         self._script = script
+        self.alone = alone
         self.touched: set[int] = set()
 
     def start(self) -> Script[Any]:
@@ -41,9 +45,14 @@ Result = Outcome | Exception | Any
 
 
 class Engine(Protocol):
-    """One database. `shared`: other processes serve from it too, so others' holds may belong to calls in flight."""
+    """One database.
+
+    `shared`: other processes serve from it too, so others' holds may belong to calls in flight. `steady_since`: since
+    when, on the loop's clock, it has answered without a break.
+    """
 
     shared: bool
+    steady_since: float
 
     async def commit(self, batch: list[Work], now_ms: int) -> list[Result]:
         """Carry out a batch in one durable transaction; an item's own failure is its result.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
@@ -30,6 +31,7 @@ from ledger.events import (
     open_holds,
     promise,
 )
+from ledger.journal import Journal, Orphan, left_behind
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import (
     Ask,
@@ -57,6 +59,8 @@ T = TypeVar("T")
 
 LEASE_S = 15.0  # how long after its last word a gateway counts as alive where several share a database
 RENEWALS = 3  # how many times a lease is renewed before it would end
+REPLAYED_AT_ONCE = 1_000  # settlements of a dead process's journal: well within the writer's queue
+RENEW_AGAIN_S = 0.2  # until a lease that could not be renewed is tried again
 REVOKED_OVERLAP_MS = 10_000  # a revocation bears the time at which it was asked for, and is seen when it is committed
 
 Unsettled = Literal["keep", "charge", "release"]
@@ -86,15 +90,18 @@ class Ledger:
         unsettled: Unsettled = "keep",
         lease_s: float = LEASE_S,
         database_clock: bool = True,
+        state_dir: Path | None = None,
     ) -> Ledger:
         """Open a database: `sqlite:///relative.db`, `sqlite:////absolute.db` or `postgresql://user@host/name`.
 
         With `serving`, holds that a dead process left open become unsettled: on SQLite before this returns, on
         PostgreSQL for as long as the ledger is open, at most two leases of `lease_s` after the death. `unsettled` says
-        what then becomes of them. Times are the database's own where it is shared, unless tests say otherwise.
+        what then becomes of them. Times are the database's own where it is shared, unless tests say otherwise. In
+        `state_dir` (None: nowhere) lies the journal of settlements that the database does not take; those that dead
+        processes of this machine left there are carried out first.
 
         Raises:
-            ValueError: The URL names no database that this version knows.
+            ValueError: The URL names no database that this version knows, or `state_dir` cannot be written to.
             AlreadyOpen, SchemaTooNew, LedgerUnavailable: See the engine.
         """
         parts = urlsplit(url)
@@ -104,6 +111,7 @@ class Ledger:
             if serving:
                 try:
                     await ledger._renew(lease_s)
+                    await ledger._keep_journal(state_dir)
                 except BaseException:
                     await ledger.close()
                     raise
@@ -117,8 +125,48 @@ class Ledger:
         engine = await SqliteEngine.open(Path(parts.path[1:]), serving=serving)
         ledger = cls(engine, Writer(engine, clock_ms), clock_ms, owner)
         if serving:
-            await ledger.recover(unsettled)
+            try:
+                await ledger._keep_journal(state_dir)
+                await ledger.recover(unsettled)
+            except BaseException:
+                await ledger.close()
+                raise
         return ledger
+
+    async def _keep_journal(self, directory: Path | None) -> None:
+        """Carry out what dead processes of this ledger left in their journals, and begin one of our own.
+
+        Raises:
+            ValueError: The directory cannot be written to.
+            LedgerUnavailable: The database did not take it; the journals stay.
+        """
+        if directory is None:
+            return
+        ledger_id = await self.setting("ledger_id", secrets.token_hex(16))
+        try:
+            for orphan in await asyncio.to_thread(left_behind, directory, ledger_id):
+                try:
+                    await self._carry_out(orphan)
+                finally:
+                    orphan.close()
+            self._writer.journal = await asyncio.to_thread(Journal, directory, self.owner, ledger_id)
+        except OSError as error:
+            raise ValueError(f"cannot keep a journal in {directory}: {error.strerror}") from error
+
+    async def _carry_out(self, orphan: Orphan) -> None:
+        rejected = 0
+        for start in range(0, len(orphan.settlements), REPLAYED_AT_ONCE):
+            part = orphan.settlements[start : start + REPLAYED_AT_ONCE]
+            for result in await asyncio.gather(*map(self._writer.submit, part), return_exceptions=True):
+                if isinstance(result, LedgerUnavailable):
+                    raise result
+                rejected += isinstance(result, BaseException)
+        if rejected:
+            orphan.set_aside()
+        else:
+            orphan.remove()
+        facts = {"path": str(orphan.path), "count": len(orphan.settlements), "rejected": rejected}
+        _log.warning("a dead process's journal was carried out", extra=facts)
 
     @property
     def clock_ms(self) -> Callable[[], int]:
@@ -131,25 +179,28 @@ class Ledger:
         return self._engine.shared
 
     async def _renew(self, lease_s: float) -> None:
-        await self._writer.submit(Change(lambda touched: nodes.renew(self.owner, int(lease_s * 1000))))
+        lease_ms = int(lease_s * 1000)
+        await self._writer.submit(Change(lambda touched: nodes.renew(self.owner, lease_ms), alone=False))
 
     async def _tend(self, lease_s: float, unsettled: Unsettled) -> None:
         """Stay alive in the others' eyes, and take over what the dead left open.
 
-        After a start or a lapse, one whole lease is waited for first: when the database itself was away nobody could
-        renew, and the others may be as alive as this one.
+        While the database is away nobody can renew. So nobody is taken for dead before the database has answered
+        without a break for as long as a lease and its grace last, by the connection of who looks: whoever lives has
+        been able to renew for all that time.
         """
         loop = asyncio.get_running_loop()
+        interval_s = lease_s / RENEWALS
         steady_since = renewed = loop.time()
         while True:
-            await asyncio.sleep(lease_s / RENEWALS)
+            await asyncio.sleep(interval_s if renewed >= steady_since else min(interval_s, RENEW_AGAIN_S))
             try:
                 await self._renew(lease_s)
-                late = loop.time() > renewed + 1.5 * lease_s / RENEWALS
+                late = loop.time() > renewed + 1.5 * interval_s
                 renewed = loop.time()
-                if late:  # the database was away for a while, or this process was stopped
+                if late:  # the database was slow, or this process was stopped
                     steady_since = renewed
-                if renewed >= steady_since + lease_s:
+                if renewed >= max(steady_since, self._engine.steady_since) + lease_s + self._grace_ms / 1000:
                     await self.recover(unsettled)
             except Exception as error:  # noqa: BLE001 - who stops renewing for whatever reason loses its calls in flight
                 steady_since = loop.time()
@@ -200,7 +251,7 @@ class Ledger:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._tending
             if self._writer.healthy:  # behind everything that waits; of one that cannot be written nothing is said
-                farewell = self._writer.submit(Change(lambda touched: nodes.leave(self.owner)))
+                farewell = self._writer.submit(Change(lambda touched: nodes.leave(self.owner), alone=False))
                 farewell.add_done_callback(lambda done: done.cancelled() or done.exception())
         await self._writer.close()
 

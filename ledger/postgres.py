@@ -116,6 +116,7 @@ class PostgresEngine:
         self._readers: asyncpg.Pool
         self._committing = False
         self._statements: dict[str, asyncpg.prepared_stmt.PreparedStatement] = {}
+        self.steady_since = 0.0
 
     @classmethod
     async def open(cls, url: str, *, owner: str, clock_ms: Callable[[], int] | None = None) -> PostgresEngine:
@@ -172,6 +173,7 @@ class PostgresEngine:
             connection.terminate()
             raise
         self._writer = connection
+        self.steady_since = asyncio.get_running_loop().time()  # a server that was away has lost all its connections
         return connection
 
     async def _drop(self) -> None:
@@ -300,7 +302,7 @@ class PostgresEngine:
         """Run a writing script in a transaction of its own."""
         assert isinstance(change, Change)  # noqa: S101 - the caller has looked
         connection = await self._writing()
-        await connection.execute(_BEGIN_SCRIPT)
+        await connection.execute(_BEGIN_SCRIPT if change.alone else "BEGIN")
         script = change.start()
         try:
             statement = next(script)

@@ -163,6 +163,7 @@ class SqliteEngine:
     """One SQLite file. Open it with `open`."""
 
     shared = False
+    steady_since = 0.0
 
     def __init__(self, path: Path, lock: int | None) -> None:
         self._path = path

@@ -32,6 +32,7 @@ def settings(tmp_path: Path, upstream: Upstream | None, **environment: str) -> c
     """Settings with every provider at its place of `upstream`; None: nowhere that answers."""
     values = {
         "FARTHING_DATABASE_URL": f"sqlite:///{tmp_path}/farthing.db",
+        "FARTHING_STATE_DIR": str(tmp_path),
         "FARTHING_MASTER_KEY": MASTER,
         "FARTHING_DISCONNECT_DRAIN_S": "1",
         **{vendor.key_env: PROVIDER_KEY for vendor in VENDORS.values()},

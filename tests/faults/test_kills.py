@@ -20,6 +20,7 @@ import pytest
 from providers.simulator import Faults
 from tests.faults.support import CHAT, MICRO, PATHS, PROMPT, marked, seen_mark, witness_picos
 from tests.harness import MASTER, PROVIDER_KEY
+from tests.ledger.world import outside
 from tests.process import Served
 from tests.upstream import Seen, Upstream
 
@@ -167,6 +168,47 @@ async def test_killed_at_any_moment_it_loses_and_doubles_nothing(process: Proces
         map(seen_mark, process.upstream.requests)
     )
     check_silence(process, wide["secret"], tight["secret"])
+
+
+def in_journals(place: Path) -> int:
+    """How many settlements lie in the journals."""
+    return sum(path.read_bytes().count(b'"status":') for path in place.glob("*.journal"))
+
+
+async def journalled(place: Path, count: int) -> None:
+    """Wait until so many settlements lie in the journals."""
+    async with asyncio.timeout(20):
+        while in_journals(place) < count:  # noqa: ASYNC110 - elsewhere
+            await asyncio.sleep(0.02)
+
+
+async def test_what_the_database_did_not_take_survives_the_kill(process: Process) -> None:
+    """F14, F16: answered while the database was locked, then killed: the next start settles it once, at its cost."""
+    await process.start()
+    async with aiohttp.ClientSession() as http:
+        key = await api(http, process, "POST", "/v1/keys", {})
+        marks = [f"mark-{number}" for number in range(5)]
+        process.orders |= {mark: Faults.parse("delay_ms=400,output_tokens=30") for mark in marks}
+        calls = [asyncio.create_task(call(http, process.url, key["secret"], mark, CHAT)) for mark in marks]
+        while len(process.upstream.requests) < len(marks):  # noqa: ASYNC110 - the provider has no event for it
+            await asyncio.sleep(0.01)
+        with outside(process.place / "farthing.db") as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert [status for status, _ in await asyncio.gather(*calls)] == [200] * len(marks)
+            assert (await call(http, process.url, key["secret"], "mark-refused", CHAT))[0] == 503
+            await journalled(process.place, len(marks))
+            process.signal(signal.SIGKILL)
+            await process.ended()
+            other.execute("ROLLBACK")
+        await process.start()
+        assert len(list(process.place.glob("*.journal"))) == 1
+        assert (await call(http, process.url, key["secret"], "mark-fresh", CHAT))[0] == 200
+    process.signal(signal.SIGTERM)
+    assert await process.ended() == 0
+    assert check_witness(process, await process.events()) == {"settled": len(marks) + 1}
+    assert (await process.run("audit"))[0] == 0
+    check_silence(process, key["secret"])
+    assert not list(process.place.glob("*.journal*"))
 
 
 async def test_sigterm_lets_streams_end_and_settles_everything(process: Process) -> None:

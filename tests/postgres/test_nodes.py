@@ -20,7 +20,7 @@ from ledger.windows import DAY_MS
 from providers.simulator import Faults
 from tests.cluster import Cluster, query
 from tests.faults.support import CHAT, witness_picos
-from tests.faults.test_kills import Process, api, call, check_silence, check_witness
+from tests.faults.test_kills import Process, api, call, check_silence, check_witness, journalled
 from tests.harness import running
 from tests.upstream import Upstream
 
@@ -237,6 +237,27 @@ async def test_a_stopped_gateway_pays_late(site: Site) -> None:
     assert events["proxy"]["status"] == "unsettled"
     assert events["adjustment"]["cost_picos"] == witness_picos(site.upstream.invoice[0])
     assert (await a.run("audit"))[0] == 0
+
+
+@pytest.mark.parametrize("site", [15], indirect=True)
+async def test_what_the_database_did_not_take_survives_the_kill(site: Site, postgres: Cluster) -> None:
+    """Answered while PostgreSQL was away, then killed: settled at its cost by the next start, each call once."""
+    node = site.nodes[0]
+    key = await api(site.http, node, "POST", "/v1/keys", {})
+    marks = [f"mark-{number}" for number in range(5)]
+    node.orders |= {mark: Faults.parse("delay_ms=400,output_tokens=30") for mark in marks}
+    calls = [asyncio.create_task(site.call(node, key["secret"], mark)) for mark in marks]
+    while len(site.upstream.requests) < len(marks):  # noqa: ASYNC110 - no event for it
+        await asyncio.sleep(0.01)
+    await asyncio.to_thread(postgres.stop, "immediate")
+    assert await asyncio.gather(*calls) == [200] * len(marks)
+    await journalled(node.place, len(marks))
+    node.signal(signal.SIGKILL)
+    await node.ended()
+    await asyncio.to_thread(postgres.start)
+    await node.start()
+    assert await site.call(node, key["secret"], "mark-fresh") == 200
+    assert await site.verify(key["secret"]) == {"settled": len(marks) + 1}
 
 
 @pytest.mark.parametrize("site", [15], indirect=True)  # the default: an outage shorter than a lease sweeps nobody
