@@ -43,16 +43,16 @@ class Seat(msgspec.Struct, frozen=True):
         """Say that this worker serves. `on_orphaned` is called in the running loop when its starter is gone."""
         line = socket.socket(fileno=self.line)
         line.setblocking(False)
-        line.send(_READY)
         loop = asyncio.get_running_loop()
 
-        def heard() -> None:
-            if not line.recv(1):
-                loop.remove_reader(line)
-                line.close()
-                on_orphaned()
+        def ended() -> None:  # nothing is ever said on it, so there is only an end to be heard
+            loop.remove_reader(line)
+            line.close()
+            on_orphaned()
 
-        loop.add_reader(line, heard)
+        loop.add_reader(line, ended)
+        with contextlib.suppress(OSError):  # the starter has gone already
+            line.send(_READY)
 
 
 def seat(text: str) -> Seat:
