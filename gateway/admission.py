@@ -7,19 +7,19 @@ event; a decision taken on remembered facts about a key is taken again if the le
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import parse_qs
 
 import msgspec
 
-from gateway.bounds import BODY_BYTES_MAX, BODY_TIMEOUT_S, FLIGHTS_MAX, SUBJECT_BYTES_MAX
+from gateway.bounds import BODY_BYTES_MAX, BODY_TIMEOUT_S, FLIGHTS_MAX, SUBJECT_BYTES_MAX, UPLOAD_BYTES_MAX
 from gateway.config import Settings
 from gateway.errors import RETRY_AFTER_S_MAX, CallError, over_limit
 from gateway.flight import Flights
 from gateway.headers import RawHeaders, credentials, too_large
 from gateway.loops import LoopCounts
 from gateway.quote import FREE, Quote, quote
+from gateway.upload import Receive, Upload, over_bytes, receive_body, refused
 from keys.hashing import Overloaded
 from keys.ids import new_id
 from keys.keyring import Denied, Key, Keyring
@@ -32,10 +32,8 @@ from providers.catalogue import Catalogue
 from providers.prices import Price
 from providers.request import model_of
 from providers.routing import Route, Shared
-from providers.shapes import Asked, BadRequest, Call
+from providers.shapes import Asked, BadRequest, Call, Uploading
 from providers.simulator import Faults
-
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 ATTEMPTS = 4  # a key that changes faster than we can decide on it three times over is being fought about
 SUBJECTS_REMEMBERED_MAX = 50_000
@@ -53,10 +51,6 @@ _BLOCKS = frozenset(("route_not_allowed", "model_not_allowed", "model_not_priced
 _decode_metadata = msgspec.json.Decoder(Metadata).decode
 
 
-class ClientGone(Exception):
-    """The client closed its connection before its request was complete."""
-
-
 class Inbound(msgspec.Struct, kw_only=True):
     """A request as it came in. `route` is where it goes, as far as is known yet."""
 
@@ -68,6 +62,7 @@ class Inbound(msgspec.Struct, kw_only=True):
     raw_headers: RawHeaders
     receive: Receive
     whole: bool = False  # the body has arrived: receiving it takes no time
+    expect_upload: Callable[[int], None] | None = None  # tells the connection that so many bytes may come
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,10 +88,13 @@ class Admitted(msgspec.Struct, kw_only=True):
     terms: Quote
     held: Held
     body: bytes  # as the client sent it
+    upload: Upload | None  # instead of a body: it is still coming
     faults: Faults | None
 
-    def outgoing(self) -> bytes:
+    def outgoing(self) -> bytes | Upload:
         """The body to forward: the client's bytes, save what the hold and the metering need in them."""
+        if self.upload is not None:
+            return self.upload
         shape, limit = self.route.operation.shape, self.terms.output_limit(self.held.granted)
         body = self.body if limit is None else shape.limit(self.body, self.call, limit)
         return shape.prepare(body, self.call) if body else body
@@ -128,18 +126,24 @@ class Admission:
 
         Raises:
             CallError: It is refused; if the key is known, a blocked event has been recorded.
-            ClientGone: The client left.
+            upload.ClientGone: The client left.
         """
         self._check_framing(inbound)
         secret = self._secret(inbound)
         route = inbound.route
         facts = Facts(provider=route.provider, route=route.operation.name)
         key = await self._authenticate(secret, inbound.call_id, facts)
-        body = await _read_body(inbound, headers)
-        if shared is not None:
-            route = inbound.route = shared.choose(model_of(body), self._catalogue.provider_of, key.allows_provider)
-        wishes = self._wishes(headers, key)
-        call = _read_call(route, body, inbound.query, headers)
+        upload: Upload | None = None
+        if route.operation.upload_bytes_max:
+            upload, call = await self._read_upload(inbound, shared, headers, key)
+            route, body = inbound.route, upload.head
+            wishes = self._wishes(headers, key)
+        else:
+            body = await _read_body(inbound, headers)
+            if shared is not None:
+                route = inbound.route = shared.choose(model_of(body), self._catalogue.provider_of, key.allows_provider)
+            wishes = self._wishes(headers, key)
+            call = _read_call(route, body, inbound.query, headers)
         facts = self._facts(route, call, None, wishes, key)
         counted = False
         for attempt in range(ATTEMPTS):
@@ -148,7 +152,7 @@ class Admission:
             try:
                 price, terms = self._decide(route, call, key, wishes)
                 counted, again = True, counted
-                self._check_loop(key, facts, body, wishes, again=again)
+                self._check_loop(key, facts, body, upload, headers, wishes, again=again)
             except CallError as error:
                 if not attempt:
                     continue  # by what is remembered of the key; it may have been allowed more since
@@ -167,7 +171,8 @@ class Admission:
                     price=price,
                     terms=terms,
                     held=outcome,
-                    body=body,
+                    body=body if upload is None or upload.whole else b"",
+                    upload=None if upload is None or upload.whole else upload,
                     faults=wishes.faults,
                 )
             self._forget_subjects(key, wishes)
@@ -224,6 +229,33 @@ class Admission:
 
     # ---- what
 
+    async def _read_upload(
+        self, inbound: Inbound, shared: Shared | None, headers: dict[str, str], key: Key
+    ) -> tuple[Upload, Call]:
+        """The beginning of a body that is forwarded while it arrives, and the call that it tells."""
+        _check_encoding(headers)
+        content_type = headers.get("content-type", "")
+        bytes_max = min(inbound.route.operation.upload_bytes_max, UPLOAD_BYTES_MAX)
+        declared = headers.get("content-length", "")
+        length = int(declared) if declared.isdigit() else None
+        if length is not None and length > bytes_max:
+            raise over_bytes(bytes_max)
+        if inbound.expect_upload is not None and not inbound.whole:
+            inbound.expect_upload(bytes_max)
+        upload = Upload(inbound.receive, length, bytes_max)
+        if shared is not None:
+            model = await upload.model(content_type)
+            inbound.route = shared.choose(model, self._catalogue.provider_of, key.allows_provider)
+        shape = inbound.route.operation.shape
+        assert isinstance(shape, Uploading)  # noqa: S101 - promised by the table of operations, and tested
+        try:
+            reader = shape.arrival(_asked(inbound.route, inbound.query, headers))
+        except BadRequest as error:
+            raise refused(error) from None
+        call = await upload.decide(reader)
+        _check_model(call)
+        return upload, call
+
     def _wishes(self, headers: dict[str, str], key: Key) -> Wishes:
         end_user = _subject(headers, "x-end-user-id")
         end_user_cap_micros = _dollars(headers, "x-end-user-cap-usd")
@@ -276,11 +308,23 @@ class Admission:
         policy = key.policy
         return price, quote(call, price, overdraft=policy.overdraft, clamp=policy.on_insufficient == "clamp")
 
-    def _check_loop(self, key: Key, facts: Facts, body: bytes, wishes: Wishes, *, again: bool) -> None:
+    def _check_loop(
+        self,
+        key: Key,
+        facts: Facts,
+        body: bytes,
+        upload: Upload | None,
+        headers: dict[str, str],
+        wishes: Wishes,
+        *,
+        again: bool,
+    ) -> None:
         """Refuse a call that the key has made too often just now, for the same end user."""
         guard = key.policy.loop_guard
         if guard is None or not body:
             return
+        if upload is not None:
+            body = upload.identity(headers.get("content-type", ""))
         caller = f"{facts.route}\0{wishes.end_user or ''}"
         wait_s = self._loops.count(key.account_id, caller, body, guard.max_identical, guard.window_seconds, again=again)
         if wait_s is not None:
@@ -371,56 +415,56 @@ def _unavailable() -> CallError:
 
 async def _read_body(inbound: Inbound, headers: dict[str, str]) -> bytes:
     """The whole body, within bounds."""
-    if headers.get("content-encoding", "identity").lower() not in ("", "identity"):
-        raise CallError(415, "encoding_not_supported", "Send the body without a Content-Encoding.")
+    _check_encoding(headers)
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > BODY_BYTES_MAX:
-        raise _too_large()
+        raise over_bytes(BODY_BYTES_MAX)
     if inbound.whole:
-        body: bytes = (await _receive(inbound.receive)).get("body", b"")
+        body: bytes = (await receive_body(inbound.receive)).get("body", b"")
         if len(body) > BODY_BYTES_MAX:
-            raise _too_large()
+            raise over_bytes(BODY_BYTES_MAX)
         return body
     chunks: list[bytes] = []
     size, more = 0, True
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             while more:
-                message = await _receive(inbound.receive)
+                message = await receive_body(inbound.receive)
                 chunks.append(message.get("body", b""))
                 size += len(chunks[-1])
                 if size > BODY_BYTES_MAX:
-                    raise _too_large()
+                    raise over_bytes(BODY_BYTES_MAX)
                 more = message.get("more_body", False)
     except TimeoutError:
         raise CallError(408, "request_timeout", "The request's body took too long to arrive.") from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def _receive(receive: Receive) -> dict[str, Any]:
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    return message
-
-
-def _too_large() -> CallError:
-    return CallError(413, "request_too_large", f"The request's body is above {BODY_BYTES_MAX} bytes.")
+def _check_encoding(headers: dict[str, str]) -> None:
+    if headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+        raise CallError(415, "encoding_not_supported", "Send the body without a Content-Encoding.")
 
 
 def _read_call(route: Route, body: bytes, query: bytes, headers: dict[str, str]) -> Call:
-    asked = Asked(
+    try:
+        call = route.operation.shape.read(body, _asked(route, query, headers))
+    except BadRequest as error:
+        raise refused(error) from None
+    _check_model(call)
+    return call
+
+
+def _asked(route: Route, query: bytes, headers: dict[str, str]) -> Asked:
+    return Asked(
         params=route.params,
         query=parse_qs(query.decode("latin-1"), keep_blank_values=True) if query else {},
         headers=headers,
     )
-    try:
-        call = route.operation.shape.read(body, asked)
-    except BadRequest as error:
-        raise CallError(400, error.code, error.message, param=error.param) from None
+
+
+def _check_model(call: Call) -> None:
     if len(call.model) > MODEL_CHARS_MAX:
         raise CallError(400, "invalid_request", "No model has so long a name.", param="model")
-    return call
 
 
 def _subject(headers: dict[str, str], name: str) -> str | None:

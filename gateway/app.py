@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from gateway.admission import Admission, Receive
+from gateway.admission import Admission
 from gateway.api import end_users, events, keys, plans, reports, reservations, usage
 from gateway.api.endpoint import Handler, Services, endpoint, http_error, json_response
 from gateway.bounds import DRAIN_S, FIGURES_INTERVAL_S, REVOCATIONS_INTERVAL_S, SWEEP_INTERVAL_S
@@ -27,6 +27,7 @@ from gateway.flight import Flights
 from gateway.inference import Inference
 from gateway.relay import Relay, Send
 from gateway.telemetry import Board, Metrics
+from gateway.upload import Receive
 from gateway.upstream import HttpUpstream, SimulatedUpstream
 from keys.hashing import SecretHasher
 from keys.keyring import Key, Keyring

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from gateway.admission import Admission, ClientGone, Inbound, Receive
+from gateway.admission import Admission, Inbound
 from gateway.errors import CallError, render
 from gateway.flight import Flights
 from gateway.headers import as_mapping
 from gateway.relay import Connection, Relay, Send
 from gateway.server import CONNECTION
 from gateway.telemetry import Metrics
+from gateway.upload import ClientGone, Receive
 from keys.ids import new_body
 from providers.routing import Refusal, Shared, match
 
@@ -60,6 +61,7 @@ class Inference:
                 raw_headers=raw,
                 receive=receive,
                 whole=connection is not None and connection.whole,
+                expect_upload=connection.expect_upload if connection is not None else None,
             )
             admitted = await self._admission.admit(inbound, shared, headers)
             await self._relay.fly(admitted, raw, query, connection, send, started)

@@ -21,13 +21,17 @@ from gateway.bounds import (
     ERROR_BODY_BYTES_MAX,
     FULL_ANSWER_BYTES_MAX,
     HEAD_TIMEOUT_S,
+    UPLOAD_IDLE_S,
+    UPLOAD_TIMEOUT_S,
     WRITE_TIMEOUT_S,
 )
 from gateway.config import Place
 from gateway.errors import CallError, in_stream, render
 from gateway.flight import Flight, Flights
 from gateway.headers import RawHeaders, to_client, to_provider, without_key
+from gateway.quote import quote
 from gateway.telemetry import Metrics
+from gateway.upload import ClientGone, Upload
 from gateway.upstream import Answer, Forward, Upstream, UpstreamFailed
 from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO
@@ -43,6 +47,7 @@ _REVOKED = CallError(401, "key_revoked", "This key has been revoked.")
 _TIMEOUT = CallError(504, "upstream_timeout", "The provider took too long to answer.")
 _UNREACHABLE = CallError(502, "upstream_unreachable", "The provider cannot be reached.")
 _BROKEN = CallError(502, "upstream_unreachable", "The provider broke off the connection.")
+_SLOW = CallError(408, "request_timeout", "The request's body took too long to arrive.")
 _SHUTDOWN = CallError(503, "overloaded", "The gateway is stopping.")
 _CUTS = {"key_revoked": _REVOKED, "timeout": _TIMEOUT, "shutdown": _SHUTDOWN}
 
@@ -67,6 +72,10 @@ class Connection(Protocol):
     @property
     def answering(self) -> bool:
         """Whether the head of an answer has been sent."""
+        ...
+
+    def expect_upload(self, bytes_max: int) -> None:
+        """The request that is coming may be so long, and may take its time while it moves."""
         ...
 
     def abort(self) -> None:
@@ -134,6 +143,10 @@ class _Trip:
         self._most = admitted.terms.most if limit is None else limit
         self._look_at_bytes = self._allowance if self._extension() else NEVER
         self._flight = Flight(admitted.call_id, admitted.key.chain, task, self._now() + HEAD_TIMEOUT_S)
+        self._upload = admitted.upload
+        self._broken = ""  # why the upload ended early
+        if self._upload is not None:
+            self._expect_upload(self._upload)
 
     async def run(self, raw: RawHeaders, query: bytes) -> None:
         """Fly. Every way out of here has landed."""
@@ -158,6 +171,11 @@ class _Trip:
             self._status = answer.status
             await self._relay_answer(answer)
             ended = "complete"
+        except (ClientGone, CallError) as broken:  # in the middle of an upload: the provider has no request to act on
+            self._broken = "client_gone" if isinstance(broken, ClientGone) else broken.code
+            self._land(ended, sent=sent)
+            if isinstance(broken, CallError):
+                await self._fail(broken)
         except UpstreamFailed as failure:
             sent = failure.sent
             ended = "cut" if self._first_byte is not None else "error"
@@ -198,9 +216,51 @@ class _Trip:
             faults=admitted.faults,
         )
 
+    # ---- the upload
+
+    def _expect_upload(self, upload: Upload) -> None:
+        """Its end decides what the answer is about, and until then its progress keeps the call alive."""
+        flight = self._flight
+        last_moment = self._now() + UPLOAD_TIMEOUT_S
+        self._last_moment += UPLOAD_TIMEOUT_S  # the answer's own time begins when the upload is over
+        terms = self._admitted.terms
+        self._fixed = (terms.fixed_picos, terms.fixed_tokens, terms.seconds)
+
+        def moved() -> None:
+            if not flight.client_gone:
+                wait_s = HEAD_TIMEOUT_S if upload.done or upload.whole else UPLOAD_IDLE_S
+                flight.deadline = max(min(self._now() + wait_s, last_moment), self._now())
+
+        upload.moved = moved
+        upload.grant = self._grant
+        moved()
+
+    async def _grant(self, least_bytes: int) -> int:
+        """Hold for more of a body whose length is not known: twice as much, or as much as is here. Raises CallError."""
+        upload, admitted = self._upload, self._admitted
+        assert upload is not None  # noqa: S101 - it asks
+        most = admitted.route.operation.upload_bytes_max
+        if admitted.price is None:
+            return most
+        for length in (min(2 * least_bytes, most), least_bytes):
+            policy = admitted.key.policy
+            clamp = policy.on_insufficient == "clamp"
+            terms = quote(upload.bounded(length), admitted.price, overdraft=policy.overdraft, clamp=clamp)
+            fixed = (terms.fixed_picos, terms.fixed_tokens, terms.seconds)
+            picos, tokens, seconds = (max(new - old, 0) for new, old in zip(fixed, self._fixed, strict=True))
+            more = Extend(id=admitted.call_id, each_picos=picos, each_tokens=tokens, each_seconds=seconds, allowance=1)
+            if await self._relay.ledger.extend(more):
+                self._fixed = fixed
+                self._held_picos += picos
+                return length
+        message = f"A limit has no room for more than the first {upload.granted_bytes} bytes of this upload."
+        raise CallError(policy.over_cap_status, "spend_cap_exceeded", message)
+
     # ---- the answer
 
     async def _relay_answer(self, answer: Answer) -> None:
+        if self._upload is not None and self._upload.done:
+            self._admitted.call = self._upload.call
         shape, call = self._admitted.route.operation.shape, self._admitted.call
         if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
             await self._shaped(502, "upstream_encoding", "The provider sent an encoded answer that was not asked for.")
@@ -385,6 +445,8 @@ class _Trip:
     async def _cut(self, reason: str) -> None:
         """We ended the call."""
         error = _CUTS.get(reason)
+        if reason == "timeout" and self._upload is not None and self._upload.waiting:
+            error = _SLOW
         if error is None or self._flight.client_gone:
             self._abort()
         elif not self._head_sent:
@@ -445,7 +507,7 @@ class _Trip:
                 tokens=usage.tokens,
                 seconds=-(-usage.audio_ms // 1000),
                 usage=msgspec.to_builtins(usage),
-                reason=flight.cut_reason or None,
+                reason=flight.cut_reason or self._broken or None,
                 http_status=self._status or None,
                 latency_ms=round((now - self._started) * 1000),
                 ttft_ms=None if self._first_byte is None else round((self._first_byte - self._started) * 1000),
@@ -459,6 +521,9 @@ class _Trip:
     def _conclude(self, ended: Ended, *, sent: bool) -> Conclusion:
         if not sent:
             return Conclusion("released", Usage())
+        if self._upload is not None and not self._upload.done and not self._status:
+            # A request whose framing says that it is not complete is none that a provider could act on (RFC 9112, §8).
+            return Conclusion("released", Usage(), ("upload_incomplete",))
         if not self._admitted.route.operation.billable:
             return Conclusion("settled", Usage())
         reading = self._meter.finish() if self._meter is not None else Reading()

@@ -26,6 +26,8 @@ from gateway.bounds import (
     HEADERS_TIMEOUT_S,
     KEEP_ALIVE_S,
     REQUEST_BYTES_MAX,
+    UPLOAD_IDLE_S,
+    UPLOAD_TIMEOUT_S,
 )
 
 CONNECTION = "farthing.connection"
@@ -42,6 +44,9 @@ class ClientProtocol(HttpToolsProtocol):
     gone = False
     _deadline: asyncio.TimerHandle | None = None
     _bytes = 0  # of a request that is still coming, its first piece not counted
+    _bytes_max = REQUEST_BYTES_MAX
+    _upload_until: float | None = None  # the request is an upload, and may take so long as it moves
+    _bytes_then = 0  # of the upload, when it was last looked at
     _counted = False
     _in_head = False
 
@@ -65,7 +70,7 @@ class ClientProtocol(HttpToolsProtocol):
         if not self._counted or self._deadline is None:
             return
         self._bytes += len(data)
-        if self._bytes <= (HEAD_BYTES_MAX if self._in_head else REQUEST_BYTES_MAX) or self.transport.is_closing():
+        if self._bytes <= (HEAD_BYTES_MAX if self._in_head else self._bytes_max) or self.transport.is_closing():
             return
         cycle: RequestResponseCycle | None = self.cycle  # None before the first request, whatever uvicorn's type says
         answering = cycle is not None and not cycle.response_complete
@@ -80,6 +85,7 @@ class ClientProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head = True
         self._bytes, self._counted = 0, False
+        self._bytes_max, self._upload_until = REQUEST_BYTES_MAX, None
         if self._deadline is None:
             self._expect(HEADERS_TIMEOUT_S)
 
@@ -105,6 +111,14 @@ class ClientProtocol(HttpToolsProtocol):
         """Whether the whole request has arrived."""
         return not self.cycle.more_body
 
+    def expect_upload(self, bytes_max: int) -> None:
+        """The request that is coming may be so long, and may take its time while it moves, even once it is refused."""
+        if self._deadline is not None and not self.whole:
+            self._bytes_max = max(2 * bytes_max, REQUEST_BYTES_MAX)  # with its framing, as every request
+            self._upload_until = self.loop.time() + UPLOAD_TIMEOUT_S
+            self._bytes_then = self._bytes
+            self._expect(UPLOAD_IDLE_S)
+
     @property
     def answering(self) -> bool:
         """Whether the head of an answer has been sent."""
@@ -128,8 +142,17 @@ class ClientProtocol(HttpToolsProtocol):
             self._deadline = None
 
     def _late(self, within_s: float) -> None:
+        moved, self._bytes_then = self._bytes - self._bytes_then, self._bytes
         if self.pipeline:  # we do not read on while earlier requests are being answered: the client is not to blame
             self._expect(within_s)
+        elif (
+            self._upload_until is not None
+            and self.loop.time() < self._upload_until
+            and (
+                moved or self.flow.read_paused  # paused: the provider is slow, or the call is being decided about
+            )
+        ):
+            self._expect(UPLOAD_IDLE_S)
         else:
             self.abort()
 

@@ -15,7 +15,9 @@ from typing import Protocol
 import msgspec
 from multidict import CIMultiDict
 
-from gateway.bounds import CONNECT_TIMEOUT_S
+from gateway.bounds import BODY_BYTES_MAX, CONNECT_TIMEOUT_S
+from gateway.errors import CallError
+from gateway.upload import Upload
 from gateway.wire import Pool, trusting
 from gateway.wire import UpstreamFailed as UpstreamFailed
 from providers.simulator import Cut, Faults, Pause, answer
@@ -29,7 +31,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
     origin: str
     target: str  # path and query
     headers: dict[str, str]
-    body: bytes
+    body: bytes | Upload
     call_id: str
     faults: Faults | None = None
 
@@ -53,7 +55,7 @@ class Upstream(Protocol):
     """Something that answers forwarded requests."""
 
     async def send(self, request: Forward) -> Answer:
-        """Send a request and wait for the answer's head. Raises UpstreamFailed."""
+        """Send a request and wait for the answer's head. Raises UpstreamFailed, and what an upload raises."""
         ...
 
     async def close(self) -> None:
@@ -106,6 +108,18 @@ class _SimulatedAnswer:
         """Nothing is open."""
 
 
+async def _whole(upload: Upload) -> bytes:
+    """An upload, for the simulator, which keeps no more than a body of the ordinary kind. Raises CallError."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in upload.chunks():
+        size += len(piece)
+        if size > BODY_BYTES_MAX:
+            raise CallError(413, "request_too_large", f"With test keys, an upload has at most {BODY_BYTES_MAX} bytes.")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
 class SimulatedUpstream:
     """The built-in simulator, for test keys."""
 
@@ -114,11 +128,12 @@ class SimulatedUpstream:
 
     async def send(self, request: Forward) -> Answer:
         """See `Upstream`."""
+        body = request.body if isinstance(request.body, bytes) else await _whole(request.body)
         simulated = answer(
             request.method,
             request.target,
             request.headers,
-            request.body,
+            body,
             provider=request.provider,
             faults=request.faults or Faults(),
             request_id=f"req_{request.call_id}",  # as the providers' own look

@@ -85,6 +85,19 @@ class _Readable(Protocol):
     def fileno(self) -> int: ...
 
 
+class Body(Protocol):
+    """A request's body that is not here yet."""
+
+    @property
+    def length(self) -> int | None:
+        """How many bytes it has; None where that is not known."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The bytes, as they come. What this raises ends the request, and is raised on."""
+        ...
+
+
 class Connection(asyncio.Protocol):
     """One connection and the one exchange that may be under way on it."""
 
@@ -101,6 +114,7 @@ class Connection(asyncio.Protocol):
         "_lost",
         "_parser",
         "_pool",
+        "_room",
         "_socket",
         "_transport",
         "_unsent",
@@ -125,6 +139,7 @@ class Connection(asyncio.Protocol):
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._socket: _Readable | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
         self._dead = self._lost = self._held_back = self._interim = False
         self._writable = True
         self.expires = 0.0
@@ -148,11 +163,13 @@ class Connection(asyncio.Protocol):
         self.pieces: list[bytes] = []
         self.waiting_bytes = 0
 
-    async def exchange(self, head: bytes, body: bytes, *, bodiless: bool) -> None:
+    async def exchange(self, head: bytes, body: bytes | Body, *, bodiless: bool) -> None:
         """Send a request and wait for its answer's head. However it fails, the connection is closed."""
         self._begin(bodiless=bodiless)
         try:
-            if len(body) <= WHOLE_BYTES_MAX:
+            if not isinstance(body, bytes):
+                await self._pass_on(head, body)
+            elif len(body) <= WHOLE_BYTES_MAX:
                 self._transport.write(head + body if body else head)
             else:
                 await self._write(head, body)
@@ -176,6 +193,48 @@ class Connection(asyncio.Protocol):
                 return
             self._transport.write(view[start : start + REQUEST_PIECE_BYTES])
             await asyncio.sleep(0)  # the others' turn
+
+    async def _pass_on(self, head: bytes, body: Body) -> None:
+        """A request goes out while it comes in: as fast as both sides allow, in a task of its own.
+
+        So an answer, or the end of the connection, is heard while nothing comes in; a refusal ends the request.
+        """
+        self._transport.write(head)
+        passing = self._pool.loop.create_task(self._feed(body))
+        passing.add_done_callback(lambda _: self._wake())
+        try:
+            while not passing.done():
+                if self._over():
+                    self._unsent = True
+                    return
+                await self.wait()
+            if (error := passing.exception()) is not None:
+                self._fail("request broken off")
+                raise error
+        finally:
+            if not passing.done():
+                passing.cancel()
+                await asyncio.wait((passing,))
+
+    async def _feed(self, body: Body) -> None:
+        chunked = body.length is None
+        async for chunk in body.chunks():
+            view = memoryview(chunk)
+            for start in range(0, len(view), REQUEST_PIECE_BYTES):
+                while not self._writable and not self._over():
+                    self._room = self._pool.loop.create_future()
+                    await self._room
+                if self._over():
+                    self._unsent = True
+                    return
+                piece = view[start : start + REQUEST_PIECE_BYTES]
+                if chunked:
+                    self._transport.write(b"%x\r\n" % len(piece))
+                self._transport.write(piece)
+                if chunked:
+                    self._transport.write(b"\r\n")
+        if chunked:
+            self._transport.write(b"0\r\n\r\n")
 
     def _over(self) -> bool:
         """Whether the rest of the request is of no use any more: the answer does not wait for it."""
@@ -265,8 +324,7 @@ class Connection(asyncio.Protocol):
         self.forsake()
         if self._busy and not self.ended and self.failure is None:
             self.failure = "closed early" if exc is None else type(exc).__name__
-        self._writable = True
-        self._wake()
+        self.resume_writing()
 
     def eof_received(self) -> None:
         """See `asyncio.Protocol`; the transport closes itself."""
@@ -295,6 +353,9 @@ class Connection(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         self._writable = True
         self._wake()
+        room = self._room
+        if room is not None and not room.done():
+            room.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -476,8 +537,8 @@ class Pool:
         """How many are open."""
         return len(self._open)
 
-    async def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> WireAnswer:
-        """Send a request and wait for the answer's head. Raises UpstreamFailed."""
+    async def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes | Body) -> WireAnswer:
+        """Send a request and wait for the answer's head. Raises UpstreamFailed, and whatever the body raises."""
         if self._closed:
             raise UpstreamFailed("closed", sent=False)
         head = self._head(method, target, headers, body)
@@ -487,12 +548,16 @@ class Pool:
         await connection.exchange(head, body, bodiless=method == "HEAD")
         return WireAnswer(self, connection)
 
-    def _head(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    def _head(self, method: str, target: str, headers: Mapping[str, str], body: bytes | Body) -> bytes:
         lines = [method, " ", target, self._start]
         for name, value in headers.items():
             lines += (_field(name), value, "\r\n")
         breaks = 3 + len(headers)
-        if body or method not in ("GET", "HEAD", "DELETE", "OPTIONS"):
+        if not isinstance(body, bytes):
+            framing = "transfer-encoding: chunked" if body.length is None else f"content-length: {body.length}"
+            lines.append(f"{framing}\r\n\r\n")
+            breaks += 1
+        elif body or method not in ("GET", "HEAD", "DELETE", "OPTIONS"):
             lines.append(f"content-length: {len(body)}\r\n\r\n")
             breaks += 1
         else:

@@ -193,6 +193,7 @@ class Extend(msgspec.Struct, frozen=True, kw_only=True):
     each_picos: int
     each_tokens: int
     allowance: int
+    each_seconds: int = 0
 
 
 class Prolong(msgspec.Struct, frozen=True, kw_only=True):

@@ -217,6 +217,7 @@ def extend(book: Book, operation: Extend, now_ms: int) -> bool:
     more = {
         "micros": ceil_micros(operation.each_picos * operation.allowance),
         "tokens": operation.each_tokens * operation.allowance,
+        "seconds": operation.each_seconds * operation.allowance,
     }
     maxima = {
         key: limit.max_at(now_ms)

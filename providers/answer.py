@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 
 import msgspec
 
@@ -77,6 +78,22 @@ def count(usage: Object, flags: Flags, *path: str) -> int | None:
         flags.add(NEGATIVE)
         return None
     return value
+
+
+def milliseconds(usage: Object, flags: Flags, *path: str) -> int | None:
+    """The duration at a path of members, which states seconds; None where it is absent or no sane number, flagged."""
+    value: object = usage
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value > COUNT_MAX:
+        flags.add(CONTRADICTORY)
+        return None
+    if value < 0:
+        flags.add(NEGATIVE)
+        return None
+    return math.ceil(Decimal(repr(value)) * 1_000)  # as it is written: a float's own digits are not the provider's
 
 
 def part(value: int | None, total: int, flags: Flags) -> int:

@@ -18,11 +18,13 @@ from types import MappingProxyType
 import msgspec
 
 from providers.anthropic_messages import ANTHROPIC_MESSAGES
+from providers.deepgram_listen import DEEPGRAM_LISTEN
 from providers.free import FREE_POST, FREE_READ
 from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
 from providers.openai_embeddings import OPENAI_EMBEDDINGS
 from providers.openai_responses import OPENAI_RESPONSES
 from providers.shapes import Shape
+from providers.transcription import TRANSCRIPTION
 from providers.vendors import VENDORS
 
 
@@ -34,12 +36,16 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         shape: Reads its requests and meters its answers.
         billable: False where the provider never charges for it; then nothing need be held.
         dialect: The error shape that its callers expect; a key of `gateway.errors`' table.
+        upload_bytes_max: The longest body that the provider takes, where bodies are forwarded while they arrive: then
+            the shape is an `Uploading` one. 0 where they are read whole first. Providers that share a path agree on
+            which of the two it is.
     """
 
     name: str
     shape: Shape
     billable: bool
     dialect: str
+    upload_bytes_max: int = 0
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,8 +74,15 @@ def _row(
     billable: bool = True,
     dialect: str = "",
     upstream: str = "",
+    uploads: int = 0,
 ) -> Row:
-    operation = Operation(name=name, shape=shape, billable=billable, dialect=dialect or VENDORS[provider].dialect)
+    operation = Operation(
+        name=name,
+        shape=shape,
+        billable=billable,
+        dialect=dialect or VENDORS[provider].dialect,
+        upload_bytes_max=uploads,
+    )
     return Row(method=method, path=path, provider=provider, upstream=upstream or path, operation=operation)
 
 
@@ -94,12 +107,18 @@ def _compatible() -> Iterator[Row]:
                 )
 
 
+_FORM_26_MB = 27 * 1024**2  # OpenAI takes files of 25 MB, in a form
+_SOUND_2_GB = 2 * 1024**3  # Deepgram and ElevenLabs
+
 TABLE: tuple[Row, ...] = (
     *_compatible(),
     _row("POST", "/v1/messages", "anthropic", "messages", ANTHROPIC_MESSAGES),
     _row("POST", "/v1/messages/count_tokens", "anthropic", "messages.count_tokens", FREE_POST, billable=False),
     _row("GET", "/v1/models", "anthropic", "models", FREE_READ, billable=False),
     _row("GET", "/v1/models/{id}", "anthropic", "models", FREE_READ, billable=False),
+    _row("POST", "/v1/audio/transcriptions", "openai", "audio.transcriptions", TRANSCRIPTION, uploads=_FORM_26_MB),
+    _row("POST", "/v1/audio/translations", "openai", "audio.translations", TRANSCRIPTION, uploads=_FORM_26_MB),
+    _row("POST", "/v1/listen", "deepgram", "listen", DEEPGRAM_LISTEN, uploads=_SOUND_2_GB),
 )
 """Every row. Where several providers have a path and nothing tells which is meant, the first of them is."""
 

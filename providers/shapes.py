@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -65,6 +65,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
             (a remote image URL, `previous_response_id`, a tool that the provider runs, …); "" when there is none.
         cache_writes: The request can cause cache writes, which some models charge above plain input.
         splice: Usage has to be asked for in the forwarded body and its extra event removed from the answer.
+        noted: What the shape's own meter has to know of the request, in the shape's own words.
     """
 
     model: str = ""
@@ -79,6 +80,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     unbounded: str = ""
     cache_writes: bool = True
     splice: bool = False
+    noted: tuple[str, ...] = ()
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,3 +181,48 @@ class Shape(Protocol):
     def filter(self, call: Call) -> Filter | None:
         """The filter that undoes the splice, for a streamed answer only; None where nothing was spliced."""
         ...
+
+
+class Arrival(Protocol):
+    """Reads one request's body while it arrives. Memory is bounded, whatever its length.
+
+    The gateway feeds each chunk before it forwards it, so what is refused here does not reach the provider whole, and
+    an unfinished request is none.
+    """
+
+    def feed(self, chunk: bytes) -> None:
+        """Read the next bytes.
+
+        Raises:
+            BadRequest: They are not what this operation takes, or decide the cost after `call` has told it.
+        """
+        ...
+
+    def call(self, length: int, *, whole: bool) -> Call | None:
+        """The call, as far as the bytes so far tell; its bounds hold for a body of `length` bytes.
+
+        None where what decides the cost has not come yet; never where `whole` says that everything has. May be asked
+        again: for a greater length while more comes, and once more at the end, for the meter.
+
+        Raises:
+            BadRequest: The body is whole, and not what this operation takes.
+        """
+        ...
+
+
+@runtime_checkable
+class Uploading(Shape, Protocol):
+    """A shape whose requests may be long, and are forwarded while they arrive."""
+
+    def arrival(self, asked: Asked) -> Arrival:
+        """A reader of one request's body."""
+        ...
+
+
+def arrived(shape: Uploading, body: bytes, asked: Asked) -> Call:
+    """What an uploading shape reads in a body that is here already: its `read`. Raises BadRequest."""
+    reader = shape.arrival(asked)
+    reader.feed(body)
+    call = reader.call(len(body), whole=True)
+    assert call is not None  # noqa: S101 - promised where the body is whole
+    return call

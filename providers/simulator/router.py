@@ -12,7 +12,18 @@ from typing import Final
 
 import msgspec
 
-from providers.simulator import anthropic, chat, completions, embeddings, messages, models, openai, responses
+from providers.simulator import (
+    anthropic,
+    chat,
+    completions,
+    deepgram,
+    embeddings,
+    messages,
+    models,
+    openai,
+    responses,
+    transcriptions,
+)
 from providers.simulator.answers import Answer, Draft, Whole
 from providers.simulator.delivery import deliver
 from providers.simulator.faults import Faults
@@ -33,7 +44,11 @@ class Native(msgspec.Struct, frozen=True):
     error: Callable[[Request, int, str], Whole]
 
 
-_NATIVES: Final[Mapping[str, Native]] = MappingProxyType({})
+def _deepgram(method: str, request: Request) -> Operation | None:
+    return deepgram.listen if method == "POST" and request.path.endswith("/v1/listen") else None
+
+
+_NATIVES: Final[Mapping[str, Native]] = MappingProxyType({"deepgram": Native(_deepgram, deepgram.error)})
 # By the end of the path, so that vendors' own prefixes (`/compatible-mode/v1`, `/anthropic/v1`, none) all do.
 _POSTS: Final[tuple[tuple[str, Operation], ...]] = (
     ("/chat/completions", chat.answer),
@@ -41,6 +56,8 @@ _POSTS: Final[tuple[tuple[str, Operation], ...]] = (
     ("/responses", responses.answer),
     ("/responses/input_tokens", responses.input_tokens),
     ("/embeddings", embeddings.answer),
+    ("/audio/transcriptions", transcriptions.answer),
+    ("/audio/translations", transcriptions.answer),
     ("/v1/messages", messages.answer),
     ("/v1/messages/count_tokens", messages.count_tokens),
 )

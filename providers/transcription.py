@@ -1,0 +1,262 @@
+"""Transcriptions and translations of sound in OpenAI's shape: a form with a file, answered in JSON, text or a stream.
+
+Promises: as every shape that takes uploads. The sound is never kept. Its length is bounded by its header and size;
+where an answer states no usage (`text`, `srt`, `vtt`, an answer cut short) that is what is billed, as an estimate.
+Mistral speaks it too, and also takes the sound by reference, whose length nobody knows before.
+Source: providers.md §3, §5.3, P1 and P11; openai 3.54's types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from providers.answer import (
+    LOOSE_BYTES_MAX,
+    MALFORMED,
+    OVERSIZE,
+    UNREADABLE,
+    BodyMeter,
+    Flags,
+    Object,
+    Seen,
+    count,
+    later,
+    milliseconds,
+    read_usage,
+    tail_usage,
+)
+from providers.multipart import Form
+from providers.openai_usage import responses_usage
+from providers.raw import NULL, given
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, BadRequest, Call, Filter, Meter, Reading, arrived
+from providers.sound import Length, length
+from providers.sse import Event, Scanner
+from providers.text import estimates
+from providers.usage import Usage
+
+_OWN = frozenset({"model", "stream", "prompt", "file_id", "file_url"})
+_EARLY = frozenset({"model", "file_id", "file_url"})
+_PROMPT_TOKENS_MAX = 1_000  # the models look at the last 224; allowed for while the prompt may still come
+
+
+class _Arrival:
+    """Reads one form."""
+
+    __slots__ = ("_form",)
+
+    def __init__(self, asked: Asked) -> None:
+        self._form = Form(asked.headers.get("content-type", ""), _OWN, early=_EARLY, files=frozenset({"file"}))
+
+    def feed(self, chunk: bytes) -> None:
+        """See the interface."""
+        self._form.feed(chunk)
+
+    def call(self, length: int, *, whole: bool) -> Call | None:
+        """See the interface."""
+        form = self._form
+        model = form.text("model")
+        if whole:
+            form.close()
+            if not model:
+                raise BadRequest("'model' is required.", param="model")
+        elif not (model and form.in_file and form.file_parts):
+            return None
+        form.decided = True
+        remote = next((name for name in ("file_url", "file_id") if form.text(name)), "")
+        if not form.file_parts and not remote:
+            raise BadRequest("'file' is required.", param="file")
+        sound = _sound(form, length, whole=whole)
+        prompt = form.text("prompt").encode()
+        upper = estimates(prompt)[1]
+        most = max(len(prompt), 0 if whole else _PROMPT_TOKENS_MAX)
+        return Call(
+            model=model,
+            stream=form.flag("stream"),
+            input_typical=Usage(audio_ms=sound.typical_ms),
+            input_upper=Usage(audio_ms=sound.upper_ms, input_tokens=min(upper, most)),
+            # By tokens, were the sound as dense as can be: 25 tokens a second of it, and 10 of what is said in it.
+            input_bound=Usage(
+                audio_ms=sound.most_ms,
+                input_tokens=most + -(-sound.most_ms * 25 // 1_000),
+                input_audio_tokens=-(-sound.most_ms * 25 // 1_000),
+                output_tokens=-(-sound.most_ms // 100),
+            ),
+            unbounded=remote,
+            cache_writes=False,
+        )
+
+
+def _sound(form: Form, body_bytes: int, *, whole: bool) -> Length:
+    """Length of the sound in a form of so many bytes: until the file's end is seen, it is all that is still to come."""
+    if not form.file_parts:
+        return Length(0, 0, 0)
+    file = form.file_parts[0]
+    return length(file.head, file.size if whole or not form.in_file else max(body_bytes, file.size))
+
+
+class _Transcription:
+    """The shape."""
+
+    name = "transcription"
+
+    def arrival(self, asked: Asked) -> Arrival:
+        """See the interface."""
+        return _Arrival(asked)
+
+    def read(self, body: bytes, asked: Asked = NOTHING_ELSE) -> Call:
+        """Read a request that is here already. Raises BadRequest."""
+        return arrived(self, body, asked)
+
+    def prepare(self, body: bytes, call: Call) -> bytes:
+        """The same bytes."""
+        return body
+
+    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
+        """The same bytes: nothing limits a transcript."""
+        return body
+
+    def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
+        """A meter for one answer."""
+        return _StreamMeter(call) if streamed else _JsonMeter(call)
+
+    def filter(self, call: Call) -> Filter | None:
+        """Nothing was spliced."""
+        return None
+
+
+class _Answer(msgspec.Struct, gc=False):
+    usage: msgspec.Raw = NULL
+    duration: msgspec.Raw = NULL
+    error: msgspec.Raw = NULL
+
+
+class _Event(msgspec.Struct, gc=False):
+    type: str | None = None
+    delta: str | None = None
+    text: str | None = None
+    usage: msgspec.Raw = NULL
+    error: msgspec.Raw = NULL
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+_EVENT = msgspec.json.Decoder(_Event)
+
+
+def _counted(usage: Object, flags: Flags, audio_ms: int) -> Usage | None:
+    """What a usage object counts: seconds (`duration`, Mistral's `prompt_audio_seconds`), or tokens of `audio_ms`."""
+    stated_ms = milliseconds(usage, flags, "seconds")
+    if stated_ms is None and not isinstance(usage.get("prompt_audio_seconds"), dict):
+        stated_ms = milliseconds(usage, flags, "prompt_audio_seconds")
+    if stated_ms is not None:
+        return Usage(audio_ms=stated_ms)
+    if usage.get("type") == "duration" or "prompt_audio_seconds" in usage:
+        return None
+    tokens = responses_usage(usage, flags)
+    if tokens is None:
+        return None
+    heard = count(usage, flags, "input_token_details", "audio_tokens") or 0
+    return msgspec.structs.replace(tokens, input_audio_tokens=min(heard, tokens.input_tokens), audio_ms=audio_ms)
+
+
+class _JsonMeter(BodyMeter):
+    """Reads a whole answer: JSON, or a text that says nothing of usage."""
+
+    __slots__ = ("_audio_ms",)
+
+    def __init__(self, call: Call) -> None:
+        super().__init__()
+        self._audio_ms = call.input_typical.audio_ms
+
+    def finish(self) -> Reading:
+        """See the interface."""
+        flags: Flags = set()
+        whole = self._body.whole()
+        if whole is None or not whole.startswith(b"{"):
+            tail = self._body.tail()
+            counted = tail_usage(tail) if tail.endswith(b"}") else None
+            usage = _counted(counted, flags, self._audio_ms) if counted is not None else None
+            return Reading(usage=usage, complete=True, flags=tuple(sorted(flags)))
+        try:
+            answer = _ANSWER.decode(whole)
+        except UNREADABLE:
+            flags.add(MALFORMED)
+            return Reading(flags=tuple(sorted(flags)))
+        counted = read_usage(answer.usage, flags)
+        usage = _counted(counted, flags, self._audio_ms) if counted is not None else None
+        if usage is None and given(answer.duration):
+            stated_ms = milliseconds({"duration": _number(answer.duration)}, flags, "duration")
+            usage = Usage(audio_ms=stated_ms) if stated_ms is not None else None
+        return Reading(usage=usage, complete=True, flags=tuple(sorted(flags)), error=given(answer.error))
+
+
+def _number(raw: msgspec.Raw) -> object:
+    try:
+        return msgspec.json.decode(raw)
+    except UNREADABLE:
+        return None
+
+
+class _StreamMeter:
+    """Reads a streamed answer."""
+
+    __slots__ = ("_audio_ms", "_complete", "_error", "_flags", "_scanner", "_seen", "_usage")
+
+    def __init__(self, call: Call) -> None:
+        self._audio_ms = call.input_typical.audio_ms
+        self._scanner = Scanner()
+        self._seen = Seen()
+        self._flags: Flags = set()
+        self._usage: Usage | None = None
+        self._complete = self._error = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Read the next bytes."""
+        for event in self._scanner.feed(chunk):
+            self._event(event)
+
+    def output_tokens_seen(self) -> int:
+        """See the interface."""
+        return self._seen.so_far()
+
+    def finish(self) -> Reading:
+        """See the interface."""
+        rest = self._scanner.flush()
+        if rest is not None:
+            self._event(rest, whole=False)
+        return Reading(
+            usage=self._usage,
+            complete=self._complete,
+            output_tokens_seen=self._seen.tokens(),
+            flags=tuple(sorted(self._flags)),
+            error=self._error,
+        )
+
+    def _event(self, event: Event, *, whole: bool = True) -> None:
+        if event.oversize:
+            self._flags.add(OVERSIZE)
+            return
+        data = event.data()
+        if not data or data.startswith(b"[DONE]"):
+            return
+        try:
+            decoded = _EVENT.decode(data) if len(data) <= LOOSE_BYTES_MAX else _Event()
+        except UNREADABLE:
+            if whole:
+                self._flags.add(MALFORMED)
+                self._seen.piece()
+            return
+        kind = decoded.type or ""
+        if kind.endswith("delta"):
+            self._seen.add(decoded.delta or decoded.text or "")
+        if kind.endswith("done"):
+            self._complete = True
+        if given(decoded.error) or kind == "error":
+            self._error = True
+        counted = read_usage(decoded.usage, self._flags)
+        if counted is not None and (usage := _counted(counted, self._flags, self._audio_ms)) is not None:
+            self._usage = later(self._usage, usage, self._flags)
+
+
+TRANSCRIPTION = _Transcription()
