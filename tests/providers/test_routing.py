@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from providers.operations import TABLE
 from providers.routing import Refusal, Route, Shared, match
+from providers.shapes import Uploading
 
 ANTHROPIC = {"anthropic-version": "2026-10-21"}
 
@@ -213,3 +214,13 @@ def test_what_names_no_model_goes_by_the_client(headers: dict[str, str], query: 
     route = match("GET", "/v1/models", headers, query)
     assert isinstance(route, Route)
     assert route.provider == provider
+
+
+def test_an_operation_that_takes_uploads_has_a_shape_for_them_and_shares_its_path_with_such_only() -> None:
+    """Whoever reads the beginning of a body does not know yet which provider it is for."""
+    uploads: dict[tuple[str, str], set[bool]] = {}
+    for row in TABLE:
+        operation = row.operation
+        assert not operation.upload_bytes_max or isinstance(operation.shape, Uploading), row.path
+        uploads.setdefault((row.method, row.path), set()).add(bool(operation.upload_bytes_max))
+    assert all(len(kinds) == 1 for kinds in uploads.values())

@@ -58,7 +58,7 @@ def test_flac_says_its_length() -> None:
     block = b"fLaC\x00\x00\x00\x22" + struct.pack(">HH", 4096, 4096) + bytes(6)
     stated = (16_000 << 44) | (1 << 41) | (15 << 36) | 160_000
     assert length(block + stated.to_bytes(8, "big"), 50_000) == Length(10_000, 10_000, 10_000, 2)
-    unstated = length(block + ((16_000 << 44)).to_bytes(8, "big"), 40_000)
+    unstated = length(block + (16_000 << 44).to_bytes(8, "big"), 40_000)
     assert (unstated.typical_ms, unstated.most_ms) == (1_000, 10_000)
 
 

@@ -1,0 +1,1 @@
+"""What each family of providers can be asked: rows, one module each. `providers.operations` puts them together."""
