@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,7 +63,7 @@ def test_pieces_of_any_size_say_the_same(pieces: int) -> None:
 def test_any_cuts_say_the_same(cuts: list[int]) -> None:
     made = form()
     edges = [0, *sorted(cuts), len(BODY)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         made.feed(BODY[start:end])
     made.close()
     assert made.fields == {"model": ["whisper-1"], "tags": ["one", "zwei"]}
@@ -70,16 +73,14 @@ def test_any_cuts_say_the_same(cuts: list[int]) -> None:
 @given(st.binary(max_size=300), st.integers(1, 50))
 def test_hostile_bytes_raise_nothing_else(body: bytes, pieces: int) -> None:
     for prefix in (b"", b"--XX\r\n", part("model", b"x")[:-2], part("file", b"", FILE)[:-2]):
-        try:
+        with contextlib.suppress(BadRequest):
             read(prefix + body, pieces)
-        except BadRequest:
-            pass
 
 
 REFUSED = {
     "a field twice": part("model", b"a") + part("model", b"b") + END,
     "a field in another case": part("Model", b"a") + END,
-    "with the long s": part("prompt", b"a").replace(b"prompt", "tagſ".encode()) + END,
+    "with the long s": part("prompt", b"a").replace(b"prompt", "tag\u017f".encode()) + END,
     "a field as a list": part("model[]", b"a") + END,
     "a field as an object": part("model[a]", b"a") + END,
     "a field as a file": part("model", b"a", FILE) + END,
