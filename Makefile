@@ -21,12 +21,20 @@ help: ## print this help
 	$(PIP) --editable '.[dev,postgresql]'
 	@touch $@ .venv/runtime
 
+# Clients that tests run in environments of their own: their pins of the providers' SDKs are not ours.
+CLIENTS := .venv/langchain/ready .venv/llamaindex/ready
+
+.venv/%/ready: tests/conformance/clients/%.txt | .venv/dev
+	$(PYTHON) -m venv .venv/$*
+	.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 install: .venv/dev ## make .venv with everything that development needs
 
 run: .venv/runtime ## install and start the gateway on http://127.0.0.1:8787 (SQLite, no account needed)
 	$(BIN)/farthing serve
 
-test: .venv/dev ## install and run all tests
+test: .venv/dev $(CLIENTS) ## install and run all tests
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 check: lint test ## everything that must be clean: format, lint, types, imports, tests

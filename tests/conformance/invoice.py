@@ -1,0 +1,66 @@
+"""What the provider's invoice line costs by the catalogue's file: arithmetic that shares nothing with the meter.
+
+The rates are read from `catalogue.json` as they stand, base rates of the period in force; no tiers, no variants: the
+matrix's calls are small and plain.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import providers
+from tests.conformance.cells import Cell
+from tests.upstream import Line
+
+_FILE = Path(providers.__file__).with_name("catalogue.json")
+_MICROS = {"usd_ticks": 100}  # picos per unit of the provider's own money
+
+
+@cache
+def _rows() -> dict[tuple[str, str], dict[str, Any]]:
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in json.loads(_FILE.read_text("utf-8"))["models"]:
+        for name in (row["id"], *row.get("aliases", ())):
+            rows.setdefault((row["provider"], name), row)
+    return rows
+
+
+def price_picos(cell: Cell, line: Line) -> int:
+    """The price of one line in picos."""
+    billed = dict(line.billed or {})
+    for name, picos in _MICROS.items():
+        if name in billed:
+            return billed[name] * picos
+    rates = {name: _base(rate) for name, rate in _rates(cell, line.ended_ms).items()}
+    cached = billed.get("cached_tokens", 0) + billed.get("cache_read_input_tokens", 0)
+    written = billed.get("cache_write_tokens", 0) + billed.get("cache_creation_input_tokens", 0)
+    outside = "cache_read_input_tokens" in billed  # Anthropic's count of input leaves the cache out
+    plain = billed.get("input_tokens", 0) - (0 if outside else cached + written)
+    return (
+        plain * rates.get("input", 0)
+        + cached * rates.get("cache_read", rates.get("input", 0))
+        + written * rates.get("cache_write", rates.get("input", 0))
+        + billed.get("output_tokens", 0) * rates.get("output", 0)
+    )
+
+
+def _rates(cell: Cell, at_ms: int) -> dict[str, Any]:
+    """The rates of the last period that applies at a time."""
+    at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    found: dict[str, Any] = {}
+    for period in _rows()[cell.provider, cell.model]["periods"]:
+        start, end = period.get("hours", ("00:00", "24:00"))
+        clock = f"{at:%H:%M}"
+        within = start <= clock < end if start < end else clock >= start or clock < end
+        if within and period.get("from", "") <= f"{at:%Y-%m-%d}":
+            found = period["rates"]
+    return found
+
+
+def _base(rate: Any) -> int:
+    """The rate of the lowest tier."""
+    return rate if isinstance(rate, int) else rate[0][1] if isinstance(rate, list) else 0
