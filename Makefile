@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check lint format types imports proof bench scale prices clean
+.PHONY: help install run test check lint format types imports proof bench scale matrix prices clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ help: ## print this help
 	@touch $@ .venv/runtime
 
 # Clients that tests run in environments of their own: their pins of the providers' SDKs are not ours.
-CLIENTS := .venv/langchain/ready .venv/llamaindex/ready
+CLIENTS := .venv/oldest/ready .venv/langchain/ready .venv/llamaindex/ready
 
 .venv/%/ready: tests/conformance/clients/%.txt | .venv/dev
 	$(PYTHON) -m venv .venv/$*
@@ -60,6 +60,10 @@ bench: .venv/dev ## measure: floor, Farthing and peers side by side in one run
 
 scale: .venv/dev ## measure a database of a million keys and a million events
 	$(BIN)/python -m scripts.scale
+
+matrix: .venv/dev $(CLIENTS) ## run the conformance matrix, and write it into the README
+	$(BIN)/python -m pytest -q tests/conformance/test_cells.py
+	$(BIN)/python -m scripts.matrix --write
 
 prices: ## rebuild the price catalogue from its sources, and report where they disagree (build time only)
 	$(PYTHON) -m venv build/prices

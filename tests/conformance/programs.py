@@ -21,10 +21,10 @@ def command(client: str) -> list[str]:
     """How a client's program is started."""
     if client == "official":
         return [sys.executable, str(HERE / "clients" / "official.py")]
-    if client in ("langchain", "llamaindex"):
+    if client in ("oldest", "langchain", "llamaindex"):
         python = ROOT / ".venv" / client / "bin" / "python"
         assert python.is_file(), f"{client} is not installed: `make test` does that"
-        return [str(python), str(HERE / "clients" / f"{client}.py")]
+        return [str(python), str(HERE / "clients" / ("official.py" if client == "oldest" else f"{client}.py"))]
     program = {"javascript": "official", "vercel": "vercel"}[client]
     return [shutil.which("node") or "node", str(JAVASCRIPT / f"{program}.mjs")]
 

@@ -1,7 +1,12 @@
-"""The providers' own Python SDKs. OpenAI's serves those who speak its dialect and have no SDK of their own."""
+"""The providers' own Python SDKs. OpenAI's serves those who speak its dialect and have no SDK of their own.
+
+Runs the newest and the oldest that is still common: where the two differ, the newer way is tried first.
+"""
 
 from __future__ import annotations
 
+import io
+import wave
 from typing import Any
 
 from talk import Job, serve
@@ -51,7 +56,151 @@ def _anthropic(job: Job) -> Any:
     raise ValueError(job["operation"])
 
 
-_OWN = {"anthropic": _anthropic}
+def _cerebras(job: Job) -> Any:
+    from cerebras.cloud.sdk import Cerebras
+
+    chat = Cerebras(base_url=job["url"], api_key=job["key"], warm_tcp_connection=False).chat.completions
+    model = job["model"]
+    match job["operation"]:
+        case "chat":
+            return chat.create(model=model, messages=QUESTION, max_completion_tokens=64)
+        case "stream":
+            return list(chat.create(model=model, messages=QUESTION, max_completion_tokens=64, stream=True))
+        case "tools":
+            return chat.create(model=model, messages=WEATHER, max_completion_tokens=64, tools=[TOOL])
+    raise ValueError(job["operation"])
+
+
+def _mistral(job: Job) -> Any:
+    try:
+        from mistralai.client import Mistral
+    except ImportError:
+        from mistralai import Mistral
+
+    client = Mistral(server_url=job["url"], api_key=job["key"])
+    model = job["model"]
+    match job["operation"]:
+        case "chat":
+            return client.chat.complete(model=model, messages=QUESTION, max_tokens=64)
+        case "stream":
+            return [event.data for event in client.chat.stream(model=model, messages=QUESTION, max_tokens=64)]
+        case "tools":
+            return client.chat.complete(model=model, messages=WEATHER, max_tokens=64, tools=[TOOL])
+        case "embeddings":
+            return client.embeddings.create(model=model, inputs=TEXTS)
+        case "fim":
+            return client.fim.complete(model=model, prompt="def f(", suffix="return x", max_tokens=64)
+    raise ValueError(job["operation"])
+
+
+def _google(job: Job) -> Any:
+    from google import genai
+
+    models = genai.Client(api_key=job["key"], http_options={"base_url": job["url"]}).models
+    model, config = job["model"], {"max_output_tokens": 64}
+    match job["operation"]:
+        case "chat":
+            return models.generate_content(model=model, contents="Say hello", config=config)
+        case "stream":
+            return list(models.generate_content_stream(model=model, contents="Say hello", config=config))
+        case "tools":
+            function = {"name": "weather", "description": "The weather", "parameters": _upper(PARAMETERS)}
+            more = {"tools": [{"function_declarations": [function]}]}
+            return models.generate_content(model=model, contents="How is the weather in Paris?", config=config | more)
+        case "embeddings":
+            return models.embed_content(model=model, contents=TEXTS)
+    raise ValueError(job["operation"])
+
+
+def _upper(schema: Any) -> Any:
+    """A JSON schema with types as Google spells them."""
+    if isinstance(schema, dict):
+        return {name: value.upper() if name == "type" else _upper(value) for name, value in schema.items()}
+    return schema
+
+
+def _cohere(job: Job) -> Any:
+    import cohere
+
+    client = cohere.ClientV2(api_key=job["key"], base_url=job["url"])
+    model = job["model"]
+    match job["operation"]:
+        case "chat":
+            return client.chat(model=model, messages=QUESTION, max_tokens=64)
+        case "stream":
+            return list(client.chat_stream(model=model, messages=QUESTION, max_tokens=64))
+        case "tools":
+            return client.chat(model=model, messages=WEATHER, max_tokens=64, tools=[TOOL])
+        case "embeddings":
+            return client.embed(model=model, texts=TEXTS, input_type="search_query", embedding_types=["float"])
+        case "rerank":
+            return client.rerank(model=model, query="a city", documents=["Paris", "a cat"])
+    raise ValueError(job["operation"])
+
+
+def _elevenlabs(job: Job) -> Any:
+    from elevenlabs import ElevenLabs
+
+    client = ElevenLabs(api_key=job["key"], base_url=job["url"])
+    match job["operation"]:
+        case "speech":
+            speech = client.text_to_speech.convert(voice_id="JBFqnCBsd6RMkjVDRZzb", text="Hello", model_id=job["model"])
+            return b"".join(speech)
+        case "transcription":
+            return client.speech_to_text.convert(model_id=job["model"], file=sound())
+    raise ValueError(job["operation"])
+
+
+def _deepgram(job: Job) -> Any:
+    try:
+        from deepgram.environment import DeepgramClientEnvironment
+    except ImportError:
+        return _deepgram_before_5(job)
+    from deepgram import DeepgramClient
+
+    url = job["url"]
+    place = DeepgramClientEnvironment(base=url, production=url.replace("http", "ws"), agent=url, agent_rest=url)
+    client = DeepgramClient(api_key=job["key"], environment=place)
+    match job["operation"]:
+        case "speech":
+            return b"".join(client.speak.v1.audio.generate(text="Hello", model=job["model"]))
+        case "transcription":
+            return client.listen.v1.media.transcribe_file(request=sound(), model=job["model"])
+    raise ValueError(job["operation"])
+
+
+def _deepgram_before_5(job: Job) -> Any:
+    from deepgram import DeepgramClient, DeepgramClientOptions, PrerecordedOptions, SpeakOptions
+
+    client = DeepgramClient(job["key"], DeepgramClientOptions(url=job["url"]))
+    match job["operation"]:
+        case "speech":
+            spoken = client.speak.rest.v("1").stream_memory({"text": "Hello"}, SpeakOptions(model=job["model"]))
+            return spoken.stream.getvalue()
+        case "transcription":
+            options = PrerecordedOptions(model=job["model"])
+            return client.listen.rest.v("1").transcribe_file({"buffer": sound()}, options).to_dict()
+    raise ValueError(job["operation"])
+
+
+def sound() -> bytes:
+    """A second of silence: WAV, 8,000 samples of 16 bits."""
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setparams((1, 2, 8000, 8000, "NONE", ""))
+        file.writeframes(bytes(16000))
+    return out.getvalue()
+
+
+_OWN = {
+    "anthropic": _anthropic,
+    "cerebras": _cerebras,
+    "mistral": _mistral,
+    "google": _google,
+    "cohere": _cohere,
+    "elevenlabs": _elevenlabs,
+    "deepgram": _deepgram,
+}
 
 
 def run(job: Job) -> Any:

@@ -6,7 +6,25 @@ import { createInterface } from "node:readline";
 const QUESTION = [{ role: "user", content: "Say hello" }];
 const WEATHER = [{ role: "user", content: "How is the weather in Paris?" }];
 const PARAMETERS = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
+const FUNCTION = { type: "function", function: { name: "weather", description: "The weather", parameters: PARAMETERS } };
 const TEXTS = ["one text", "another"];
+
+// A second of silence: WAV, 8,000 samples of 16 bits.
+function sound() {
+  const file = Buffer.alloc(44 + 16000);
+  file.write("RIFF", 0);
+  file.writeUInt32LE(36 + 16000, 4);
+  file.write("WAVEfmt ", 8);
+  [[16, 16, 4], [20, 1, 2], [22, 1, 2], [24, 8000, 4], [28, 16000, 4], [32, 2, 2], [34, 16, 2], [40, 16000, 4]].forEach(
+    ([at, value, width]) => file.writeUIntLE(value, at, width),
+  );
+  file.write("data", 36);
+  return file;
+}
+
+async function bytes(stream) {
+  return Buffer.from(await new Response(stream).arrayBuffer()).toString("hex");
+}
 
 async function all(stream) {
   const items = [];
@@ -17,7 +35,7 @@ async function all(stream) {
 async function openai({ operation, model, url, key }) {
   const { default: OpenAI } = await import("openai");
   const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: key });
-  const tools = [{ type: "function", function: { name: "weather", description: "The weather", parameters: PARAMETERS } }];
+  const tools = [FUNCTION];
   switch (operation) {
     case "chat":
       return client.chat.completions.create({ model, messages: QUESTION, max_tokens: 64 });
@@ -50,7 +68,106 @@ async function anthropic({ operation, model, url, key }) {
   throw new Error(operation);
 }
 
-const OWN = { anthropic };
+async function cerebras({ operation, model, url, key }) {
+  const { default: Cerebras } = await import("@cerebras/cerebras_cloud_sdk");
+  const { completions } = new Cerebras({ baseURL: url, apiKey: key, warmTCPConnection: false }).chat;
+  const asked = { model, messages: QUESTION, max_completion_tokens: 64 };
+  switch (operation) {
+    case "chat":
+      return completions.create(asked);
+    case "stream":
+      return all(await completions.create({ ...asked, stream: true }));
+    case "tools":
+      return completions.create({ ...asked, messages: WEATHER, tools: [FUNCTION] });
+  }
+  throw new Error(operation);
+}
+
+async function mistral({ operation, model, url, key }) {
+  const { Mistral } = await import("@mistralai/mistralai");
+  const client = new Mistral({ serverURL: url, apiKey: key });
+  const asked = { model, messages: QUESTION, maxTokens: 64 };
+  switch (operation) {
+    case "chat":
+      return client.chat.complete(asked);
+    case "stream":
+      return (await all(await client.chat.stream(asked))).map((event) => event.data);
+    case "tools":
+      return client.chat.complete({ ...asked, messages: WEATHER, tools: [FUNCTION] });
+    case "embeddings":
+      return client.embeddings.create({ model, inputs: TEXTS });
+    case "fim":
+      return client.fim.complete({ model, prompt: "def f(", suffix: "return x", maxTokens: 64 });
+  }
+  throw new Error(operation);
+}
+
+async function google({ operation, model, url, key }) {
+  const { GoogleGenAI, Type } = await import("@google/genai");
+  const { models } = new GoogleGenAI({ apiKey: key, httpOptions: { baseUrl: url } });
+  const config = { maxOutputTokens: 64 };
+  const asked = { model, contents: "Say hello", config };
+  const parameters = { type: Type.OBJECT, properties: { city: { type: Type.STRING } }, required: ["city"] };
+  const tools = [{ functionDeclarations: [{ name: "weather", description: "The weather", parameters }] }];
+  // The SDK adds its transport's headers to every answer; what the model said is the rest.
+  const said = ({ sdkHttpResponse, ...rest }) => rest;
+  switch (operation) {
+    case "chat":
+      return said(await models.generateContent(asked));
+    case "stream":
+      return (await all(await models.generateContentStream(asked))).map(said);
+    case "tools":
+      return said(await models.generateContent({ ...asked, config: { ...config, tools } }));
+    case "embeddings":
+      return said(await models.embedContent({ model, contents: TEXTS }));
+  }
+  throw new Error(operation);
+}
+
+async function cohere({ operation, model, url, key }) {
+  const { CohereClientV2 } = await import("cohere-ai");
+  const client = new CohereClientV2({ token: key, environment: url });
+  const asked = { model, messages: QUESTION, maxTokens: 64 };
+  switch (operation) {
+    case "chat":
+      return client.chat(asked);
+    case "stream":
+      return all(await client.chatStream(asked));
+    case "tools":
+      return client.chat({ ...asked, messages: WEATHER, tools: [FUNCTION] });
+    case "embeddings":
+      return client.embed({ model, texts: TEXTS, inputType: "search_query", embeddingTypes: ["float"] });
+    case "rerank":
+      return client.rerank({ model, query: "a city", documents: ["Paris", "a cat"] });
+  }
+  throw new Error(operation);
+}
+
+async function elevenlabs({ operation, model, url, key }) {
+  const { ElevenLabsClient } = await import("@elevenlabs/elevenlabs-js");
+  const client = new ElevenLabsClient({ apiKey: key, baseUrl: url });
+  switch (operation) {
+    case "speech":
+      return bytes(await client.textToSpeech.convert("JBFqnCBsd6RMkjVDRZzb", { text: "Hello", modelId: model }));
+    case "transcription":
+      return client.speechToText.convert({ modelId: model, file: new File([sound()], "a.wav", { type: "audio/wav" }) });
+  }
+  throw new Error(operation);
+}
+
+async function deepgram({ operation, model, url, key }) {
+  const { DeepgramClient } = await import("@deepgram/sdk");
+  const client = new DeepgramClient({ apiKey: key, baseUrl: url });
+  switch (operation) {
+    case "speech":
+      return bytes((await client.speak.v1.audio.generate({ text: "Hello", model })).stream());
+    case "transcription":
+      return client.listen.v1.media.transcribeFile(sound(), { model });
+  }
+  throw new Error(operation);
+}
+
+const OWN = { anthropic, cerebras, mistral, google, cohere, elevenlabs, deepgram };
 
 for await (const line of createInterface({ input: process.stdin })) {
   let outcome;
