@@ -1,7 +1,7 @@
 """The conformance matrix as a table, for the README: providers down, clients across, the operations that are run.
 
-    python -m scripts.matrix            # print it
-    python -m scripts.matrix --write    # put it into the README, between its two marks
+python -m scripts.matrix            # print it
+python -m scripts.matrix --write    # put it into the README, between its two marks
 """
 
 from __future__ import annotations
