@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
@@ -20,6 +21,7 @@ from gateway.headers import RawHeaders, credentials, too_large
 from gateway.loops import LoopCounts
 from gateway.quote import FREE, Quote, quote
 from gateway.upload import Receive, Upload, over_bytes, receive_body, refused
+from gateway.walls import Walls
 from keys.hashing import Overloaded
 from keys.ids import new_id
 from keys.keyring import Denied, Key, Keyring
@@ -111,8 +113,10 @@ class Admission:
         settings: Settings,
         flights: Flights,
         clock_ms: Callable[[], int],
+        walls: Walls,
     ) -> None:
         self._ledger = ledger
+        self._walls = walls
         self._keyring = keyring
         self._catalogue = catalogue
         self._settings = settings
@@ -141,9 +145,9 @@ class Admission:
         else:
             body = await _read_body(inbound, headers)
             if shared is not None:
-                route = inbound.route = shared.choose(model_of(body), self._catalogue.provider_of, key.allows_provider)
+                route = inbound.route = await self._choose(key, shared, model_of(body))
             wishes = self._wishes(headers, key)
-            call = _read_call(route, body, inbound.query, headers)
+            call = await self._read(key, inbound, body, headers)
         facts = self._facts(route, call, None, wishes, key)
         counted = False
         for attempt in range(ATTEMPTS):
@@ -229,6 +233,44 @@ class Admission:
 
     # ---- what
 
+    async def _choose(self, key: Key, shared: Shared, model: str) -> Route:
+        """Which of several providers is meant, by what the request names."""
+        try:
+            made = await self._walls.homes(key, shared.first)
+        except LedgerUnavailable:
+            raise _unavailable() from None
+        return shared.choose(model, self._catalogue.provider_of, key.allows_provider, made)
+
+    async def _named(self, key: Key, route: Route, body: bytes) -> dict[str, dict[str, Any]]:
+        """Facts of the objects that the request names, by id; they must all be the caller's own."""
+        try:
+            return {each.id: each.facts for each in await self._walls.check(key, route, body)}
+        except BadRequest as error:
+            raise refused(error) from None
+        except LedgerUnavailable:
+            raise _unavailable() from None
+
+    async def _read(self, key: Key, inbound: Inbound, body: bytes, headers: dict[str, str]) -> Call:
+        """Read a request whose body has come."""
+        route = inbound.route
+        own = await self._named(key, route, body)
+        try:
+            call = route.operation.shape.read(body, _asked(route, inbound.query, headers, own))
+        except BadRequest as error:
+            raise refused(error) from None
+        await self._check_call(key, route, call)
+        return call
+
+    async def _check_call(self, key: Key, route: Route, call: Call) -> None:
+        """What the shape has read must be the caller's own, too."""
+        if len(call.model) > MODEL_CHARS_MAX:
+            raise CallError(400, "invalid_request", "No model has so long a name.", param="model")
+        if call.refers:
+            try:
+                await self._walls.check_all(key, route, call.refers)
+            except LedgerUnavailable:
+                raise _unavailable() from None
+
     async def _read_upload(
         self, inbound: Inbound, shared: Shared | None, headers: dict[str, str], key: Key
     ) -> tuple[Upload, Call]:
@@ -244,16 +286,16 @@ class Admission:
             inbound.expect_upload(bytes_max)
         upload = Upload(inbound.receive, length, bytes_max)
         if shared is not None:
-            model = await upload.model(content_type)
-            inbound.route = shared.choose(model, self._catalogue.provider_of, key.allows_provider)
+            inbound.route = await self._choose(key, shared, await upload.model(content_type))
+        own = await self._named(key, inbound.route, b"")
         shape = inbound.route.operation.shape
         assert isinstance(shape, Uploading)  # noqa: S101 - promised by the table of operations, and tested
         try:
-            reader = shape.arrival(_asked(inbound.route, inbound.query, headers))
+            reader = shape.arrival(_asked(inbound.route, inbound.query, headers, own))
         except BadRequest as error:
             raise refused(error) from None
         call = await upload.decide(reader)
-        _check_model(call)
+        await self._check_call(key, inbound.route, call)
         return upload, call
 
     def _wishes(self, headers: dict[str, str], key: Key) -> Wishes:
@@ -445,26 +487,13 @@ def _check_encoding(headers: dict[str, str]) -> None:
         raise CallError(415, "encoding_not_supported", "Send the body without a Content-Encoding.")
 
 
-def _read_call(route: Route, body: bytes, query: bytes, headers: dict[str, str]) -> Call:
-    try:
-        call = route.operation.shape.read(body, _asked(route, query, headers))
-    except BadRequest as error:
-        raise refused(error) from None
-    _check_model(call)
-    return call
-
-
-def _asked(route: Route, query: bytes, headers: dict[str, str]) -> Asked:
+def _asked(route: Route, query: bytes, headers: dict[str, str], own: dict[str, dict[str, Any]]) -> Asked:
     return Asked(
         params=route.params,
         query=parse_qs(query.decode("latin-1"), keep_blank_values=True) if query else {},
         headers=headers,
+        objects=own,
     )
-
-
-def _check_model(call: Call) -> None:
-    if len(call.model) > MODEL_CHARS_MAX:
-        raise CallError(400, "invalid_request", "No model has so long a name.", param="model")
 
 
 def _subject(headers: dict[str, str], name: str) -> str | None:

@@ -29,6 +29,7 @@ from gateway.relay import Relay, Send
 from gateway.telemetry import Board, Metrics
 from gateway.upload import Receive
 from gateway.upstream import HttpUpstream, SimulatedUpstream
+from gateway.walls import Walls
 from keys.hashing import SecretHasher
 from keys.keyring import Key, Keyring
 from keys.minting import Minter
@@ -147,8 +148,9 @@ class Gateway:
         )
         self._live, self._simulated = HttpUpstream(), SimulatedUpstream(clock_ms)
         self.minter = Minter(ledger, keyring, hasher, ledger.clock_ms)
-        admission = Admission(ledger, keyring, self.catalogue, settings, self.flights, clock_ms)
-        relay = Relay(ledger, self.flights, self.metrics, self._live, self._simulated, settings.places)
+        walls = Walls(ledger, clock_ms)
+        admission = Admission(ledger, keyring, self.catalogue, settings, self.flights, clock_ms, walls)
+        relay = Relay(ledger, self.flights, self.metrics, self._live, self._simulated, settings.places, walls)
         self._inference = Inference(admission, relay, self.flights, self.metrics, clock_ms)
         self._management = self._make_management(keyring)
 
@@ -208,6 +210,7 @@ class Gateway:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             with contextlib.suppress(LedgerUnavailable):
                 await self.ledger.expire()
+                await self.ledger.expire_objects()
 
     async def watch_revocations(self) -> None:
         """Cut the calls of keys that other gateways have revoked, for as long as the gateway runs."""

@@ -39,6 +39,7 @@ WHOLE_BYTES_MAX = 1024 * 1024  # a larger request is written in pieces, so that 
 REQUEST_PIECE_BYTES = 256 * 1024
 ERROR_BODY_BYTES_MAX = 1024 * 1024
 FULL_ANSWER_BYTES_MAX = 1024 * 1024  # up to this an answer is read whole, so that its cost can stand in its header
+MAKING_ANSWER_BYTES_MAX = 16 * 1024 * 1024  # the same for one that makes an object: its id is looked for first
 
 # What a client may do with the answer.
 WRITE_TIMEOUT_S = 60.0  # a client that takes nothing for so long is cut

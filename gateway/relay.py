@@ -21,6 +21,7 @@ from gateway.bounds import (
     ERROR_BODY_BYTES_MAX,
     FULL_ANSWER_BYTES_MAX,
     HEAD_TIMEOUT_S,
+    MAKING_ANSWER_BYTES_MAX,
     UPLOAD_IDLE_S,
     UPLOAD_TIMEOUT_S,
     WRITE_TIMEOUT_S,
@@ -29,10 +30,12 @@ from gateway.config import Place
 from gateway.errors import CallError, in_stream, render
 from gateway.flight import Flight, Flights
 from gateway.headers import RawHeaders, to_client, to_provider, without_key
+from gateway.lists import Lists
 from gateway.quote import quote
 from gateway.telemetry import Metrics
 from gateway.upload import ClientGone, Upload
 from gateway.upstream import Answer, Forward, Upstream, UpstreamFailed
+from gateway.walls import Walls
 from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import Extend, Measures, Settlement
@@ -94,8 +97,11 @@ class Relay:
         live: Upstream,
         simulated: Upstream,
         places: dict[str, Place],
+        walls: Walls,
     ) -> None:
         self.ledger = ledger
+        self.walls = walls
+        self.lists = Lists(ledger)
         self.flights = flights
         self.metrics = metrics
         self.live = live
@@ -142,6 +148,7 @@ class _Trip:
         limit = admitted.terms.output_limit(self._allowance)
         self._most = admitted.terms.most if limit is None else limit
         self._look_at_bytes = self._allowance if self._extension() else NEVER
+        self._makings = relay.walls.makings(admitted.key, admitted.route, admitted.body)
         self._flight = Flight(admitted.call_id, admitted.key.chain, task, self._now() + HEAD_TIMEOUT_S)
         self._upload = admitted.upload
         self._broken = ""  # why the upload ended early
@@ -166,7 +173,11 @@ class _Trip:
             sent = True
             self._relay.metrics.added(self._now() - self._started)
             upstream = self._relay.live if self._admitted.key.livemode else self._relay.simulated
-            self._answer = answer = await upstream.send(forward)
+            listing = self._admitted.route.operation.lists
+            if listing is None:
+                self._answer = answer = await upstream.send(forward)
+            else:
+                self._answer = answer = await self._relay.lists.answer(self._admitted, listing, forward, upstream)
             flight.stage = "answering"
             self._status = answer.status
             await self._relay_answer(answer)
@@ -265,25 +276,38 @@ class _Trip:
         if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
             await self._shaped(502, "upstream_encoding", "The provider sent an encoded answer that was not asked for.")
             return
+        await self._relay.walls.answered(self._admitted.key, self._admitted.route, answer.status)
         if not 200 <= answer.status < 300:
             await self._relay_error(answer)
             return
         content_type = answer.headers.get("Content-Type", "")
         streamed = content_type.startswith("text/event-stream")
         self._meter = meter = shape.meter(call, streamed=streamed, headers=answer.headers)
-        if streamed or call.stream or not content_type.startswith("application/json"):
-            await self._relay_stream(answer, meter, shape.filter(call) if streamed else None)
+        json = content_type.startswith("application/json")
+        if streamed or not json or (call.stream and self._makings is None):
+            await self._relay_stream(answer, meter, shape.filter(call) if streamed else None, events=streamed)
         else:
             await self._relay_full(answer, meter)
 
-    async def _relay_stream(self, answer: Answer, meter: Meter, strip: Filter | None) -> None:
-        flight, now = self._flight, self._now
+    async def _relay_stream(self, answer: Answer, meter: Meter, strip: Filter | None, *, events: bool) -> None:
+        flight, now, makings = self._flight, self._now, self._makings
+        found = None
+        if makings is not None:
+            if (error := await makings.in_head(answer.headers)) is not None:
+                await self._answer_error(error)
+                return
+            found = makings.stream() if events else None
         await self._start(answer, [])
         async for chunk in answer.chunks():
             if self._first_byte is None:
                 self._first_byte = now()
             visible = chunk if strip is None else strip.feed(chunk)
             try:
+                if makings is not None and found is not None:
+                    visible, made = found.feed(visible)
+                    if made and (error := await makings.keep(made)) is not None:
+                        await self._fail(error)
+                        return
                 await self._write(visible)
             finally:
                 meter.feed(chunk)  # also if the client does not take it: it was made, so it is billed
@@ -292,8 +316,11 @@ class _Trip:
                 self._extend(meter)
             if not flight.client_gone:
                 flight.deadline = min(now() + CHUNK_TIMEOUT_S, self._last_moment)
-        if strip is not None:
-            await self._write(strip.flush())
+        rest = b"" if strip is None else strip.flush()
+        if makings is not None and found is not None:
+            # An event that breaks off names nothing that its client could use.
+            rest = b"".join((found.feed(rest)[0], found.flush()[0]))
+        await self._write(rest)
         self._land("complete", sent=True)
         await self._finish(b"")
 
@@ -342,7 +369,7 @@ class _Trip:
                 await self._write(chunk)
             else:
                 chunks.append(chunk)
-                if size > FULL_ANSWER_BYTES_MAX:
+                if size > (FULL_ANSWER_BYTES_MAX if self._makings is None else MAKING_ANSWER_BYTES_MAX):
                     started = True
                     await self._start(answer, _length(answer))
                     await self._write(b"".join(chunks))
@@ -354,6 +381,11 @@ class _Trip:
             await self._finish(b"")
             return
         body = b"".join(chunks)
+        if self._makings is not None:
+            error = await self._makings.in_head(answer.headers) or await self._makings.in_body(body)
+            if error is not None:
+                await self._answer_error(error)
+                return
         cost_micros = (cost_picos + PICOS_PER_MICRO // 2) // PICOS_PER_MICRO
         await self._start(
             answer, [(b"x-farthing-cost-micros", b"%d" % cost_micros), (b"content-length", b"%d" % len(body))]

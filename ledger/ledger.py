@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
-from ledger import accounts, changes, nodes
+from ledger import accounts, changes, nodes, objects
 from ledger.accounts import AccountView, Credential, Node
 from ledger.audit import Audit, audit
 from ledger.changes import Answer, Credit, Edit, NewAccount, Once
@@ -33,6 +33,7 @@ from ledger.events import (
 )
 from ledger.journal import Journal, Orphan, left_behind
 from ledger.money import PICOS_PER_MICRO
+from ledger.objects import Object, Page
 from ledger.records import (
     Ask,
     Block,
@@ -436,6 +437,53 @@ class Ledger:
     async def root(self) -> int | None:
         """The id of the first account, if there is one."""
         return await self._engine.read(_first_root)
+
+    # ---- objects
+
+    async def own(self, account_id: int, made: Sequence[Object]) -> list[str]:
+        """Write down, durably, that an account has made objects; the ids that are somebody else's already."""
+        now_ms = self._clock_ms()
+        change = Change(lambda touched: objects.own(account_id, made, now_ms))
+        return cast(list[str], await self._writer.submit(change))
+
+    async def owned(self, account_id: int, ids: Sequence[str]) -> list[Object]:
+        """Which of these ids are the account's own."""
+        now_ms = self._clock_ms()
+        return await self._engine.read(lambda: objects.owned(account_id, ids, now_ms))
+
+    async def taken(self, account_id: int, ids: Sequence[str]) -> set[tuple[str, str, str]]:
+        """Which of these ids belong to somebody else: `(provider, kind, id)`."""
+        return await self._engine.read(lambda: objects.taken(account_id, ids))
+
+    async def objects(self, account_id: int, provider: str, kind: str, wanted: Page) -> tuple[list[Object], bool]:
+        """A page of an account's objects and whether there are more. Raises NotFound for a strange cursor."""
+        now_ms = self._clock_ms()
+        return await self._engine.read(lambda: objects.page(account_id, provider, kind, wanted, now_ms))
+
+    async def count_objects(self, account_id: int, provider: str, kind: str, label: str | None) -> int:
+        """How many objects of a kind an account has."""
+        return await self._engine.read(lambda: objects.count(account_id, provider, kind, label))
+
+    async def forget_objects(self, account_id: int, provider: str, kind: str, ids: Sequence[str]) -> None:
+        """The provider has these objects no more."""
+        await self._writer.submit(Change(lambda touched: objects.forget(account_id, provider, kind, ids)))
+
+    async def note_object(self, account_id: int, changed: Object) -> None:
+        """Put an own object's facts and the time of its next housework in place of what stood there."""
+        await self._writer.submit(Change(lambda touched: objects.note(account_id, changed)))
+
+    async def due_objects(self, again_ms: int, limit: int) -> list[tuple[Object, bool]]:
+        """Objects for which it is time, each with whether it is live; due again at `again_ms`, whoever took them."""
+        now_ms = self._clock_ms()
+        change = Change(lambda touched: objects.due(now_ms, again_ms, limit))
+        return cast(list[tuple[Object, bool]], await self._writer.submit(change))
+
+    async def expire_objects(self) -> int:
+        """Drop objects that their providers have forgotten, a batch at a time; how many there were."""
+        now_ms = self._clock_ms()
+        if not await self._engine.read(lambda: objects.any_expired(now_ms)):
+            return 0  # a look costs nothing, a transaction does
+        return cast(int, await self._writer.submit(Change(lambda touched: objects.expire(now_ms))))
 
     # ---- reports
 

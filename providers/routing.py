@@ -10,10 +10,10 @@ Rules, the first that decides (source: providers.md §2):
 3. A header or client that only one provider has (`Vendor.hints`, `Vendor.clients`), if it has the path.
 4. The request's `model`, by exact id of the catalogue, then by the beginning of its name (`Vendor.models`).
 5. A provider that is the only one of these that the key may use.
-6. The first in the table: OpenAI.
+6. For an object by its id (`Operation.of`), the provider at which the key made it.
+7. The first in the table: OpenAI.
 
-Rules 4 and 5 need the request's body and the key, so the caller asks `Shared.choose` for them. Calls for an object by
-its id are not decided here: whoever knows the object's owner knows its provider.
+Rules 4 to 6 need the request's body, the key and its objects, so the caller asks `Shared.choose` for them.
 """
 
 from __future__ import annotations
@@ -57,7 +57,11 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     first: Route
 
     def choose(
-        self, model: str, home: Callable[[str], str | None], allowed: Callable[[str], bool] = lambda _: True
+        self,
+        model: str,
+        home: Callable[[str], str | None],
+        allowed: Callable[[str], bool] = lambda _: True,
+        made: Collection[tuple[str, str]] = (),
     ) -> Route:
         """The route of a request for this model.
 
@@ -65,7 +69,11 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
             model: As the client named it; "" where it named none.
             home: The one provider that has a model of exactly this id, as far as the catalogue knows.
             allowed: Whether the caller's key may use a provider.
+            made: Provider and kind of the caller's own objects that have the id in the path.
         """
+        for provider, route in self.routes.items():
+            if (provider, route.operation.of) in made:
+                return route
         if model:
             named = self.routes.get(home(model) or "")
             if named is None:
@@ -197,11 +205,9 @@ def _among(method: str, found: Found, mounted: Vendor | None, hinted: Vendor | N
 
 def _told(shared: Shared, method: str, hinted: Vendor | None) -> Route | Shared:
     """Who of several is meant, as far as headers tell."""
-    if hinted is None:
-        return shared if _by_model(method) else shared.first
-    route = shared.routes.get(hinted.name)
-    if route is None:
-        return shared if _by_model(method) else shared.first
+    route = None if hinted is None else shared.routes.get(hinted.name)
+    if hinted is None or route is None:
+        return shared
     # Other vendors take Anthropic's SDK too, so its header makes Anthropic the first guess and no more.
     if hinted.name == "anthropic" and _by_model(method):
         return Shared(routes=shared.routes, first=route)

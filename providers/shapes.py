@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -26,6 +26,14 @@ class BadRequest(Exception):
         self.code = code  # "invalid_request" | "unbounded_cost"
 
 
+class Reference(msgspec.Struct, frozen=True):
+    """An object that a request refers to. `param` is the member that names it."""
+
+    param: str
+    kind: str
+    id: str
+
+
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What stands around a request's body, for the shapes that look there.
 
@@ -33,11 +41,13 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         params: Values of the path's placeholders.
         query: The query's parameters, decoded; all values of each.
         headers: By lower-case name.
+        objects: Facts of the caller's own objects that the request names, by their ids.
     """
 
     params: Mapping[str, str] = MappingProxyType({})
     query: Mapping[str, list[str]] = MappingProxyType({})
     headers: Mapping[str, str] = MappingProxyType({})
+    objects: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
 
 NOTHING_ELSE = Asked()
@@ -66,6 +76,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         cache_writes: The request can cause cache writes, which some models charge above plain input.
         splice: Usage has to be asked for in the forwarded body and its extra event removed from the answer.
         noted: What the shape's own meter has to know of the request, in the shape's own words.
+        refers: Objects that the request refers to by other means than a member's name; see `Operation.names`.
     """
 
     model: str = ""
@@ -81,6 +92,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     cache_writes: bool = True
     splice: bool = False
     noted: tuple[str, ...] = ()
+    refers: tuple[Reference, ...] = ()
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):

@@ -51,6 +51,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One request as an operation sees it: header names in lower case. `provider` is "" where only the path tells."""
 
     provider: str = ""
+    method: str = "POST"
     path: str
     headers: dict[str, str]
     query: str

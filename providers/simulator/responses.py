@@ -2,8 +2,9 @@
 
 Promises: full answers and the whole sequence of typed events (openai 3.54, `types/responses`): created, in_progress,
 items and parts with their deltas, then completed, or incomplete where the maximum cut the answer. Usage stands in the
-last event only (providers.md §3). Tools are called as in chat completions. Nothing is stored: `previous_response_id`
-is taken as it comes and adds no input.
+last event only (providers.md §3). Tools are called as in chat completions. `previous_response_id` is taken as it comes
+and adds no input. A stored answer comes back by its id, which carries its model, sums and words; what was asked, and a
+call of a tool, are not in it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from providers.simulator import openai, openai_input, prose, schemas, tokens
+from providers.simulator import memory, openai, openai_input, prose, schemas, tokens
 from providers.simulator.answers import Draft, Stream, Whole, event
 from providers.simulator.chat import called, structured
 from providers.simulator.openai import Request
@@ -24,6 +25,21 @@ from providers.simulator.usages import distorted, invoiced
 
 _LEAST: Final = 16  # the least `max_output_tokens`, as the provider
 _GARBAGE: Final = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","seq\n\n'
+
+
+class _Stored(msgspec.Struct):
+    """What an answer's id carries. `hidden` is the part of `output` that is reasoning."""
+
+    model: str
+    created_s: int
+    tier: str
+    number: int
+    input: int
+    cached: int
+    written: int
+    output: int
+    hidden: int
+    full: bool
 
 
 class _Item(msgspec.Struct):
@@ -88,23 +104,17 @@ def answer(request: Request) -> Draft:
     total, resent = _count(body)
     cached, written = openai.cache(request, model, total, resent)
     said, tool = _say(request, body)
-    billed = {
-        "input_tokens": total,
-        "cached_tokens": cached,
-        "cache_write_tokens": written,
-        "output_tokens": said.tokens,
-        "reasoning_tokens": said.hidden,
-    }
+    tier = openai.tier(request, body.service_tier)
+    number = prose.seed((body.instructions, body.input))
+    stored = _Stored(
+        model[:100], request.now_s, tier, number, total, cached, written, said.tokens, said.hidden, said.full
+    )
+    billed = _billed(stored)
     if request.faults.web_searches:
         billed["web_searches"] = request.faults.web_searches
-    base = _base(request, body, model)
+    base = _base(body, model, memory.keep("resp_", stored), stored)
     usages = distorted(_usage(billed), request.faults.usage)
-    final = base | {
-        "status": "incomplete" if said.full else "completed",
-        "completed_at": None if said.full else request.now_s,
-        "incomplete_details": {"reason": "max_output_tokens"} if said.full else None,
-        "output": [item for item, _ in _items(request, said, tool, whole=True)],
-    }
+    final = base | _ending(base["id"], stored, said, tool)
     if usages:
         final["usage"] = usages[-1]
         final["tool_usage"] = _tool_usage(request.faults.web_searches)
@@ -112,12 +122,52 @@ def answer(request: Request) -> Draft:
     if openai.streamed(request, body.stream):
         return Stream(
             headers=openai.headers(request, stream=True),
-            events=_events(request, base, final, said, tool),
+            events=_events(base, final, said, tool),
             billed=invoice,
             failure=lambda number: _failure(base, number),
             garbage=_GARBAGE,
         )
     return Whole(headers=openai.headers(request), body=msgspec.json.encode(final), billed=invoice)
+
+
+def stored(request: Request) -> Draft:
+    """Answer for an answer by its id: GET, DELETE, POST …/cancel and GET …/input_items."""
+    _, _, rest = request.path.rpartition("/responses/")
+    id_, _, sub = rest.partition("/")
+    found = memory.recall("resp_", id_, _Stored)
+    if found is None:
+        message = f"Response with id '{id_[:200]}' not found."
+        raise openai.Refusal(openai.error(request, 404, message))
+    answered: dict[str, Any]
+    if sub == "input_items":
+        answered = {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
+    elif request.method == "DELETE":
+        answered = {"id": id_, "object": "response", "deleted": True}
+    else:
+        visible = prose.prose(found.number, tokens=found.output - found.hidden, limit=None, stops=[])
+        said = prose.Text(pieces=visible.pieces, hidden=found.hidden, full=found.full)
+        answered = _base(_Body(), found.model, id_, found) | _ending(id_, found, said, "")
+        answered |= {"usage": _usage(_billed(found)), "tool_usage": _tool_usage(0)}
+    return Whole(headers=openai.headers(request), body=msgspec.json.encode(answered))
+
+
+def _ending(id_: str, stored: _Stored, said: prose.Text, tool: str) -> dict[str, Any]:
+    return {
+        "status": "incomplete" if said.full else "completed",
+        "completed_at": None if said.full else stored.created_s,
+        "incomplete_details": {"reason": "max_output_tokens"} if said.full else None,
+        "output": [item for item, _ in _items(id_, said, tool, whole=True)],
+    }
+
+
+def _billed(stored: _Stored) -> dict[str, int]:
+    return {
+        "input_tokens": stored.input,
+        "cached_tokens": stored.cached,
+        "cache_write_tokens": stored.written,
+        "output_tokens": stored.output,
+        "reasoning_tokens": stored.hidden,
+    }
 
 
 def _count(body: _Body) -> tuple[int, int | None]:
@@ -163,7 +213,7 @@ def _schema(tool: dict[str, Any]) -> dict[str, Any] | None:
     return given if isinstance(given, dict) else None
 
 
-def _base(request: Request, body: _Body, model: str) -> dict[str, Any]:
+def _base(body: _Body, model: str, id_: str, stored: _Stored) -> dict[str, Any]:
     form = body.text.format if body.text else None
     shown: dict[str, Any] = {"type": "text"}
     if form and form.type == "json_schema":
@@ -171,9 +221,9 @@ def _base(request: Request, body: _Body, model: str) -> dict[str, Any]:
     elif form:
         shown = {"type": form.type}
     return {
-        "id": prose.ident("resp_", request.request_id),
+        "id": id_,
         "object": "response",
-        "created_at": request.now_s,
+        "created_at": stored.created_s,
         "status": "in_progress",
         "background": bool(body.background),
         "completed_at": None,
@@ -187,7 +237,7 @@ def _base(request: Request, body: _Body, model: str) -> dict[str, Any]:
         "parallel_tool_calls": body.parallel_tool_calls is not False,
         "previous_response_id": body.previous_response_id,
         "reasoning": {"effort": body.reasoning.effort if body.reasoning else None, "summary": None},
-        "service_tier": openai.tier(request, body.service_tier),
+        "service_tier": stored.tier,
         "store": body.store is not False,
         "temperature": 1.0 if body.temperature is None else body.temperature,
         "text": {"format": shown, "verbosity": "medium"},
@@ -218,19 +268,19 @@ def _tool_usage(searches: int) -> dict[str, Any]:
     return {"image_gen": images, "web_search": {"num_requests": searches}}
 
 
-def _items(request: Request, said: prose.Text, tool: str, *, whole: bool) -> Iterator[tuple[dict[str, Any], str]]:
+def _items(id_: str, said: prose.Text, tool: str, *, whole: bool) -> Iterator[tuple[dict[str, Any], str]]:
     """Each output item, finished or as it is announced, and its kind."""
     status = ("incomplete" if said.full else "completed") if whole else "in_progress"
     if said.hidden:
-        yield {"id": prose.ident("rs_", request.request_id), "type": "reasoning", "summary": []}, "reasoning"
+        yield {"id": prose.ident("rs_", id_), "type": "reasoning", "summary": []}, "reasoning"
     if tool:
         yield (
             {
-                "id": prose.ident("fc_", request.request_id),
+                "id": prose.ident("fc_", id_),
                 "type": "function_call",
                 "status": status,
                 "arguments": said.text if whole else "",
-                "call_id": prose.ident("call_", request.request_id),
+                "call_id": prose.ident("call_", id_),
                 "name": tool,
             },
             "call",
@@ -238,7 +288,7 @@ def _items(request: Request, said: prose.Text, tool: str, *, whole: bool) -> Ite
     else:
         yield (
             {
-                "id": prose.ident("msg_", request.request_id),
+                "id": prose.ident("msg_", id_),
                 "type": "message",
                 "status": status,
                 "content": [_part(said.text)] if whole else [],
@@ -252,9 +302,7 @@ def _part(text: str) -> dict[str, Any]:
     return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
 
 
-def _events(
-    request: Request, base: dict[str, Any], final: dict[str, Any], said: prose.Text, tool: str
-) -> Iterator[tuple[bytes, int]]:
+def _events(base: dict[str, Any], final: dict[str, Any], said: prose.Text, tool: str) -> Iterator[tuple[bytes, int]]:
     sequence = -1
 
     def typed(kind: str, **data: Any) -> bytes:
@@ -265,8 +313,8 @@ def _events(
     yield typed("created", response=base), 0
     yield typed("in_progress", response=base), 0
     generated = 0
-    finished = _items(request, said, tool, whole=True)
-    for index, (opened, kind) in enumerate(_items(request, said, tool, whole=False)):
+    finished = _items(base["id"], said, tool, whole=True)
+    for index, (opened, kind) in enumerate(_items(base["id"], said, tool, whole=False)):
         yield typed("output_item.added", output_index=index, item=opened), generated
         place: dict[str, Any] = {"item_id": opened["id"], "output_index": index}
         if kind == "reasoning":

@@ -94,6 +94,7 @@ def answer(
     place, _, query = path.partition("?")
     request = Request(
         provider=provider,
+        method=method,
         path=place.rstrip("/") or "/",
         headers={name.lower(): value for name, value in headers.items()},
         query=query,
@@ -127,6 +128,8 @@ def _operation(method: str, request: Request) -> Operation:
         for end, operation in _POSTS:
             if request.path.endswith(end):
                 return operation
+    if "/responses/" in request.path:
+        return responses.stored
     if method == "GET" and (request.path.endswith("/models") or "/models/" in request.path):
         return models.answer
     message = "" if is_anthropic(request) else f"Invalid URL ({method} {request.path[:200]})"

@@ -1,14 +1,21 @@
 """A row of the table of operations, and how it is written.
 
-Knows nothing of which rows there are.
+Knows nothing of which rows there are. What the walls between tenants need of a row is explained in `ledger.objects`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import msgspec
 
+from providers.listing import Listing
+from providers.objects import Makes, References, Refers
 from providers.shapes import Shape
 from providers.vendors import VENDORS
+
+NOBODY: Mapping[str, Refers] = MappingProxyType({})
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +29,13 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         upload_bytes_max: The longest body that the provider takes, where bodies are forwarded while they arrive: then
             the shape is an `Uploading` one. 0 where they are read whole first. Providers that share a path agree on
             which of the two it is.
+        of: The kind of the object that the path's `{id}` names: only its owner gets through. "" for none.
+        everybodys: Ids of that kind that nobody here has made are everybody's (a provider's own voices).
+        forgets: It deletes that object.
+        makes: What its answer makes.
+        names: Members of its body that name objects, which must be the caller's own.
+        references: Finds those; None where there are none.
+        lists: It lists the caller's own objects; it is answered out of them, see `providers.listing`.
     """
 
     name: str
@@ -29,6 +43,13 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     billable: bool
     dialect: str
     upload_bytes_max: int = 0
+    of: str = ""
+    everybodys: bool = False
+    forgets: bool = False
+    makes: tuple[Makes, ...] = ()
+    names: Mapping[str, Refers] = NOBODY
+    references: References | None = None
+    lists: Listing | None = None
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +79,12 @@ def row(
     dialect: str = "",
     upstream: str = "",
     uploads: int = 0,
+    of: str = "",
+    everybodys: bool = False,
+    forgets: bool = False,
+    makes: tuple[Makes, ...] = (),
+    names: Mapping[str, Refers] = NOBODY,
+    lists: Listing | None = None,
 ) -> Row:
     """One row; what is not said is the provider's usual. `uploads` is the operation's `upload_bytes_max`."""
     operation = Operation(
@@ -66,5 +93,12 @@ def row(
         billable=billable,
         dialect=dialect or VENDORS[provider].dialect,
         upload_bytes_max=uploads,
+        of=of,
+        everybodys=everybodys,
+        forgets=forgets,
+        makes=makes,
+        names=names,
+        references=References(names) if names else None,
+        lists=lists,
     )
     return Row(method=method, path=path, provider=provider, upstream=upstream or path, operation=operation)

@@ -63,7 +63,7 @@ def test_listed_operations(
         ("/v1/organization/costs", {}, "openai"),
         ("/v1/files", {}, "openai"),
         ("/v1/files", ANTHROPIC, "anthropic"),
-        ("/v1/responses/resp_1", {}, "openai"),
+        ("/v1/vector_stores/vs_1", {}, "openai"),
         ("/v1/fine_tuning/jobs", {}, "openai"),
         ("/v1/realtime/client_secrets", {}, "openai"),
         ("/v1/messages/batches", {}, "anthropic"),
@@ -211,9 +211,20 @@ def test_the_catalogue_knows_better_than_names() -> None:
 )
 def test_what_names_no_model_goes_by_the_client(headers: dict[str, str], query: bytes, provider: str) -> None:
     """Listing models has no body, so only the client's own headers tell; OpenAI's is the first."""
-    route = match("GET", "/v1/models", headers, query)
+    way = match("GET", "/v1/models", headers, query)
+    route = way.choose("", lambda _: None) if isinstance(way, Shared) else way
     assert isinstance(route, Route)
     assert route.provider == provider
+
+
+def test_an_object_is_looked_for_where_its_owner_made_it() -> None:
+    """A path with an id that several providers have goes where the caller's own object of that id and kind is."""
+    shared = match("GET", "/v1/responses/resp_1", {})
+    assert isinstance(shared, Shared)
+    assert shared.choose("", lambda _: None).provider == "openai"
+    assert shared.choose("", lambda _: None, made={("xai", "response")}).provider == "xai"
+    assert shared.choose("", lambda _: None, made={("xai", "file")}).provider == "openai"
+    assert shared.choose("", lambda _: None, {"xai"}.__contains__).provider == "xai"
 
 
 def test_an_operation_that_takes_uploads_has_a_shape_for_them_and_shares_its_path_with_such_only() -> None:
