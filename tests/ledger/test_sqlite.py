@@ -15,6 +15,7 @@ import pytest
 from ledger.book import Book
 from ledger.engine import Result, Work
 from ledger.ledger import Ledger
+from ledger.objects import Object
 from ledger.migrations import SchemaTooNew
 from ledger.records import Held, LedgerLost, LedgerUnavailable, Refused
 from ledger.sqlite import READERS, AlreadyOpen
@@ -151,13 +152,29 @@ async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     async with opened(path):
         pass
     with outside(path) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
         connection.execute("PRAGMA user_version = 999")
     with pytest.raises(SchemaTooNew, match="upgrade Farthing"):
         await Ledger.open(f"sqlite:///{path}", clock_ms=Clock(), owner="o")
     with outside(path) as connection:
-        connection.execute("PRAGMA user_version = 1")
+        connection.execute(f"PRAGMA user_version = {version}")
     async with opened(path) as world:
         assert await world.ledger.root() is None
+
+
+async def test_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    """A database of the first version gets what was added since, and keeps what it has."""
+    path = tmp_path / "farthing.db"
+    async with opened(path) as world:
+        key = await world.open()
+    with outside(path) as connection:
+        connection.execute("DROP TABLE objects")
+        connection.execute("PRAGMA user_version = 1")
+    async with opened(path) as world:
+        world.accounts[key] = (await world.ledger.root()) or 0
+        made = Object(provider="openai", kind="file", id="f")
+        assert await world.ledger.own(world.accounts[key], [made]) == []
+        assert (await world.view(key)).public_id == key
 
 
 async def test_what_is_no_database_is_unavailable(tmp_path: Path) -> None:
