@@ -229,16 +229,16 @@ class JsonBody:
         return self._bytes // 4 if whole is None else estimates(whole)[0]
 
 
-_USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
+_USAGES = {name: re.compile(rb'"%b"\s*:\s*(?=\{)' % name.encode()) for name in ("usage", "usageMetadata", "meta")}
 _STRING_MEMBER = r'"%s"\s*:\s*"([^"\\]{0,200})"'
 
 
-def tail_usage(tail: bytes) -> Object | None:
-    """The last `"usage":{…}` in the end of a JSON body; None where there is none.
+def tail_usage(tail: bytes, name: str = "usage") -> Object | None:
+    """The last `"usage":{…}` in the end of a JSON body, or the same of another name; None where there is none.
 
     Within a JSON string the quotes would be escaped, so this is a member's name, whosever it is.
     """
-    starts = [found.end() for found in _USAGE.finditer(tail)]
+    starts = [found.end() for found in _USAGES[name].finditer(tail)]
     if not starts:
         return None
     try:

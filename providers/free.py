@@ -15,7 +15,7 @@ from providers.usage import Usage
 _OWN = frozenset({"model"})
 
 
-class _FreeMeter:
+class FreeMeter:
     """Reads nothing."""
 
     __slots__ = ()
@@ -59,7 +59,7 @@ class _Free:
 
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter that reads nothing."""
-        return _FreeMeter()
+        return FreeMeter()
 
     def filter(self, call: Call) -> Filter | None:
         """Nothing was spliced."""
