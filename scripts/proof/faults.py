@@ -408,7 +408,8 @@ def _failing(system_calls: str, error: str, *, dies: bool = False) -> Act:
         ends = ("settled", "unsettled") if dies else ("settled",)
         async with site.load(2), at(site, node, "S4", ends) as (raw, _):
             async with injected(node.pid, system_calls, f"error={error}"):
-                refused = await site.call(site.keys["wide"], expect=("none",))
+                # What was not synced may stand all the same when the file is opened again: held, and never forwarded.
+                refused = await site.call(site.keys["wide"], expect=("none", "unsettled") if dies else ("none",))
                 if refused.status not in ((0, 503) if dies else (503,)):
                     site.found("other", f"{error} gives {refused.status}")
                 if dies:
@@ -616,11 +617,9 @@ async def _twice(site: Site) -> None:
 
 @fault("F21", "many calls at once on one key with room for some")
 async def _burst(site: Site) -> None:
-    probe = await site.call(site.keys["wide"], "chat", "output_tokens=5", max_tokens=100)
-    del probe
     room = site.dice.randint(1, 30)
     key = await site.mint(f"burst {site.dice.getrandbits(32):08x}", overdraft="never")
-    sizing = await site.call(key, "chat", "output_tokens=5", max_tokens=100)
+    sizing = await site.call(key, "chat", "delay_ms=0000,output_tokens=5", max_tokens=100)  # as long as the others
     each = int(sizing.headers.get("x-farthing-held-micros", "0"))
     cap = each * room + each // 2
     key = await site.mint(f"burst {site.dice.getrandbits(32):08x}", overdraft="never", max_spend_micros=cap)

@@ -54,6 +54,15 @@ TAMPERINGS = {
     "a rollup is deleted": ("rollup", "DELETE FROM rollups"),
     "a rollup is moved to another day": ("rollup", "UPDATE rollups SET day_ms = day_ms + 86400000"),
     "an event is moved to another day": ("rollup", "UPDATE events SET created_ms = created_ms - 86400000"),
+    "a rollup's tokens are lowered": ("measures", "UPDATE rollups SET input_tokens = 32 WHERE input_tokens > 0"),
+    "a rollup's images are made up": ("measures", "UPDATE rollups SET images = 1"),
+    "a rollup's latency is lowered": ("measures", "UPDATE rollups SET latency_ms_sum = 0 WHERE latency_ms_sum > 0"),
+    "an event's usage is lowered": (
+        "measures",
+        """UPDATE events SET usage = '{"input_tokens": 32}' WHERE cost_micros > 0""",
+    ),
+    "an overrun is forgotten": ("overruns", "UPDATE accounts SET overrun_micros = 0 WHERE overrun_micros > 0"),
+    "an event's hold is raised": ("overruns", "UPDATE events SET held_micros = 99 WHERE held_micros = 1"),
     "a call is both in flight and ended": (
         "one end",
         "UPDATE holds SET id = (SELECT min(id) FROM events WHERE cost_micros > 0) WHERE state = 'open'",
@@ -79,8 +88,18 @@ async def busy(loose: World) -> World:
     for cost in (2_500_000, 7_300_000, 999_999):
         call = await loose.held(key, 10, subject_id=user, run_id=run, fixed_tokens=50)
         await loose.ledger.settled(
-            Settlement(id=call, status="settled", cost_picos=cost, tokens=33, measures=Measures(input_tokens=33))
+            Settlement(
+                id=call,
+                status="settled",
+                cost_picos=cost,
+                tokens=33,
+                measures=Measures(input_tokens=33),
+                usage={"input_tokens": 33, "tools": {}},
+                latency_ms=7,
+            )
         )
+    call = await loose.held(key, 1)
+    await loose.ledger.settled(Settlement(id=call, status="settled", cost_picos=3_000_000))
     await loose.held(key, 20, subject_id=user)
     await loose.hold(key, 5_000)
     assert await loose.ledger.recover() == 1
@@ -107,8 +126,8 @@ def test_every_check_is_tested() -> None:
 async def test_the_finding_counts_what_there_is(busy: World) -> None:
     """An audit tells events, accounts, holds and the bill, and open holds are no difference."""
     finding = await busy.ledger.audit()
-    assert (finding.events, finding.accounts, finding.open_holds, finding.unsettled_holds) == (5, 4, 1, 1)
-    assert finding.cost_micros == 10
+    assert (finding.events, finding.accounts, finding.open_holds, finding.unsettled_holds) == (6, 4, 1, 1)
+    assert finding.cost_micros == 13
     assert (finding.count, finding.differences) == (0, ())
 
 

@@ -10,7 +10,7 @@ import pytest
 from ledger import events as events_module
 from ledger.accounts import NotFound
 from ledger.events import EventQuery, EventView, HoldView
-from ledger.records import Block, Facts, Prolong
+from ledger.records import Block, Facts, Measures, Prolong
 from tests.ledger.world import World
 
 
@@ -104,6 +104,7 @@ async def test_an_event_tells_its_call(world: World) -> None:
         4,
         model="gpt-served",
         usage={"input_tokens": 3},
+        measures=Measures(input_tokens=3),
         reason="stop",
         http_status=200,
         latency_ms=1_500,
