@@ -203,8 +203,8 @@ async def _gateway(
 
 async def _end_when_lost(ledger: Ledger) -> None:
     """End the process as if it had been killed: the next start reads what the disk has really kept."""
-    await ledger.lost()
-    _say("farthing: the disk did not keep what was written (fsync failed); what this process knows cannot be trusted")
+    _complain(f"{await ledger.lost()}; what this process knows cannot be trusted: it ends", FAILED)
+    sys.stderr.flush()
     os._exit(FAILED)
 
 

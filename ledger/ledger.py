@@ -271,9 +271,9 @@ class Ledger:
         """Whether the last transaction was taken."""
         return self._writer.healthy
 
-    async def lost(self) -> None:
-        """Wait until the disk has not kept what it was given, if that ever happens: then the process must end."""
-        await self._writer.lost.wait()
+    async def lost(self) -> str:
+        """Wait until what is written is not kept any more, if that ever happens, and why: then the process must end."""
+        return await asyncio.shield(self._writer.lost)
 
     # ---- calls
 

@@ -236,4 +236,7 @@ class LedgerUnavailable(Exception):
 
 
 class LedgerLost(LedgerUnavailable):
-    """The disk has not kept what it was given, so nothing that this process reads of it can be trusted. It must end."""
+    """What this process writes is not kept, so that nothing which it knows can be trusted. It must end.
+
+    A sync has failed, or the database's file is another one now.
+    """

@@ -172,6 +172,7 @@ class SqliteEngine:
         self._readers: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
         self._data_version = -1
         self._lost = ""
+        self._opened = (0, 0)
         self._connection: sqlite3.Connection
         self._book: Book
 
@@ -207,7 +208,15 @@ class SqliteEngine:
             migrate(self._connection)
         except sqlite3.Error as error:
             raise LedgerUnavailable(f"cannot open {self._path}: {error}") from error
+        self._opened = self._identity()
         self._book = Book(SqliteTables(self._connection))
+
+    def _identity(self) -> tuple[int, int]:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return 0, 0
+        return found.st_dev, found.st_ino
 
     async def _reader(self) -> aiosqlite.Connection:
         reader = await aiosqlite.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
@@ -219,6 +228,8 @@ class SqliteEngine:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, batch, now_ms)
 
     def _commit(self, batch: list[Work], now_ms: int) -> list[Result]:
+        if not self._lost and self._identity() != self._opened:
+            self._lost = f"{self._path} is not the file any more that was opened"  # written to it, it would be lost
         if self._lost:
             raise LedgerLost(self._lost)
         try:

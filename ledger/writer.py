@@ -40,7 +40,7 @@ class Writer:
         self._scheduled = False
         self._failures = 0
         self.commits = 0
-        self.lost = asyncio.Event()
+        self.lost: asyncio.Future[str] = self._loop.create_future()
         self.journal: Journal | None = None
 
     @property
@@ -174,7 +174,8 @@ class Writer:
             self._note(self.journal, stuck=True)
         if isinstance(error, LedgerLost):
             await self._noted()
-            self.lost.set()
+            if not self.lost.done():
+                self.lost.set_result(str(error))
         if kept:
             await asyncio.sleep(delay_s)
 

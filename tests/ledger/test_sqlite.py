@@ -19,7 +19,7 @@ from ledger.objects import Object
 from ledger.migrations import SchemaTooNew
 from ledger.records import Held, LedgerLost, LedgerUnavailable, Refused
 from ledger.sqlite import READERS, AlreadyOpen
-from tests.ledger.world import Clock, World, assert_sound, opened, outside, ticks
+from tests.ledger.world import Clock, World, assert_sound, opened, outside, settlement, ticks
 
 ROOT = Path(__file__).parents[2]
 
@@ -308,5 +308,28 @@ async def test_a_disk_that_did_not_keep_what_it_was_given_is_not_asked_again(
     monkeypatch.setattr(engine, "_transaction", transaction)
     with pytest.raises(LedgerLost):
         await world.hold(key, 10)
-    await asyncio.wait_for(world.ledger.lost(), 5)
+    assert "disk" in await asyncio.wait_for(world.ledger.lost(), 5)
     assert (await world.view(key)).limits[0].held == 0
+
+
+async def test_a_file_that_was_moved_away_or_replaced_is_not_written_to(tmp_path: Path) -> None:
+    """What would go into a file that nobody finds again is refused; with the file back, a new start has it all."""
+    path, aside = tmp_path / "farthing.db", tmp_path / "aside.db"
+    async with opened(path) as world:
+        key = await world.open()
+        call = await world.held(key, 10)
+        path.rename(aside)
+        for replaced in (False, True):
+            if replaced:
+                path.write_bytes(b"")
+            with pytest.raises(LedgerLost):
+                await world.hold(key, 10)
+        assert str(path) in await asyncio.wait_for(world.ledger.lost(), 5)
+        aside.rename(path)
+        with pytest.raises(LedgerLost):
+            await world.hold(key, 10)
+    async with opened(path) as world:
+        finding = await world.ledger.audit()
+        assert (finding.open_holds + finding.unsettled_holds, finding.count) == (1, 0)
+        assert await world.ledger.settled(settlement(call, 7)) is not None
+        await assert_sound(world.ledger)
