@@ -15,12 +15,13 @@ from typing import Any
 
 import psutil
 
-from scripts.proof.calls import Call
+from scripts.proof.calls import CALL_TIMEOUT_S, Call
 from scripts.proof.site import HEAL_S, LEASE_S, Site, metadata_mark
 from tests.faults.support import MICRO, PROMPT
 from tests.harness import MASTER, PROVIDER_KEY
 
 QUIET_S = 10.0  # for what was under way to be settled: the drain, and the ledger's own retries
+FUTURE_MS = 40 * 86_400_000  # a gateway's clock may have been there
 FDS_MAX = 96  # more than a gateway has at its start: kept connections to the provider and the database
 RSS_BYTES_MAX = 400 << 20
 TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
@@ -74,7 +75,7 @@ class Books:
         await self._read_events(whole=final)
         holds = await site.pages("/v1/holds?")
         keys = await site.pages("/v1/keys?")
-        status, usage = await site.api("GET", f"/v1/usage?from_ms=0&to_ms={time.time_ns() // 10**6 + 86_400_000}")
+        status, usage = await site.api("GET", f"/v1/usage?from_ms=0&to_ms={time.time_ns() // 10**6 + FUTURE_MS}")
         if status != 200:
             raise ConnectionError(f"usage: {status} {usage}")
         if await self._read_events(whole=False):
@@ -163,6 +164,8 @@ class Books:
         self.cost_micros += sum(each["cost_micros"] for each in (event, *late))
         if status == "blocked":
             return [("other", f"refused ({event['reason']}) and forwarded")] if arrived else []
+        if not 0 <= (event["latency_ms"] or 0) <= CALL_TIMEOUT_S * 1000:
+            problems.append(("other", f"took {event['latency_ms']} ms"))
         if call.expect and status not in call.expect:
             problems.append(("other", f"is {status} ({event['reason']}), expected {call.expect}"))
         if any(word in call.sim for word in DISHONEST):
@@ -244,7 +247,7 @@ class Books:
             add(hold["key_id"], "held" if hold["state"] == "open" else "unsettled", hold["amount"])
         for key in keys:
             summed = sums[key["id"]]
-            for figure in ("spent", "held", "unsettled"):
+            for figure in ("spent", "held", "unsettled") if key["reset"] == "none" else ():
                 if key[f"{figure}_micros"] != summed[figure]:
                     problems.append(
                         ("other", f"{key['name']}: {figure} {key[f'{figure}_micros']}, its parts {summed[figure]}")

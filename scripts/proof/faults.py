@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from providers.simulator.faults import USAGES
 from scripts.proof import calls
 from scripts.proof.calls import first
+from scripts.proof.clock import Clock
 from scripts.proof.database import commits
-from scripts.proof.site import LEASE_S, Key, Site
+from scripts.proof.site import LEASE_S, Key, Node, Site
 from scripts.proof.stages import LONG, STAGES, at
 from scripts.proof.tracer import injected
 from tests.faults.support import Client, request_bytes
@@ -442,6 +443,25 @@ async def _full(site: Site) -> None:
         await asyncio.sleep(0.2)
 
 
+@fault("F16", "the database file is moved away", ("sqlite",))
+async def _moved(site: Site) -> None:
+    node, path = site.node, site.sqlite.path
+    aside = path.with_name("aside.db")
+    async with site.load(2), at(site, node, "S4", ("settled", "unsettled")) as (raw, _):
+        path.rename(aside)
+        try:
+            call = await site.call(site.keys["wide"], expect=("none",), node=node)
+            if call.status not in (0, 503):
+                site.found("other", f"without its file a call gives {call.status}")
+            await raw.rest(10)
+            with contextlib.suppress(TimeoutError):
+                await node.ended(5)
+            if node.alive:
+                site.found("other", "a gateway whose file is gone lives on")
+        finally:
+            aside.rename(path)
+
+
 # ---- F17, F18: PostgreSQL
 
 POSTGRES = ("postgresql",)
@@ -584,6 +604,57 @@ async def _silence(site: Site) -> None:
         node.to_database.silence()
         await asyncio.sleep(site.dice.uniform(0.1, 1.0))
         await node.to_database.heal()
+
+
+# ---- F19, F25: the clock
+
+HOUR_S, MONTH_S = 3600, 31 * 24 * 3600
+
+
+async def _clocked(site: Site, node: Node) -> Clock:
+    """Start the gateway anew with a clock that can be set."""
+    clock = Clock(node.place)
+    settings = node.settings | clock.settings
+    node.signal(signal.SIGTERM)
+    await node.ended()
+    node.settings = settings
+    await node.start()
+    return clock
+
+
+@fault("F19", "the clock jumps by an hour and a month, there and back")
+async def _clock_jumps(site: Site) -> None:
+    node = site.node
+    clock = await _clocked(site, node)
+    async with site.load(3):
+        for jump_s in (*site.dice.sample((HOUR_S, -HOUR_S, MONTH_S, -MONTH_S), 2), 0):
+            async with at(site, node, "S4", ("settled",)) as (raw, _):
+                clock.jump(jump_s)
+                if (await site.call(site.keys["wide"], node=node, expect=("settled",))).status != 200:
+                    site.found("other", f"no call after a jump of {jump_s} s")
+                await raw.rest()
+
+
+@fault("F25", "a month ends while calls are in flight", ("sqlite",))
+async def _month_ends(site: Site) -> None:
+    node = site.node
+    key = await site.mint(
+        f"monthly {site.dice.getrandbits(32):08x}", max_spend_micros=3_000, reset="month", overdraft="never"
+    )
+    clock = await _clocked(site, node)
+    raw = await site.raw(node, "stream", LONG, ("settled",), key=key)
+    await raw.send()
+    await site.arrived(raw.call)
+    clock.jump(MONTH_S)
+    _, before = await site.api("GET", f"/v1/keys/{key.id}", node=node)
+    await raw.rest()
+    call = await site.call(key, "chat", "output_tokens=5", node, ("settled",), max_tokens=20)
+    _, after = await site.api("GET", f"/v1/keys/{key.id}", node=node)
+    if (before["spent_micros"], before["held_micros"]) != (0, 0):
+        site.found("other", f"a new month begins with {before['spent_micros']} spent, {before['held_micros']} held")
+    cost = int(call.headers.get("x-farthing-cost-micros", "-9"))
+    if abs(after["spent_micros"] + after["held_micros"] - cost) > max(1, after["held_micros"]):
+        site.found("other", f"a call of the old month counts in the new one: {after['spent_micros']}, not {cost}")
 
 
 # ---- F20 to F27: keys, caps, repetitions

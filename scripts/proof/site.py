@@ -29,6 +29,7 @@ from tests.process import Served
 
 LEASE_S = 2  # the shortest: what a dead gateway held is found within two of them
 HEAL_S = 30.0  # for everything to answer again after a heal
+WATCH_S = 0.15
 TIGHT_MICROS = 4_000
 
 
@@ -254,6 +255,20 @@ class Site:
         if node.alive:
             self.kills += 1
         await node.kill()
+
+    async def watch(self) -> None:
+        """I2: look again and again, until cancelled, whether a cap that must hold is ever exceeded by what is taken."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            node = self.node
+            if not node.alive or node.stopped:
+                continue
+            status, page = await self.api("GET", "/v1/keys?limit=100", node=node)
+            caps = {key.id: key.cap for key in self.keys.values() if key.sound and key.cap is not None}
+            for shown in page["data"] if status == 200 else ():
+                taken = shown["spent_micros"] + shown["held_micros"] + shown["unsettled_micros"]
+                if taken > caps.get(shown["id"], taken):
+                    self.found("overspent", f"{shown['name']}: {taken} micros taken of {caps[shown['id']]}")
 
     def found(self, kind: str, what: str) -> None:
         """A fault's own finding."""

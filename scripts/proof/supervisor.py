@@ -23,7 +23,7 @@ from scripts.proof.database import Database, PostgresDatabase, SqliteFile
 from scripts.proof.faults import FAULTS, Fault
 from scripts.proof.site import Site, opened
 from scripts.proof.tally import Tally
-from scripts.proof.tracer import CannotTrace
+from scripts.proof.tracer import Impossible
 from tests.cluster import Cluster
 
 ROUNDS_A_SITE = 24  # then a fresh one: the books are read whole after every round
@@ -126,13 +126,17 @@ async def _round(
     name = " + ".join(fault.id for fault in faults)
     site.fault, site.alone, site.fresh_s = name, len(faults) == 1, 0.0
     started = time.monotonic()
+    watching = asyncio.create_task(site.watch())
     try:
         results = await asyncio.gather(*(fault.act(site) for fault in faults), return_exceptions=not site.alone)
-    except CannotTrace as reason:
-        tally.skipped[faults[0].id] = str(reason)
-        results = []
+    except Impossible as reason:
+        tally.skipped[name] = str(reason)
+        results, name = [], f"NOT TRIED ({reason}) {name}"
     except (ConnectionError, TimeoutError, AssertionError, OSError) as error:
         results = [error]
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
     if site.alone:
         for error in results:
             if isinstance(error, BaseException):
@@ -146,7 +150,7 @@ async def _round(
         problems += await books.audit()
     tally.rounds += 1
     tally.pairs += len(faults) - 1
-    for fault in faults:
+    for fault in () if name.startswith("NOT TRIED") else faults:
         tally.rows[fault.id] = tally.rows.get(fault.id, 0) + 1
     tally.fresh_ms_max = max(tally.fresh_ms_max, int(site.fresh_s * 1000))
     tally.fresh_slow += site.fresh_s > FRESH_S

@@ -13,8 +13,8 @@ from functools import cache
 ATTACH_S = 10.0
 
 
-class CannotTrace(Exception):
-    """strace is not here, or may not trace here; the message says which."""
+class Impossible(Exception):
+    """What a fault needs is not on this machine; the message says what."""
 
 
 @contextlib.asynccontextmanager
@@ -22,7 +22,7 @@ async def injected(pid: int, calls: str, what: str, when: str = "1+") -> AsyncIt
     """Within the block these calls do `what` (as in strace's `inject=`), from the `when`-th of each thread on.
 
     Raises:
-        CannotTrace: It is not possible on this machine.
+        Impossible: It is not possible on this machine.
     """
     program = _strace()
     running = await asyncio.create_subprocess_exec(
@@ -34,9 +34,9 @@ async def injected(pid: int, calls: str, what: str, when: str = "1+") -> AsyncIt
         async with asyncio.timeout(ATTACH_S):
             while b"attached" not in (line := await running.stderr.readline()):
                 if not line:
-                    raise CannotTrace("strace may not trace here")
+                    raise Impossible("strace may not trace here")
                 if b"not permitted" in line:
-                    raise CannotTrace("strace may not trace here: " + line.decode().strip())
+                    raise Impossible("strace may not trace here: " + line.decode().strip())
         await asyncio.sleep(0.05)  # for the other threads
         yield
     finally:
@@ -49,5 +49,5 @@ async def injected(pid: int, calls: str, what: str, when: str = "1+") -> AsyncIt
 def _strace() -> str:
     found = shutil.which("strace")
     if found is None:
-        raise CannotTrace("strace is not installed")
+        raise Impossible("strace is not installed")
     return found
