@@ -20,7 +20,7 @@ from scripts.proof.site import HEAL_S, LEASE_S, Site, metadata_mark
 from tests.faults.support import MICRO, PROMPT
 from tests.harness import MASTER, PROVIDER_KEY
 
-QUIET_S = 10.0  # for what was under way to be settled: the drain, and the ledger's own retries
+QUIET_S = 20.0  # for what was under way to be settled: the drain, and the ledger's own retries
 FUTURE_MS = 40 * 86_400_000  # a gateway's clock may have been there
 FDS_MAX = 96  # more than a gateway has at its start: kept connections to the provider and the database
 RSS_BYTES_MAX = 400 << 20

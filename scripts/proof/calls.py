@@ -122,7 +122,7 @@ class Raw:
         """Send the request, or that share of it."""
         await self.client.send(self.request[: int(len(self.request) * share)])
 
-    async def until(self, mark: bytes, timeout_s: float = 10.0) -> None:
+    async def until(self, mark: bytes, timeout_s: float = 30.0) -> None:
         """Read until this has come."""
         await self.client.until(mark, timeout_s)
 

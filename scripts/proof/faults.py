@@ -18,7 +18,7 @@ from scripts.proof import calls
 from scripts.proof.calls import first
 from scripts.proof.clock import Clock
 from scripts.proof.database import commits
-from scripts.proof.site import LEASE_S, Key, Node, Site
+from scripts.proof.site import HEAL_S, LEASE_S, Key, Node, Site
 from scripts.proof.stages import LONG, STAGES, at
 from scripts.proof.tracer import injected
 from tests.faults.support import Client, request_bytes
@@ -200,7 +200,7 @@ def _elsewhere(origin: str) -> Act:
         node.signal(signal.SIGTERM)
         await node.ended()
         node.settings = node.settings | {"FARTHING_UPSTREAM_OPENAI": origin.format(port=node.to_provider.port)}
-        await node.start()
+        await node.start(HEAL_S)
         call = await site.call(site.keys["wide"], "chat", node=node, expect=("released",))
         if call.status != 502:
             site.found("other", f"an unreachable provider gives {call.status}")
@@ -231,7 +231,7 @@ async def _cut(site: Site) -> None:
         for stage in ("S3", "S4"):
             async with at(site, node, stage, ("estimated", "settled")) as (raw, _):
                 node.to_provider.cut()
-                await raw.rest(5)
+                await raw.rest()
 
 
 @fault("F10", "provider answers with errors, HTML and redirects")
@@ -307,7 +307,7 @@ def _killing(stage: str) -> Act:
         async with site.load(2), at(site, node, stage, KILLED[stage]) as (raw, died):
             await site.kill(node)
             died()
-            await raw.rest(5)
+            await raw.rest()
 
     return act
 
@@ -350,7 +350,7 @@ async def _terminated(site: Site) -> None:
         await raw.send()
         await site.arrived(raw.call)
     node.signal(signal.SIGTERM)
-    await asyncio.gather(*(raw.rest(20) for raw in flying))
+    await asyncio.gather(*(raw.rest() for raw in flying))
     if await node.ended() != 0:
         site.found("other", "SIGTERM did not end with 0")
     if any(raw.call.end != "whole" for raw in flying):
@@ -374,7 +374,7 @@ async def _terminated_twice(site: Site) -> None:
     node.signal(signal.SIGTERM)
     await asyncio.sleep(site.dice.uniform(0.05, 0.3))
     node.signal(signal.SIGTERM)
-    await asyncio.gather(*(raw.rest(20) for raw in flying))
+    await asyncio.gather(*(raw.rest() for raw in flying))
     if await node.ended() != 0:
         site.found("other", "a second SIGTERM did not end with 0")
 
@@ -386,7 +386,7 @@ async def _paused(site: Site) -> None:
         await node.freeze()
         await asyncio.sleep(3 * LEASE_S if site.database.engine == "postgresql" else 1.0)
         node.thaw()
-        await raw.rest(10)
+        await raw.rest()
 
 
 # ---- F16: the disk under SQLite
@@ -415,10 +415,10 @@ def _failing(system_calls: str, error: str, *, dies: bool = False) -> Act:
                     site.found("other", f"{error} gives {refused.status}")
                 if dies:
                     with contextlib.suppress(TimeoutError):
-                        await node.ended(5)
+                        await node.ended(30)
                     if node.alive:
                         site.found("other", f"{error} of {system_calls} leaves the process alive")
-            await raw.rest(10)
+            await raw.rest()
 
     return act
 
@@ -434,7 +434,7 @@ async def _full(site: Site) -> None:
     node = site.node
     async with site.load(2), at(site, node, "S4", ("settled",)) as (raw, _):
         site.sqlite.fill()
-        async with asyncio.timeout(20):  # what the database has of room in its own file is used up first
+        async with asyncio.timeout(60):  # what the database has of room in its own file is used up first
             while (call := await site.call(site.keys["wide"])).status == 200:
                 pass
         if call.status != 503:
@@ -453,9 +453,9 @@ async def _moved(site: Site) -> None:
             call = await site.call(site.keys["wide"], expect=("none",), node=node)
             if call.status not in (0, 503):
                 site.found("other", f"without its file a call gives {call.status}")
-            await raw.rest(10)
+            await raw.rest()
             with contextlib.suppress(TimeoutError):
-                await node.ended(5)
+                await node.ended(30)
             if node.alive:
                 site.found("other", "a gateway whose file is gone lives on")
         finally:
@@ -518,7 +518,7 @@ def _commit_lost(way: Any) -> Act:
             for _ in range(4):
                 trap = node.to_database.trap(commits, way)
                 calling = asyncio.create_task(site.call(site.keys["wide"], node=node))
-                if not await first(trap.sprung, timeout_s=5):
+                if not await first(trap.sprung, timeout_s=30):
                     site.found("other", "no COMMIT was seen on the wire")
                 await calling
 
@@ -545,8 +545,8 @@ def _commit_lost_at(stage: str, way: Any) -> Act:
         trap = node.to_database.trap(commits, way, times=2)
         if stage == "hold":
             await raw.send()
-        await raw.rest(15)
-        await first(trap.sprung, timeout_s=5)
+        await raw.rest()
+        await first(trap.sprung, timeout_s=30)
 
     return act
 
@@ -583,7 +583,7 @@ async def _partition(site: Site) -> None:
     others = [other for other in site.nodes if other is not node]
     async with at(site, node, "S3", ("settled", "unsettled", "estimated")) as (raw, _):
         node.to_database.silence()
-        reading = asyncio.create_task(raw.rest(30))
+        reading = asyncio.create_task(raw.rest())
         refused = await site.call(site.keys["wide"], node=node)
         if refused.status != 503:
             site.found("other", f"a gateway without its database gives {refused.status}")
@@ -618,7 +618,7 @@ async def _clocked(site: Site, node: Node) -> Clock:
     node.signal(signal.SIGTERM)
     await node.ended()
     node.settings = settings
-    await node.start()
+    await node.start(HEAL_S)
     return clock
 
 
@@ -732,7 +732,7 @@ def _revoked(stage: str) -> Act:
             status, _ = await site.api("DELETE", f"/v1/keys/{key.id}", node=other)
             if status != 200:
                 site.found("other", f"revoke gives {status}")
-            await raw.rest(5)
+            await raw.rest()
         for node in site.nodes:
             call = await site.call(key, node=node)
             if call.status != 401:
@@ -799,7 +799,7 @@ async def _repeated(site: Site) -> None:
         await site.kill(node)
     answers = await asyncio.gather(*asking, *reporting)
     if not node.alive:
-        await node.start()
+        await node.start(HEAL_S)
     status, made = await site.api("POST", "/v1/keys", body, node=node, once=once)
     secrets = {answer["secret"] for got, answer in [*answers, (status, made)] if got == 201 and "secret" in answer}
     if len(secrets) != 1:

@@ -28,7 +28,7 @@ from tests.harness import MASTER, PROVIDER_KEY
 from tests.process import Served
 
 LEASE_S = 2  # the shortest: what a dead gateway held is found within two of them
-HEAL_S = 30.0  # for everything to answer again after a heal
+HEAL_S = 60.0  # for everything to answer again after a heal, on a machine that is busy with other things
 WATCH_S = 0.15
 TIGHT_MICROS = 4_000
 
@@ -126,7 +126,7 @@ class Site:
                     ANTHROPIC_API_KEY=PROVIDER_KEY,
                 )
             )  # fmt: skip
-        await asyncio.gather(*(node.start() for node in self.nodes))
+        await asyncio.gather(*(node.start(HEAL_S) for node in self.nodes))
         self.started_ms = time.time_ns() // 1_000_000
         await self.everyday_keys()
 
@@ -243,7 +243,7 @@ class Site:
             stop.set()
             await asyncio.gather(*working)
 
-    async def arrived(self, call: Call, timeout_s: float = 10.0) -> None:
+    async def arrived(self, call: Call, timeout_s: float = 30.0) -> None:
         """Wait until the provider has the call. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s):
             while call.mark not in self.witness.arrived:

@@ -43,7 +43,7 @@ async def at(
         mark = raw.call.mark.encode()
         trap = node.to_provider.trap(lambda data: mark in data, "hold")
         await raw.send()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await trap.sprung.wait()
         yield raw, lambda: trap.let_go(forward=False)
         trap.let_go(forward=True)

@@ -10,7 +10,7 @@ import signal
 from collections.abc import AsyncIterator
 from functools import cache
 
-ATTACH_S = 10.0
+ATTACH_S = 30.0
 
 
 class Impossible(Exception):

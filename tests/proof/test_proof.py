@@ -40,6 +40,7 @@ SLICES = {
 }
 
 
+@pytest.mark.timeout(400)  # its last round may have begun just before the slice's end
 @pytest.mark.parametrize("engine", SLICES)
 async def test_a_slice_of_the_proof(engine: str, request: pytest.FixtureRequest) -> None:
     """Killed, cut and crashed on a real database: nothing lost, nothing twice, no cap overspent, and it goes on."""
@@ -55,10 +56,12 @@ async def test_a_slice_of_the_proof(engine: str, request: pytest.FixtureRequest)
 
 
 def test_every_row_of_the_matrix_has_a_fault_on_each_engine_that_it_concerns() -> None:
-    """F1 to F27; clocks are not in the table, and say so."""
+    """F1 to F27. A month's end is the database's affair where the clock is its own."""
     rows = {(fault.row, engine) for fault in FAULTS for engine in fault.engines}
     for number in range(1, 28):
-        concerned = {16: ("sqlite",), 17: ("postgresql",), 18: ("postgresql",)}.get(number, ("sqlite", "postgresql"))
+        concerned = {16: ("sqlite",), 25: ("sqlite",), 17: ("postgresql",), 18: ("postgresql",)}.get(
+            number, ("sqlite", "postgresql")
+        )
         within = {5: 4, 6: 4}.get(number, number)  # one fault stands for three rows
         for engine in concerned:
             assert (f"F{within}", engine) in rows, (number, engine)
