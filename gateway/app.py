@@ -141,7 +141,7 @@ class Gateway:
         self.settings = settings
         self._clock_ms = clock_ms
         self._hasher = hasher
-        self.catalogue = Catalogue.load()
+        self.catalogue = Catalogue.load(elevenlabs_picos_per_credit=settings.elevenlabs_picos_per_credit)
         self.flights = Flights(settings.disconnect_drain_s)
         self.metrics = Metrics(
             lambda: float(len(self.flights)), lambda: float(ledger.waiting), lambda: float(ledger.commits), board

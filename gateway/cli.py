@@ -349,7 +349,7 @@ async def _audit(options: argparse.Namespace, settings: config.Settings) -> int:
 
 
 async def _prices(options: argparse.Namespace, settings: config.Settings) -> int:
-    catalogue = Catalogue.load()
+    catalogue = Catalogue.load(elevenlabs_picos_per_credit=settings.elevenlabs_picos_per_credit)
     rows = catalogue.models(options.provider)
     _say(f"catalogue {catalogue.version}, {len(rows)} models")
     _emit(options, rows, [f"{row.provider}/{row.id}" for row in rows])
@@ -359,7 +359,7 @@ async def _prices(options: argparse.Namespace, settings: config.Settings) -> int
 async def _doctor(options: argparse.Namespace, settings: config.Settings) -> int:
     """Each check is a line: what was looked at, and what was found."""
     checks: list[tuple[str, bool, str]] = []
-    catalogue = Catalogue.load()
+    catalogue = Catalogue.load(elevenlabs_picos_per_credit=settings.elevenlabs_picos_per_credit)
     checks.append(("prices", True, f"{len(catalogue)} models, version {catalogue.version}"))
     for name, place in settings.places.items():
         checks.append(

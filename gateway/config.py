@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,11 +13,15 @@ import msgspec
 from dotenv import dotenv_values
 
 from ledger.ledger import Unsettled
+from providers.catalogue import ELEVENLABS_PICOS_PER_CREDIT
 from providers.vendors import VENDORS
 
 WORKERS_MAX = 64
 LOG_LEVELS = ("debug", "info", "warning", "error")
 MASTER_KEY_MIN = 24
+
+
+_USD = re.compile(r"\d{1,3}(?:\.\d{1,12})?")
 
 
 class BadSetting(ValueError):
@@ -45,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lease_s: int
     workers: int
     state_dir: Path
+    elevenlabs_picos_per_credit: int
     places: dict[str, Place]
 
     def __repr__(self) -> str:
@@ -84,6 +91,7 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
         lease_s=_integer(values, "FARTHING_LEASE_S", 15, 2, 300),
         workers=_integer(values, "FARTHING_WORKERS", 1, 1, WORKERS_MAX),
         state_dir=Path(values.get("FARTHING_STATE_DIR", ".")),
+        elevenlabs_picos_per_credit=_picos(values, "FARTHING_ELEVENLABS_USD_PER_CREDIT", ELEVENLABS_PICOS_PER_CREDIT),
         disconnect_drain_s=_integer(values, "FARTHING_DISCONNECT_DRAIN_S", 3, 0, 600),
         places={
             vendor.name: Place(
@@ -99,6 +107,16 @@ def _integer(values: Mapping[str, str], name: str, default: int, low: int, high:
     if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
         raise BadSetting(f"{name} must be a whole number from {low} to {high}")
     return int(text)
+
+
+def _picos(values: Mapping[str, str], name: str, default: int) -> int:
+    """A price of at most 1,000 USD, in picos."""
+    text = values.get(name)
+    if text is None:
+        return default
+    if not _USD.fullmatch(text):
+        raise BadSetting(f"{name} must be dollars with at most 12 decimals, such as 0.00008")
+    return int(Decimal(text) * 10**12)
 
 
 def _unsettled(values: Mapping[str, str]) -> Unsettled:

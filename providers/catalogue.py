@@ -133,10 +133,11 @@ class _File(msgspec.Struct, frozen=True):
 class _Entry:
     """A row with its prices laid out in time: epochs, and within each the hours of the day."""
 
-    __slots__ = ("days", "prices", "row", "starts")
+    __slots__ = ("_picos_per_credit", "days", "prices", "row", "starts")
 
-    def __init__(self, row: ModelRow, version: str) -> None:
+    def __init__(self, row: ModelRow, version: str, picos_per_credit: int) -> None:
         self.row = row
+        self._picos_per_credit = picos_per_credit
         changes = {_ms(p.since) for p in row.periods} | {_ms(v.since) for v in row.variants} | {0}
         self.starts = sorted(changes)
         self.prices: dict[tuple[int, tuple[int, ...]], Price] = {}
@@ -168,6 +169,7 @@ class _Entry:
                 free=row.free,
                 max_input_tokens=row.max_input_tokens,
                 max_output_tokens=row.max_output_tokens,
+                picos_per_credit=self._picos_per_credit,
             )
         return price
 
@@ -183,7 +185,14 @@ class Catalogue:
         version: Day and content hash, e.g. "2026-11-22.1a2b3c4d"; "+…" where an operator's rows or rates are in.
     """
 
-    def __init__(self, rows: Iterable[ModelRow], version: str) -> None:
+    def __init__(
+        self,
+        rows: Iterable[ModelRow],
+        version: str,
+        *,
+        elevenlabs_picos_per_credit: int = ELEVENLABS_PICOS_PER_CREDIT,
+    ) -> None:
+        """See `load`."""
         self.version = version
         self._rows: dict[tuple[str, str], ModelRow] = {}
         self._entries: dict[tuple[str, str], _Entry] = {}
@@ -191,7 +200,7 @@ class Catalogue:
         for row in rows:
             self._rows[row.provider, row.id] = row
         for row in self._rows.values():
-            entry = _Entry(row, version)
+            entry = _Entry(row, version, elevenlabs_picos_per_credit if row.provider == "elevenlabs" else 0)
             for name in (row.id, *row.aliases):
                 if name == row.id or (row.provider, name) not in self._rows:
                     self._entries[row.provider, name] = entry
@@ -209,7 +218,8 @@ class Catalogue:
         """Reads a catalogue (ours unless `path` names another) and an operator's files, a later one winning.
 
         Args:
-            elevenlabs_picos_per_credit: The contract's rate; the character prices of ElevenLabs follow it.
+            elevenlabs_picos_per_credit: The contract's rate; the character prices of ElevenLabs follow it, and where it
+                states credits they are priced at it.
 
         Raises:
             CatalogueError: A file is missing or malformed; the message names file, row and field.
@@ -224,7 +234,7 @@ class Catalogue:
             added.update(str(elevenlabs_picos_per_credit).encode())
         if overrides or elevenlabs_picos_per_credit != ELEVENLABS_PICOS_PER_CREDIT:
             version += "+" + added.hexdigest()[:8]
-        return cls(rows, version)
+        return cls(rows, version, elevenlabs_picos_per_credit=elevenlabs_picos_per_credit)
 
     def __len__(self) -> int:
         """How many models are priced; aliases do not count."""

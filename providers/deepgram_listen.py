@@ -25,9 +25,10 @@ from providers.answer import (
     milliseconds,
     read_usage,
 )
+from providers.plain import Plain
 from providers.raw import NULL, given
 from providers.request import read_object, text_field
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, BadRequest, Call, Filter, Meter, Reading, arrived
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, BadRequest, Call, Meter, Reading, arrived
 from providers.sound import FILE_HEAD_BYTES, REMOTE, Length, length, pcm
 from providers.usage import Usage
 
@@ -36,12 +37,18 @@ _OWN = frozenset({"url"})
 _SAMPLE_BYTES = {"linear16": 2, "linear32": 4, "mulaw": 1, "alaw": 1}
 _BY_THE_SECOND = {  # parameter: the tool's name in the catalogue
     "diarize": "diarize_ms",
+    "diarize_model": "diarize_ms",
     "diarize_version": "diarize_ms",
     "redact": "redact_ms",
     "keyterm": "keyterm_ms",
     "detect_entities": "detect_entities_ms",
 }
-INTELLIGENCE = ("summarize", "topics", "intents", "sentiment")
+INTELLIGENCE = {  # parameter: where the answer's metadata says what it counted
+    "summarize": "summary_info",
+    "topics": "topics_info",
+    "intents": "intents_info",
+    "sentiment": "sentiment_info",
+}
 _TOKENS_A_SECOND = 10  # of speech, at most: each feature reads the whole transcript
 DEFAULT_MODEL = "base"  # the provider's, where a request names none; the dearest too
 
@@ -151,19 +158,14 @@ class _Arrival:
         return sound.times(sound.channels) if multichannel else sound
 
     def _usage(self, audio_ms: int) -> Usage:
-        return usage_of(self._query, audio_ms)
+        """What so many milliseconds come to with all features asked for."""
+        query = self._query
+        tokens = -(-audio_ms * _TOKENS_A_SECOND // 1_000) * sum(query.on(name) for name in INTELLIGENCE)
+        tools = {tool: audio_ms for name, tool in _BY_THE_SECOND.items() if query.on(name)}
+        return Usage(audio_ms=audio_ms, input_tokens=tokens, output_tokens=tokens, tools=tools)
 
 
-def usage_of(query: Query, audio_ms: int, tokens: tuple[int, int] | None = None) -> Usage:
-    """What so many milliseconds come to with all features asked for; tokens as counted, or as many as can be."""
-    readers = sum(query.on(name) for name in INTELLIGENCE)
-    most = -(-audio_ms * _TOKENS_A_SECOND // 1_000) * readers
-    counted = tokens if tokens is not None else (most, most)
-    tools = {tool: audio_ms for name, tool in _BY_THE_SECOND.items() if query.on(name)}
-    return Usage(audio_ms=audio_ms, input_tokens=counted[0], output_tokens=counted[1], tools=tools)
-
-
-class _Listen:
+class _Listen(Plain):
     """The shape."""
 
     name = "deepgram_listen"
@@ -176,21 +178,9 @@ class _Listen:
         """Read a request that is here already. Raises BadRequest."""
         return arrived(self, body, asked)
 
-    def prepare(self, body: bytes, call: Call) -> bytes:
-        """The same bytes."""
-        return body
-
-    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
-        """The same bytes: nothing limits a transcript."""
-        return body
-
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
         return _Meter(call)
-
-    def filter(self, call: Call) -> Filter | None:
-        """Nothing was spliced."""
-        return None
 
 
 class _Answer(msgspec.Struct, gc=False):
@@ -247,11 +237,20 @@ class _Meter(BodyMeter):
         if channels > 64:
             flags.add(CONTRADICTORY)
         audio_ms = stated_ms * min(channels, 64) if "multichannel" in self._call.noted else stated_ms
-        spent = [metadata.get(f"{name}_info") for name in INTELLIGENCE]
-        tokens_in = sum(count(info, flags, "input_tokens") or 0 for info in spent if isinstance(info, dict))
-        tokens_out = sum(count(info, flags, "output_tokens") or 0 for info in spent if isinstance(info, dict))
+        tokens_in, tokens_out = intelligence(metadata, flags) or (0, 0)
         tools = dict.fromkeys(asked.tools, audio_ms)
         return Usage(audio_ms=audio_ms, input_tokens=tokens_in, output_tokens=tokens_out, tools=tools)
+
+
+def intelligence(metadata: Object, flags: Flags) -> tuple[int, int] | None:
+    """Tokens that features counted, in and out; None where none did."""
+    found = [info for name in INTELLIGENCE.values() if isinstance(info := metadata.get(name), dict)]
+    if not found:
+        return None
+    return (
+        sum(count(info, flags, "input_tokens") or 0 for info in found),
+        sum(count(info, flags, "output_tokens") or 0 for info in found),
+    )
 
 
 def _front(text: bytes) -> Object | None:

@@ -33,11 +33,12 @@ class FreeMeter:
 
 
 class _Free:
-    """A free operation. `has_body` says whether its request names a model in JSON."""
+    """A free operation. `has_body` says whether its request names a model in JSON, `required` whether it must."""
 
-    def __init__(self, name: str, *, has_body: bool) -> None:
+    def __init__(self, name: str, *, has_body: bool, required: bool = True) -> None:
         self.name = name
         self._has_body = has_body
+        self._required = required
 
     def read(self, body: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read the model, where there is one, for the key's list of allowed models.
@@ -47,7 +48,7 @@ class _Free:
         """
         if not self._has_body:
             return Call(cache_writes=False)
-        return Call(model=text_field(read_object(body, _OWN), "model", required=True), cache_writes=False)
+        return Call(model=text_field(read_object(body, _OWN), "model", required=self._required), cache_writes=False)
 
     def prepare(self, body: bytes, call: Call) -> bytes:
         """The same bytes."""
@@ -68,3 +69,4 @@ class _Free:
 
 FREE_READ = _Free("free_read", has_body=False)
 FREE_POST = _Free("free_post", has_body=True)
+FREE_CHECK = _Free("free_check", has_body=True, required=False)

@@ -83,7 +83,7 @@ def conclude(call: Call, reading: Reading, *, ended: Ended, http_status: int) ->
         return Conclusion("released", Usage(), flags)
     estimate = msgspec.structs.replace(
         call.input_typical,
-        output_tokens=reading.output_tokens_seen if call.output_field else 0,
+        output_tokens=reading.output_tokens_seen if call.output_field else call.input_typical.output_tokens,
         service_tier=term(call.service_tier),
     )
     return Conclusion("estimated", estimate, (*flags, _MISSING))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from providers.table import anthropic, compatible, deepgram, google, openai
+from providers.table import anthropic, compatible, deepgram, elevenlabs, google, openai
 from providers.table.row import Operation as Operation
 from providers.table.row import Row as Row
 
@@ -22,6 +22,7 @@ TABLE: tuple[Row, ...] = (
     *compatible.ROWS,
     *openai.ROWS,
     *anthropic.ROWS,
+    *elevenlabs.ROWS,
     *deepgram.ROWS,
     *google.ROWS,
 )

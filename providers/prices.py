@@ -5,7 +5,7 @@ never below the cost of any split of the same usage. Knows nothing of catalogue 
 
 How a usage is read, in order:
 
-1. `provider_cost_picos`, where the provider states its own price, is the cost.
+1. `provider_cost_picos`, where the provider states its own price, is the cost; so are credits, where they have a rate.
 2. Total input, cached included, chooses the long-context tier; a tier re-prices *every* token of the call.
 3. A class without a price of its own is priced as its base class: cache lifetimes as `cache_write`, that and
    `cache_read` as `input`; modality and reasoning as `input` or `output`. A cached audio token without one is
@@ -134,6 +134,7 @@ class Price:
         assumed: The id asked for is a dated snapshot that no source lists, priced as its undated model.
         max_input_tokens: The model's limit; None where no source says.
         max_output_tokens: The model's limit; None where no source says.
+        picos_per_credit: What a credit of the provider's own costs; 0 where it counts none.
     """
 
     __slots__ = (
@@ -145,6 +146,7 @@ class Price:
         "max_input_tokens",
         "max_output_tokens",
         "model",
+        "picos_per_credit",
         "provider",
         "version",
     )
@@ -160,6 +162,7 @@ class Price:
         assumed: bool = False,
         max_input_tokens: int | None = None,
         max_output_tokens: int | None = None,
+        picos_per_credit: int = 0,
     ) -> None:
         """`tiers` maps terms to (above, rates); ("", "", "") with a tier above -1 must be there."""
         self.provider = provider
@@ -169,6 +172,7 @@ class Price:
         self.assumed = assumed
         self.max_input_tokens = max_input_tokens
         self.max_output_tokens = max_output_tokens
+        self.picos_per_credit = picos_per_credit
         self._ladders: dict[Terms, Ladder] = {}
         self._bounds: dict[Terms, tuple[tuple[int, _Bound], ...]] = {}
         for terms, steps in tiers.items():
@@ -189,6 +193,8 @@ class Price:
         """Exact cost in pico-USD, never negative. Never raises; see the module's reading rules."""
         if usage.provider_cost_picos is not None:
             return max(usage.provider_cost_picos, 0)
+        if usage.millicredits > 0 and self.picos_per_credit:
+            return charge(usage.millicredits, (self.picos_per_credit, 1_000))
         if usage.service_tier or usage.speed or usage.geo:
             ladder = self._ladders[self._terms(usage.service_tier, usage.speed, usage.geo)]
         else:
@@ -241,7 +247,7 @@ class Price:
         total = max(usage.input_tokens, 0)
         audio = min(max(usage.input_audio_tokens, 0), total)
         image = min(max(usage.input_image_tokens, 0), total - audio)
-        most = 0
+        most = charge(usage.millicredits, (self.picos_per_credit, 1_000)) if usage.millicredits > 0 else 0
         for terms in self._asked(service_tier or usage.service_tier, usage.speed, usage.geo):
             bound = _step(self._bounds[terms], total)
             text = bound.written if cache_writes else bound.text
@@ -262,7 +268,7 @@ class Price:
         Empty for a free model and where the provider states the cost. A measure (characters, audio, …) without a
         price is named only where the call has no priced part at all: beside priced tokens it says the same thing again.
         """
-        if self.free or usage.provider_cost_picos is not None:
+        if self.free or usage.provider_cost_picos is not None or (usage.millicredits and self.picos_per_credit):
             return ()
         terms = self._terms(usage.service_tier, usage.speed, usage.geo)
         rates = self._ladders[terms][-1][1]

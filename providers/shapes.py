@@ -68,7 +68,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         output_tokens_max: The output limit that the client declared, per choice; None where it declared none. Where
             it declared two, the larger.
         output_field: Name of the request field that declares it ("max_completion_tokens", …), or that would; "" = the
-            answer has no output tokens (embeddings, listing models).
+            answer has no output tokens (embeddings, listing models), or none that a field limits (pictures, sound):
+            then they stand in the usages of the input, which are those of the whole call.
         choices: How many answers are asked for (`n`, `best_of`, prompts); the output bound counts for each.
         service_tier: As the request names it; "" where it names none.
         unbounded: Name of the first request field that makes the cost unknowable from the bytes

@@ -29,8 +29,9 @@ from providers.answer import (
 )
 from providers.multipart import Form
 from providers.openai_usage import responses_usage
+from providers.plain import Plain
 from providers.raw import NULL, given
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, BadRequest, Call, Filter, Meter, Reading, arrived
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, BadRequest, Call, Meter, Reading, arrived
 from providers.sound import Length, length
 from providers.sse import Event, Scanner
 from providers.text import estimates
@@ -96,7 +97,7 @@ def _sound(form: Form, body_bytes: int, *, whole: bool) -> Length:
     return length(file.head, file.size if whole or not form.in_file else max(body_bytes, file.size))
 
 
-class _Transcription:
+class _Transcription(Plain):
     """The shape."""
 
     name = "transcription"
@@ -109,21 +110,9 @@ class _Transcription:
         """Read a request that is here already. Raises BadRequest."""
         return arrived(self, body, asked)
 
-    def prepare(self, body: bytes, call: Call) -> bytes:
-        """The same bytes."""
-        return body
-
-    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
-        """The same bytes: nothing limits a transcript."""
-        return body
-
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
         return _StreamMeter(call) if streamed else _JsonMeter(call)
-
-    def filter(self, call: Call) -> Filter | None:
-        """Nothing was spliced."""
-        return None
 
 
 class _Answer(msgspec.Struct, gc=False):

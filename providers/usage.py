@@ -41,6 +41,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     service_tier: str = ""  # the tier that was served: "", "flex", "priority", "batch", …
     speed: str = ""  # Anthropic: "fast"
     geo: str = ""  # Anthropic: "us"
+    millicredits: int = 0  # ElevenLabs' own count, in thousandths; it is the price, at the contract's rate
     provider_cost_picos: int | None = None  # the provider's own statement of the price, where it makes one
 
     @property

@@ -17,11 +17,15 @@ from providers.simulator import (
     chat,
     completions,
     deepgram,
+    elevenlabs,
     embeddings,
+    images,
     messages,
     models,
+    moderations,
     openai,
     responses,
+    speech,
     transcriptions,
 )
 from providers.simulator.answers import Answer, Draft, Whole
@@ -44,11 +48,12 @@ class Native(msgspec.Struct, frozen=True):
     error: Callable[[Request, int, str], Whole]
 
 
-def _deepgram(method: str, request: Request) -> Operation | None:
-    return deepgram.listen if method == "POST" and request.path.endswith("/v1/listen") else None
-
-
-_NATIVES: Final[Mapping[str, Native]] = MappingProxyType({"deepgram": Native(_deepgram, deepgram.error)})
+_NATIVES: Final[Mapping[str, Native]] = MappingProxyType(
+    {
+        "deepgram": Native(deepgram.find, deepgram.error),
+        "elevenlabs": Native(elevenlabs.find, elevenlabs.error),
+    }
+)
 # By the end of the path, so that vendors' own prefixes (`/compatible-mode/v1`, `/anthropic/v1`, none) all do.
 _POSTS: Final[tuple[tuple[str, Operation], ...]] = (
     ("/chat/completions", chat.answer),
@@ -58,6 +63,11 @@ _POSTS: Final[tuple[tuple[str, Operation], ...]] = (
     ("/embeddings", embeddings.answer),
     ("/audio/transcriptions", transcriptions.answer),
     ("/audio/translations", transcriptions.answer),
+    ("/audio/speech", speech.answer),
+    ("/images/generations", images.answer),
+    ("/images/edits", images.answer),
+    ("/images/variations", images.answer),
+    ("/moderations", moderations.answer),
     ("/v1/messages", messages.answer),
     ("/v1/messages/count_tokens", messages.count_tokens),
 )

@@ -16,6 +16,13 @@ def test_every_setting_has_a_default() -> None:
     assert settings.places["openai"] == config.Place("https://api.openai.com", "")
 
 
+def test_a_credit_s_price_is_exact() -> None:
+    """Dollars become picos without a float between."""
+    assert config.load({}).elevenlabs_picos_per_credit == 80_000_000
+    assert config.load({"FARTHING_ELEVENLABS_USD_PER_CREDIT": "0.000066"}).elevenlabs_picos_per_credit == 66_000_000
+    assert config.load({"FARTHING_ELEVENLABS_USD_PER_CREDIT": "1"}).elevenlabs_picos_per_credit == 10**12
+
+
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     """A `.env` file fills in what the environment does not say."""
     file = tmp_path / ".env"
@@ -36,6 +43,9 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         ("FARTHING_MASTER_KEY", "with a space but long enough"),
         ("FARTHING_UNSETTLED", "forget"),
         ("FARTHING_DISCONNECT_DRAIN_S", "1.5"),
+        ("FARTHING_ELEVENLABS_USD_PER_CREDIT", "8e-5"),
+        ("FARTHING_ELEVENLABS_USD_PER_CREDIT", "-1"),
+        ("FARTHING_ELEVENLABS_USD_PER_CREDIT", ""),
         ("FARTHING_UPSTREAM_OPENAI", "api.openai.com"),
         ("FARTHING_UPSTREAM_OPENAI", "https://api.openai.com/v1"),
         ("FARTHING_UPSTREAM_OPENAI", "ftp://api.openai.com"),

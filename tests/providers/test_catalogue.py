@@ -182,6 +182,7 @@ def test_elevenlabs_follows_the_contracts_credit_rate() -> None:
         found = catalogue.find("elevenlabs", "eleven_multilingual_v2", NOW)
         assert found is not None
         assert found.cost_picos(usage) == cost
+        assert found.cost_picos(Usage(characters=3, millicredits=1_500)) == (picos * 3 + 1) // 2
         assert (catalogue.version == CATALOGUE.version) == (picos == 80_000_000)
 
 

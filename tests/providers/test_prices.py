@@ -63,6 +63,10 @@ def made(**rates: int | tuple[int, int]) -> Price:
         ("deepgram", "streaming/nova-3", Usage(audio_ms=60_000), 4_800_000_000),
         ("deepgram", "aura-2-thalia-en", Usage(characters=1_000), 30_000_000_000),
         ("elevenlabs", "eleven_multilingual_v2", Usage(characters=1_000), 80_000_000_000),
+        # what the provider states in credits is the price, whatever else was counted
+        ("elevenlabs", "eleven_flash_v2_5", Usage(characters=1_000, millicredits=500_500), 40_040_000_000),
+        ("elevenlabs", "scribe_v2", Usage(audio_ms=90_000, tools={"keyterms_ms": 90_000}), 6_600_000_000),
+        ("deepgram", "read", Usage(input_tokens=1_000, output_tokens=100), 360_000_000),
         ("elevenlabs", "scribe_v1", Usage(audio_ms=3_600_000), 220_000_000_000),
         ("minimax", "speech-02-hd", Usage(characters=1_000_000), 100 * USD),
         ("cohere", "rerank-v3.5", Usage(searches=5), 10_000_000_000),

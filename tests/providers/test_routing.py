@@ -203,7 +203,7 @@ def test_the_catalogue_knows_better_than_names() -> None:
     ("headers", "query", "provider"),
     [
         ({}, b"", "openai"),
-        ({"authorization": "token abc"}, b"", "openai"),
+        ({"authorization": "token abc"}, b"", "deepgram"),
         ({"user-agent": "Cerebras/JS 1.91.0"}, b"", "cerebras"),
         ({"user-agent": "mistral-client-typescript/2.7.0"}, b"", "mistral"),
         (ANTHROPIC, b"beta=true", "anthropic"),

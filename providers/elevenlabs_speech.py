@@ -1,0 +1,122 @@
+"""ElevenLabs from text: speech, dialogue, sounds and music. JSON in, sound out, and the price in the answer's head.
+
+Promises: as every shape. Characters are Unicode code points of what is spoken. A model that the request does not name
+is the provider's own default. Source: providers.md §3, §5.1 and P4; elevenlabs 2.78's types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from providers.answer import UNREADABLE
+from providers.credits import HeadMeter
+from providers.plain import Plain
+from providers.request import Head, count_field, read_object, text_field
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Meter
+from providers.usage import Usage
+
+COST = "character-cost"
+_VOICE_RATE_MAX = 3  # a shared voice's owner may ask for more than its text's characters
+_MUSIC_MS_MAX = 600_000  # of one piece
+_MUSIC_MS = 60_000  # where the request leaves it to the model
+_OWN = frozenset({"model_id", "text", "inputs", "duration_seconds", "music_length_ms", "composition_plan"})
+
+
+class _Line(msgspec.Struct):
+    text: str
+
+
+class _Section(msgspec.Struct):
+    duration_ms: int = 0
+
+
+class _Plan(msgspec.Struct):
+    sections: list[_Section] = []
+
+
+_LINES = msgspec.json.Decoder(list[_Line])
+_PLAN: msgspec.json.Decoder[_Plan | None] = msgspec.json.Decoder(_Plan | None)
+
+
+def _spoken(text: str) -> tuple[Usage, Usage, Usage]:
+    characters = len(text)
+    said = Usage(characters=characters)
+    return said, said, Usage(characters=characters * _VOICE_RATE_MAX)
+
+
+def _speech(head: Head) -> tuple[Usage, Usage, Usage]:
+    return _spoken(text_field(head, "text", required=True))
+
+
+def _dialogue(head: Head) -> tuple[Usage, Usage, Usage]:
+    try:
+        lines = _LINES.decode(head.get("inputs", b"null"))
+    except UNREADABLE:
+        raise BadRequest("'inputs' must be a list of texts and voices.", param="inputs") from None
+    return _spoken("".join(line.text for line in lines))
+
+
+def _sounds(head: Head) -> tuple[Usage, Usage, Usage]:
+    text_field(head, "text", required=True)
+    one = Usage(tools={"generation": 1})
+    return one, one, one
+
+
+def _music(head: Head) -> tuple[Usage, Usage, Usage]:
+    asked_ms = count_field(head, "music_length_ms", least=0, most=_MUSIC_MS_MAX)
+    try:
+        plan = _PLAN.decode(head.get("composition_plan", b"null"))
+    except UNREADABLE:
+        raise BadRequest(
+            "'composition_plan' must have sections of so many milliseconds.", param="composition_plan"
+        ) from None
+    planned_ms = sum(max(section.duration_ms, 0) for section in plan.sections) if plan is not None else 0
+    said_ms = asked_ms or min(planned_ms, _MUSIC_MS_MAX)
+    typical = Usage(audio_ms=said_ms or _MUSIC_MS)
+    # What the sections say need not be kept to the millisecond, and left to itself the model may write the longest.
+    most = Usage(audio_ms=asked_ms or _MUSIC_MS_MAX)
+    return typical, typical if said_ms else most, most
+
+
+class _Spoken(Plain):
+    """One of the operations: how its request is measured, and the model that it has where none is named."""
+
+    def __init__(
+        self, name: str, model: str, measure: Callable[[Head], tuple[Usage, Usage, Usage]], *, stream: bool = False
+    ) -> None:
+        self.name = name
+        self._model = model
+        self._measure = measure
+        self._stream = stream
+
+    def read(self, body: bytes, asked: Asked = NOTHING_ELSE) -> Call:
+        """Read a request.
+
+        Raises:
+            BadRequest: As the interface says.
+        """
+        head = read_object(body, _OWN)
+        typical, upper, bound = self._measure(head)
+        return Call(
+            model=text_field(head, "model_id") or self._model,
+            stream=self._stream,
+            input_typical=typical,
+            input_upper=upper,
+            input_bound=bound,
+            cache_writes=False,
+        )
+
+    def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
+        """A meter for one answer."""
+        return HeadMeter(call, headers, credits_in=COST)
+
+
+ELEVENLABS_SPEECH = _Spoken("elevenlabs_speech", "eleven_multilingual_v2", _speech)
+ELEVENLABS_SPEECH_STREAM = _Spoken("elevenlabs_speech", "eleven_multilingual_v2", _speech, stream=True)
+ELEVENLABS_DIALOGUE = _Spoken("elevenlabs_dialogue", "eleven_v3", _dialogue)
+ELEVENLABS_DIALOGUE_STREAM = _Spoken("elevenlabs_dialogue", "eleven_v3", _dialogue, stream=True)
+ELEVENLABS_SOUNDS = _Spoken("elevenlabs_sounds", "eleven_text_to_sound_v2", _sounds)
+ELEVENLABS_MUSIC = _Spoken("elevenlabs_music", "music_v1", _music)
+ELEVENLABS_MUSIC_STREAM = _Spoken("elevenlabs_music", "music_v1", _music, stream=True)

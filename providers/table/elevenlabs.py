@@ -1,0 +1,56 @@
+"""ElevenLabs' operations. What makes or lists voices and history belongs to a key, and is not offered without that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from providers.elevenlabs_hearing import ELEVENLABS_ISOLATION, ELEVENLABS_TRANSCRIPT, ELEVENLABS_VOICE_CHANGER
+from providers.elevenlabs_speech import (
+    ELEVENLABS_DIALOGUE,
+    ELEVENLABS_DIALOGUE_STREAM,
+    ELEVENLABS_MUSIC,
+    ELEVENLABS_MUSIC_STREAM,
+    ELEVENLABS_SOUNDS,
+    ELEVENLABS_SPEECH,
+    ELEVENLABS_SPEECH_STREAM,
+)
+from providers.free import FREE_READ
+from providers.shapes import Shape
+from providers.table.row import Row, row
+
+_SOUND_3_GB = 3 * 1024**3  # of a file to transcribe; the others take less
+_SAID: tuple[tuple[str, str, Shape], ...] = (
+    ("text-to-speech/{voice}", "text-to-speech", ELEVENLABS_SPEECH),
+    ("text-to-speech/{voice}/stream", "text-to-speech", ELEVENLABS_SPEECH_STREAM),
+    ("text-to-speech/{voice}/with-timestamps", "text-to-speech", ELEVENLABS_SPEECH),
+    ("text-to-speech/{voice}/stream/with-timestamps", "text-to-speech", ELEVENLABS_SPEECH_STREAM),
+    ("text-to-dialogue", "text-to-dialogue", ELEVENLABS_DIALOGUE),
+    ("text-to-dialogue/stream", "text-to-dialogue", ELEVENLABS_DIALOGUE_STREAM),
+    ("text-to-dialogue/with-timestamps", "text-to-dialogue", ELEVENLABS_DIALOGUE),
+    ("text-to-dialogue/stream/with-timestamps", "text-to-dialogue", ELEVENLABS_DIALOGUE_STREAM),
+    ("sound-generation", "sound-generation", ELEVENLABS_SOUNDS),
+    ("music", "music", ELEVENLABS_MUSIC),
+    ("music/stream", "music", ELEVENLABS_MUSIC_STREAM),
+    ("music/detailed", "music", ELEVENLABS_MUSIC),
+    ("music/detailed/stream", "music", ELEVENLABS_MUSIC_STREAM),
+)
+_HEARD: tuple[tuple[str, str, Shape], ...] = (
+    ("speech-to-text", "speech-to-text", ELEVENLABS_TRANSCRIPT),
+    ("voice-changer/{voice}", "voice-changer", ELEVENLABS_VOICE_CHANGER),
+    ("voice-changer/{voice}/stream", "voice-changer", ELEVENLABS_VOICE_CHANGER),
+    ("speech-to-speech/{voice}", "voice-changer", ELEVENLABS_VOICE_CHANGER),  # the older clients' path
+    ("speech-to-speech/{voice}/stream", "voice-changer", ELEVENLABS_VOICE_CHANGER),
+    ("audio-isolation", "audio-isolation", ELEVENLABS_ISOLATION),
+    ("audio-isolation/stream", "audio-isolation", ELEVENLABS_ISOLATION),
+)
+
+
+def _rows() -> Iterator[Row]:
+    for path, name, shape in _SAID:
+        yield row("POST", f"/v1/{path}", "elevenlabs", name, shape)
+    for path, name, shape in _HEARD:
+        yield row("POST", f"/v1/{path}", "elevenlabs", name, shape, uploads=_SOUND_3_GB)
+    yield row("GET", "/v1/models", "elevenlabs", "models", FREE_READ, billable=False)
+
+
+ROWS = tuple(_rows())
