@@ -34,6 +34,7 @@ def written(readme: str) -> str:
 
 
 def main() -> None:
+    """Print the table, or write it."""
     if "--write" in sys.argv[1:]:
         README.write_text(written(README.read_text("utf-8")), "utf-8")
     else:

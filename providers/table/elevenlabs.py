@@ -1,4 +1,4 @@
-"""ElevenLabs' operations. What makes or lists voices and history belongs to a key, and is not offered without that."""
+"""ElevenLabs' operations. A voice that a key has made is that key's alone; the provider's own are everybody's."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from providers.table.row import Row, row
 
 _SOUND_3_GB = 3 * 1024**3  # of a file to transcribe; the others take less
 _SAID: tuple[tuple[str, str, Shape], ...] = (
-    ("text-to-speech/{voice}", "text-to-speech", ELEVENLABS_SPEECH),
-    ("text-to-speech/{voice}/stream", "text-to-speech", ELEVENLABS_SPEECH_STREAM),
-    ("text-to-speech/{voice}/with-timestamps", "text-to-speech", ELEVENLABS_SPEECH),
-    ("text-to-speech/{voice}/stream/with-timestamps", "text-to-speech", ELEVENLABS_SPEECH_STREAM),
+    ("text-to-speech/{id}", "text-to-speech", ELEVENLABS_SPEECH),
+    ("text-to-speech/{id}/stream", "text-to-speech", ELEVENLABS_SPEECH_STREAM),
+    ("text-to-speech/{id}/with-timestamps", "text-to-speech", ELEVENLABS_SPEECH),
+    ("text-to-speech/{id}/stream/with-timestamps", "text-to-speech", ELEVENLABS_SPEECH_STREAM),
     ("text-to-dialogue", "text-to-dialogue", ELEVENLABS_DIALOGUE),
     ("text-to-dialogue/stream", "text-to-dialogue", ELEVENLABS_DIALOGUE_STREAM),
     ("text-to-dialogue/with-timestamps", "text-to-dialogue", ELEVENLABS_DIALOGUE),
@@ -36,20 +36,20 @@ _SAID: tuple[tuple[str, str, Shape], ...] = (
 )
 _HEARD: tuple[tuple[str, str, Shape], ...] = (
     ("speech-to-text", "speech-to-text", ELEVENLABS_TRANSCRIPT),
-    ("voice-changer/{voice}", "voice-changer", ELEVENLABS_VOICE_CHANGER),
-    ("voice-changer/{voice}/stream", "voice-changer", ELEVENLABS_VOICE_CHANGER),
-    ("speech-to-speech/{voice}", "voice-changer", ELEVENLABS_VOICE_CHANGER),  # the older clients' path
-    ("speech-to-speech/{voice}/stream", "voice-changer", ELEVENLABS_VOICE_CHANGER),
+    ("voice-changer/{id}", "voice-changer", ELEVENLABS_VOICE_CHANGER),
+    ("voice-changer/{id}/stream", "voice-changer", ELEVENLABS_VOICE_CHANGER),
+    ("speech-to-speech/{id}", "voice-changer", ELEVENLABS_VOICE_CHANGER),  # the older clients' path
+    ("speech-to-speech/{id}/stream", "voice-changer", ELEVENLABS_VOICE_CHANGER),
     ("audio-isolation", "audio-isolation", ELEVENLABS_ISOLATION),
     ("audio-isolation/stream", "audio-isolation", ELEVENLABS_ISOLATION),
 )
 
 
 def _rows() -> Iterator[Row]:
-    for path, name, shape in _SAID:
-        yield row("POST", f"/v1/{path}", "elevenlabs", name, shape)
-    for path, name, shape in _HEARD:
-        yield row("POST", f"/v1/{path}", "elevenlabs", name, shape, uploads=_SOUND_3_GB)
+    for operations, uploads in ((_SAID, 0), (_HEARD, _SOUND_3_GB)):
+        for path, name, shape in operations:
+            of = "voice" if "{id}" in path else ""
+            yield row("POST", f"/v1/{path}", "elevenlabs", name, shape, uploads=uploads, of=of, everybodys=bool(of))
     yield row("GET", "/v1/models", "elevenlabs", "models", FREE_READ, billable=False)
 
 

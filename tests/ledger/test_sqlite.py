@@ -15,8 +15,8 @@ import pytest
 from ledger.book import Book
 from ledger.engine import Result, Work
 from ledger.ledger import Ledger
-from ledger.objects import Object
 from ledger.migrations import SchemaTooNew
+from ledger.objects import Object
 from ledger.records import Held, LedgerLost, LedgerUnavailable, Refused
 from ledger.sqlite import READERS, AlreadyOpen
 from tests.ledger.world import Clock, World, assert_sound, opened, outside, settlement, ticks
