@@ -17,7 +17,7 @@ from gateway.bounds import BODY_BYTES_MAX, BODY_TIMEOUT_S, FLIGHTS_MAX, SUBJECT_
 from gateway.config import Settings
 from gateway.errors import RETRY_AFTER_S_MAX, CallError, over_limit
 from gateway.flight import Flights
-from gateway.headers import RawHeaders, credentials, too_large
+from gateway.headers import Credentials, RawHeaders, credentials, too_large
 from gateway.loops import LoopCounts
 from gateway.quote import FREE, Quote, quote
 from gateway.upload import Receive, Upload, over_bytes, receive_body, refused
@@ -28,7 +28,7 @@ from keys.keyring import Denied, Key, Keyring
 from keys.minting import Metadata
 from ledger.changes import TooManySubjects
 from ledger.ledger import Ledger
-from ledger.money import usd_to_micros
+from ledger.money import PICOS_PER_MICRO, usd_to_micros
 from ledger.records import Ask, Block, Facts, Held, LedgerUnavailable, Refused
 from providers.catalogue import Catalogue
 from providers.prices import Price
@@ -40,6 +40,9 @@ from providers.simulator import Faults
 ATTEMPTS = 4  # a key that changes faster than we can decide on it three times over is being fought about
 SUBJECTS_REMEMBERED_MAX = 50_000
 MODEL_CHARS_MAX = 200
+ALLOWANCE_MAX = 1_000_000_000  # steps of a socket's hold: no cap of one end user has room for so many
+
+_A_LITTLE = Quote(fixed_picos=PICOS_PER_MICRO)
 
 _DENIED = {
     "invalid_key": "This is not a valid key.",
@@ -65,6 +68,8 @@ class Inbound(msgspec.Struct, kw_only=True):
     receive: Receive
     whole: bool = False  # the body has arrived: receiving it takes no time
     expect_upload: Callable[[int], None] | None = None  # tells the connection that so many bytes may come
+    opening: bytes | None = None  # of a WebSocket, which has no body: its first message, if the call is told by that
+    secret: str | None = None  # the key, where a first message carried it
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +97,7 @@ class Admitted(msgspec.Struct, kw_only=True):
     body: bytes  # as the client sent it
     upload: Upload | None  # instead of a body: it is still coming
     faults: Faults | None
+    cap_micros: int | None = None  # the call's own: no hold of it grows beyond
 
     def outgoing(self) -> bytes | Upload:
         """The body to forward: the client's bytes, save what the hold and the metering need in them."""
@@ -156,7 +162,9 @@ class Admission:
             try:
                 price, terms = self._decide(route, call, key, wishes)
                 counted, again = True, counted
-                self._check_loop(key, facts, body, upload, headers, wishes, again=again)
+                # Conversations that begin alike are no loop.
+                once = body if inbound.opening is None else b""
+                self._check_loop(key, facts, once, upload, headers, wishes, again=again)
             except CallError as error:
                 if not attempt:
                     continue  # by what is remembered of the key; it may have been allowed more since
@@ -178,11 +186,51 @@ class Admission:
                     body=body if upload is None or upload.whole else b"",
                     upload=None if upload is None or upload.whole else upload,
                     faults=wishes.faults,
+                    cap_micros=_own_cap(outcome, wishes),
                 )
             self._forget_subjects(key, wishes)
             if outcome.reason != "stale":
                 raise self._refused(outcome, key, inbound.call_id)
         raise CallError(503, "overloaded", "This key is being changed too fast; try again.", retry=True)
+
+    async def knock(self, inbound: Inbound, headers: dict[str, str]) -> None:
+        """Say whether a socket may be opened whose call is told by its first message: the key is good, and has money.
+
+        Nothing is held: `admit` decides when the message is there. Raises CallError.
+        """
+        self._check_framing(inbound)
+        secret = self._secret(inbound)
+        route = inbound.route
+        facts = Facts(provider=route.provider, route=route.operation.name, stream=True)
+        for fresh in (False, True):
+            key = await self._authenticate(secret, inbound.call_id, facts, fresh=fresh)
+            wishes = self._wishes(headers, key)
+            try:
+                self._check_key(route, "", key, wishes)
+            except CallError as error:
+                if not fresh:
+                    continue  # by what is remembered of the key; it may have been allowed more since
+                if error.code in _BLOCKS:
+                    self._block(inbound.call_id, key.account_id, facts, error)
+                raise
+            outcome = await self._hold(inbound.call_id, key, facts, _A_LITTLE, wishes, dry_run=True)
+            if isinstance(outcome, Held):
+                return
+            self._forget_subjects(key, wishes)
+            if outcome.reason != "stale":
+                refused = self._refused(outcome, key, inbound.call_id)
+                self._block(inbound.call_id, key.account_id, facts, refused)
+                raise refused
+        raise CallError(503, "overloaded", "This key is being changed too fast; try again.", retry=True)
+
+    def price_beside(self, admitted: Admitted, model: str) -> Price:
+        """The price of another model that an admitted call takes into use. Raises CallError."""
+        if not admitted.key.allows_model(model):
+            raise CallError(403, "model_not_allowed", f"This key may not use {model}.", param="model")
+        price = self._catalogue.find(admitted.route.provider, model, self._clock_ms())
+        if price is None:
+            raise _not_priced(model)
+        return price
 
     # ---- who
 
@@ -194,6 +242,9 @@ class Admission:
 
     def _secret(self, inbound: Inbound) -> str:
         found = credentials(inbound.raw_headers, inbound.query, url_key=inbound.route.provider == "google")
+        if inbound.secret is not None and not found.in_url:
+            conflicting = found.conflicting or found.secret not in (None, inbound.secret)
+            found = Credentials(inbound.secret, conflicting=conflicting)
         if found.in_url:
             raise CallError(
                 400, "credential_in_url", "A key in a URL ends up in logs: send it in a header.", param="query"
@@ -255,7 +306,9 @@ class Admission:
         route = inbound.route
         own = await self._named(key, route, body)
         try:
-            call = route.operation.shape.read(body, _asked(route, inbound.query, headers, own))
+            call = (route.operation.socket or route.operation.shape).read(
+                body, _asked(route, inbound.query, headers, own)
+            )
         except BadRequest as error:
             raise refused(error) from None
         await self._check_call(key, route, call)
@@ -326,29 +379,36 @@ class Admission:
 
     def _decide(self, route: Route, call: Call, key: Key, wishes: Wishes) -> tuple[Price | None, Quote]:
         """What the key's policies say, and the amounts to hold."""
+        self._check_key(route, call.model, key, wishes)
+        if not route.operation.billable:
+            return None, FREE
+        price = self._catalogue.find(route.provider, call.priced_as or call.model, self._clock_ms())
+        if price is None:
+            if key.policy.unpriced == "allow" and not key.capped:
+                return None, FREE
+            raise _not_priced(call.model)
+        policy = key.policy
+        terms = quote(call, price, overdraft=policy.overdraft, clamp=policy.on_insufficient == "clamp")
+        if call.grant is not None and wishes.end_user_cap_micros is not None and terms.each_picos:
+            # This cap binds when the hold is made and is not known afterwards: the hold is all that it has room for.
+            most = min(wishes.end_user_cap_micros * PICOS_PER_MICRO // terms.each_picos, ALLOWANCE_MAX)
+            terms = msgspec.structs.replace(terms, want=max(most, 1))
+        return price, terms
+
+    def _check_key(self, route: Route, model: str, key: Key, wishes: Wishes) -> None:
+        """Refuse what the key's policies do not allow, whatever it costs."""
         if wishes.end_user is None and any(policy.end_user_required for policy in key.policies):
             raise CallError(400, "end_user_required", "This key needs an x-end-user-id header.", param="x-end-user-id")
         if not key.allows_provider(route.provider):
             raise CallError(403, "route_not_allowed", f"This key may not use {route.provider}.")
-        if call.model and not key.allows_model(call.model):
-            raise CallError(403, "model_not_allowed", f"This key may not use {call.model}.", param="model")
+        if model and not key.allows_model(model):
+            raise CallError(403, "model_not_allowed", f"This key may not use {model}.", param="model")
         if key.livemode and not self._settings.places[route.provider].credential:
             raise CallError(
                 503,
                 "provider_not_configured",
                 f"This gateway has no credential for {route.provider}. (Test keys work without one.)",
             )
-        if not route.operation.billable:
-            return None, FREE
-        price = self._catalogue.find(route.provider, call.model, self._clock_ms())
-        if price is None:
-            if key.policy.unpriced == "allow" and not key.capped:
-                return None, FREE
-            raise CallError(
-                400, "model_not_priced", f"{call.model} has no price here, so its cost cannot be capped.", param="model"
-            )
-        policy = key.policy
-        return price, quote(call, price, overdraft=policy.overdraft, clamp=policy.on_insufficient == "clamp")
 
     def _check_loop(
         self,
@@ -386,7 +446,9 @@ class Admission:
 
     # ---- the hold
 
-    async def _hold(self, call_id: str, key: Key, facts: Facts, terms: Quote, wishes: Wishes) -> Held | Refused:
+    async def _hold(
+        self, call_id: str, key: Key, facts: Facts, terms: Quote, wishes: Wishes, *, dry_run: bool = False
+    ) -> Held | Refused:
         try:
             return await self._ledger.hold(
                 Ask(
@@ -402,10 +464,12 @@ class Admission:
                     fixed_tokens=terms.fixed_tokens,
                     each_tokens=terms.each_tokens,
                     seconds=terms.seconds,
+                    each_seconds=terms.each_seconds,
                     want=terms.want,
                     least=terms.least,
                     call_max_micros=wishes.call_cap_micros,
                     subject_max_micros=wishes.end_user_cap_micros,
+                    dry_run=dry_run,
                 )
             )
         except LedgerUnavailable:
@@ -445,6 +509,16 @@ class Admission:
         return CallError(403, refused.reason, "This end user is blocked.")
 
 
+def _own_cap(held: Held, wishes: Wishes) -> int | None:
+    """The most that the call may hold in all, where it brought a cap of its own."""
+    return held.amount_micros if wishes.end_user_cap_micros is not None else wishes.call_cap_micros
+
+
+def _not_priced(model: str) -> CallError:
+    message = f"{model} has no price here, so its cost cannot be capped."
+    return CallError(400, "model_not_priced", message, param="model")
+
+
 def _unavailable() -> CallError:
     return CallError(
         503,
@@ -457,6 +531,8 @@ def _unavailable() -> CallError:
 
 async def _read_body(inbound: Inbound, headers: dict[str, str]) -> bytes:
     """The whole body, within bounds."""
+    if inbound.opening is not None:
+        return inbound.opening
     _check_encoding(headers)
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > BODY_BYTES_MAX:

@@ -23,9 +23,11 @@ from gateway.api import end_users, events, keys, plans, reports, reservations, u
 from gateway.api.endpoint import Handler, Services, endpoint, http_error, json_response
 from gateway.bounds import DRAIN_S, FIGURES_INTERVAL_S, REVOCATIONS_INTERVAL_S, SWEEP_INTERVAL_S
 from gateway.config import Settings
+from gateway.duplex import SimulatedSockets, WebSocketUpstream
 from gateway.flight import Flights
 from gateway.inference import Inference
 from gateway.relay import Relay, Send
+from gateway.sockets import Sockets
 from gateway.telemetry import Board, Metrics
 from gateway.upload import Receive
 from gateway.upstream import HttpUpstream, SimulatedUpstream
@@ -152,6 +154,16 @@ class Gateway:
         admission = Admission(ledger, keyring, self.catalogue, settings, self.flights, clock_ms, walls)
         relay = Relay(ledger, self.flights, self.metrics, self._live, self._simulated, settings.places, walls)
         self._inference = Inference(admission, relay, self.flights, self.metrics, clock_ms)
+        self._sockets = Sockets(
+            admission,
+            ledger,
+            self.flights,
+            self.metrics,
+            WebSocketUpstream(),
+            SimulatedSockets(clock_ms),
+            settings.places,
+            clock_ms,
+        )
         self._management = self._make_management(keyring)
 
     @classmethod
@@ -196,6 +208,9 @@ class Gateway:
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """ASGI."""
+        if scope["type"] == "websocket":
+            await self._sockets(scope, receive, send)
+            return
         if scope["type"] != "http":
             return
         path = scope["path"]
@@ -231,11 +246,11 @@ class Gateway:
         """Take no new calls, and end those in flight after `DRAIN_S`; called again, end them now."""
         loop = asyncio.get_running_loop()
         loop.call_later(0 if self._inference.draining else DRAIN_S, self.flights.cut_all, "shutdown")
-        self._inference.draining = True
+        self._inference.draining = self._sockets.draining = True
 
     async def stop(self) -> None:
         """End what is still in flight; the server has waited for it as long as it may."""
-        self._inference.draining = True
+        self._inference.draining = self._sockets.draining = True
         await self.flights.close(0)
         await self._live.close()
         await self._simulated.close()

@@ -57,3 +57,17 @@ FLIGHTS_MAX = 20_000  # calls at the same time; beyond it 503 before anything is
 INFLIGHT_OUTPUT_TOKENS = 4096  # held per choice by default, whatever the client declared above it
 INFLIGHT_OUTPUT_TOKENS_MIN = 256  # the last cents of a cap: so little is still worth a call
 REMOTE_INPUT_TOKENS = 32_768  # held for input that the request only refers to, unless the cap must provably hold
+
+# WebSockets.
+SOCKET_CONNECT_TIMEOUT_S = CONNECT_TIMEOUT_S + 10.0  # name, connection, TLS and the handshake's answer
+SOCKET_MESSAGE_BYTES_MAX = 16 * 1024 * 1024  # OpenAI takes 15 MB of sound in one message, and nobody more
+SOCKET_MESSAGES_WAITING = 16  # of a provider, not yet taken by the client: then it is not read on
+SOCKET_WAITING_BYTES = 64 * 1024  # written and not yet taken by the other side: then its writer waits
+SOCKET_FIRST_FRAME_S = 20.0  # for the message that tells what a socket is for; until then nothing is held
+SOCKET_PING_S = 30.0  # between two questions whether the other side is there, and for the answer
+SOCKET_IDLE_S = 900.0  # without a message either way; providers close sooner
+SOCKET_S_MAX = 7200.0  # in all; providers' sessions end after 10 to 60 minutes
+SOCKET_QUIET_S = 2.0  # a provider that has said nothing for so long has finished what it was at
+SOCKET_FINISH_S = 20.0  # for what is in flight when a limit is reached
+SOCKET_CLOSE_TIMEOUT_S = 2.0  # for the other side to answer a close
+SOCKET_EXTEND_AGAIN_S = 1.0  # after a limit had no room: it may have been raised since

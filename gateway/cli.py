@@ -170,7 +170,8 @@ async def _serve(options: argparse.Namespace, settings: config.Settings) -> int:
 
 
 def _listening(host: str, port: int, settings: config.Settings, more: str = "") -> None:
-    _say(f"Farthing listens on http://{host}:{port} (database {_scrub(settings.database_url)}{more})")
+    scheme = "https" if settings.tls else "http"
+    _say(f"Farthing listens on {scheme}://{host}:{port} (database {_scrub(settings.database_url)}{more})")
 
 
 async def _work(seat: workers.Seat, settings: config.Settings) -> int:
@@ -191,7 +192,7 @@ async def _gateway(
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 20, 20)
-        server = Server(gateway, gateway.drain)
+        server = Server(gateway, gateway.drain, settings.tls)
         if master is not None:
             _say("A master key was minted. It is shown this once; keep it safe:")
             _print(master)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -53,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: Path
     elevenlabs_picos_per_credit: int
     places: dict[str, Place]
+    tls: tuple[str, str] | None = None  # files of the certificate chain and of its key, in PEM
 
     def __repr__(self) -> str:
         return f"Settings(host={self.host!r}, port={self.port}, places={self.places!r})"
@@ -99,6 +101,7 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
             )
             for vendor in VENDORS.values()
         },
+        tls=_tls(values),
     )
 
 
@@ -117,6 +120,27 @@ def _picos(values: Mapping[str, str], name: str, default: int) -> int:
     if not _USD.fullmatch(text):
         raise BadSetting(f"{name} must be dollars with at most 12 decimals, such as 0.00008")
     return int(Decimal(text) * 10**12)
+
+
+def _tls(values: Mapping[str, str]) -> tuple[str, str] | None:
+    names = ("FARTHING_TLS_CERT", "FARTHING_TLS_KEY")
+    certificate, key = (values.get(name, "") for name in names)
+    if not certificate and not key:
+        return None
+    if not certificate or not key:
+        raise BadSetting(f"{names[bool(certificate)]} must be set too: TLS needs a certificate and its key")
+    for name, path in zip(names, (certificate, key), strict=True):
+        if not Path(path).is_file():
+            raise BadSetting(f"{name} names no file: {path}")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ValueError) as error:
+        raise BadSetting(f"{names[0]} and {names[1]} must be a PEM certificate and its key: {error}") from None
+    return certificate, key
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted; decrypt it first")
 
 
 def _unsettled(values: Mapping[str, str]) -> Unsettled:

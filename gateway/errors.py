@@ -265,3 +265,33 @@ def in_stream(error: CallError, dialect: str, operation: str, request_id: str) -
     if dialect == "dashscope":
         return b"event:error\n:HTTP_STATUS/%d\ndata:%b\n\n" % (error.status, _encode(body))
     return b"data: " + _encode(body) + b"\n\n"
+
+
+def in_socket(error: CallError, dialect: str, operation: str, request_id: str) -> tuple[list[str], int, str]:
+    """What tells a WebSocket's SDK that we end it: messages, close code, reason. Source: providers.md §4.2.
+
+    The code is 1008, a policy, for what the caller can do something about; 1001 where we go away; 1011 for the rest.
+    A reason has at most 123 bytes (RFC 6455, §5.5.1).
+    """
+    code = 1008 if error.status < 500 else 1001 if error.code == "overloaded" else 1011
+    reason = f"{error.code}: {error.message}".encode()[:123].decode(errors="ignore")
+    request_id = f"req_{request_id}"
+    if dialect == "openai":
+        event = {"type": "error", "event_id": f"event_{request_id[4:]}"} | _openai(error, request_id)
+        event["error"]["event_id"] = None
+        return [_encode(event).decode()], code, reason
+    if dialect == "elevenlabs":
+        status = _elevenlabs(error, request_id)["detail"]["status"]
+        if operation.startswith("speech-to-text"):
+            event = {"message_type": status, "error": error.message}
+        else:
+            event = {"message": error.message, "error": status, "code": code}
+        return [_encode(event | _particulars(error)).decode()], code, reason
+    if dialect == "deepgram":
+        body = _deepgram(error, request_id)
+        if operation == "listen.flux":
+            # Its errors are messages, numbered like all others; nobody knows here which number is the next.
+            event = {"type": "Error", "sequence_id": 0, "code": body["err_code"], "description": error.message}
+            return [_encode(event | _particulars(error)).decode()], code, reason
+        return [], code, f"{body['err_code']}: {error.message}".encode()[:123].decode(errors="ignore")
+    return [], code, reason

@@ -20,6 +20,10 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 _KEY_HEADERS = ("x-goog-api-key", "xi-api-key", "x-api-key", "api-key")
 _SCHEMES = ("bearer ", "token ")
+_SUBPROTOCOLS = b"sec-websocket-protocol"
+_SECRET_SUBPROTOCOLS = ("openai-insecure-api-key.", "xai-client-secret.")
+_SCHEME_SUBPROTOCOLS = ("token", "bearer")  # the next one is the key (Deepgram)
+_OPERATORS_SUBPROTOCOLS = ("openai-organization.", "openai-project.")  # of the client's own account with the provider
 _URL_CREDENTIALS = frozenset({"key", "api_key", "access_token", "token"})
 
 _REQUEST_NAMES = ("accept", "content-type", "idempotency-key", "user-agent")
@@ -73,11 +77,17 @@ def too_large(raw: RawHeaders) -> bool:
 def credentials(raw: RawHeaders, query: bytes, *, url_key: bool = False) -> Credentials:
     """Find the client's key in any of the places where an SDK puts it.
 
-    `url_key` says that this provider's own clients put it into the URL, as `?key=`; elsewhere a key there is refused.
+    `url_key` says that this provider's own clients put it into the URL, as `?key=` or, on WebSockets, as
+    `?access_token=`; elsewhere a key there is refused.
     """
     found: str | None = None
     conflicting = False
     for name_bytes, value_bytes in raw:
+        if name_bytes == _SUBPROTOCOLS:
+            for secret in _split([(name_bytes, value_bytes)])[1]:
+                conflicting = conflicting or found not in (None, secret)
+                found = secret
+            continue
         if b"key" not in name_bytes and name_bytes != b"authorization":
             continue
         name, value = name_bytes.decode("latin-1"), value_bytes.decode("latin-1").strip()
@@ -94,7 +104,7 @@ def credentials(raw: RawHeaders, query: bytes, *, url_key: bool = False) -> Cred
     in_url = False
     if query:
         for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
-            if url_key and name == "key":
+            if url_key and name in ("key", "access_token"):
                 if found is not None and value != found:
                     conflicting = True
                 found = value
@@ -105,10 +115,40 @@ def credentials(raw: RawHeaders, query: bytes, *, url_key: bool = False) -> Cred
 
 def without_key(query: bytes) -> bytes:
     """The query as it came, but for the client's key."""
-    if b"key" not in query:
-        return query
-    kept = (part for part in query.split(b"&") if unquote_plus(part.partition(b"=")[0].decode("latin-1")) != "key")
+    names = ("key", "access_token")
+    kept = (part for part in query.split(b"&") if unquote_plus(part.partition(b"=")[0].decode("latin-1")) not in names)
     return b"&".join(kept)
+
+
+def subprotocols(raw: RawHeaders) -> tuple[list[str], str | None]:
+    """What a WebSocket's client offers: the subprotocols to offer upstream, and the one to answer it with.
+
+    A client fails if it is answered with none of its own. One of those that are no secret will do, be it only the
+    word that said that a secret follows (providers.md §1).
+    """
+    plain, _secrets, schemes = _split(raw)
+    return plain, next(iter((*plain, *schemes)), None)
+
+
+def _split(raw: RawHeaders) -> tuple[list[str], list[str], list[str]]:
+    """The offered subprotocols: plain ones, the keys among them, and the words that announced a key."""
+    plain: list[str] = []
+    secrets: list[str] = []
+    schemes: list[str] = []
+    announced = False
+    for name, value in raw:
+        for offered in value.decode("latin-1").split(",") if name == _SUBPROTOCOLS else ():
+            offer = offered.strip()
+            prefix = next((each for each in _SECRET_SUBPROTOCOLS if offer.startswith(each)), "")
+            if announced or prefix:
+                secrets.append(offer.removeprefix(prefix))
+                announced = False
+            elif offer.lower() in _SCHEME_SUBPROTOCOLS:
+                schemes.append(offer)
+                announced = True
+            elif offer and not offer.startswith((*_OPERATORS_SUBPROTOCOLS, LIVE, TEST)):
+                plain.append(offer)
+    return plain, secrets, schemes
 
 
 def to_provider(raw: RawHeaders, vendor: Vendor, credential: str) -> dict[str, str]:
@@ -130,6 +170,13 @@ def to_provider(raw: RawHeaders, vendor: Vendor, credential: str) -> dict[str, s
     forwarded["accept-encoding"] = "identity"
     forwarded["via"] = "1.1 farthing"
     forwarded[vendor.key_header] = vendor.key_prefix + credential
+    return forwarded
+
+
+def to_provider_socket(raw: RawHeaders, vendor: Vendor, credential: str) -> dict[str, str]:
+    """The headers of a forwarded WebSocket handshake, but for those of the handshake itself."""
+    forwarded = to_provider(raw, vendor, credential)
+    del forwarded["accept-encoding"]
     return forwarded
 
 

@@ -15,7 +15,7 @@ import msgspec
 from gateway.bounds import INFLIGHT_OUTPUT_TOKENS, INFLIGHT_OUTPUT_TOKENS_MIN, REMOTE_INPUT_TOKENS
 from gateway.errors import CallError
 from providers.prices import Price
-from providers.shapes import Call
+from providers.shapes import Call, Grant
 from providers.usage import Usage
 
 
@@ -33,6 +33,7 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     fixed_tokens: int = 0
     each_tokens: int = 0
     seconds: int = 0
+    each_seconds: int = 0
     want: int = 0
     least: int = 0
     most: int | None = None
@@ -55,6 +56,8 @@ def quote(call: Call, price: Price, *, overdraft: str, clamp: bool) -> Quote:
         CallError: 400 `unbounded_cost`, if the cap must provably hold and the request's cost cannot be bounded.
     """
     never = overdraft == "never"
+    if call.grant is not None:
+        return _granted(call, call.grant, price, never=never)
     usage = _input(call, price, never=never)
     want = least = 0
     write_limit: Literal["never", "if_less", "always"] = "if_less" if clamp and call.output_tokens_max else "never"
@@ -81,6 +84,24 @@ def quote(call: Call, price: Price, *, overdraft: str, clamp: bool) -> Quote:
     )
 
 
+def _granted(call: Call, grant: Grant, price: Price, *, never: bool) -> Quote:
+    """A socket's hold: its allowance counts steps, and whoever relays it raises the allowance while it lives."""
+    if never and call.unbounded:
+        raise _unbounded(call.unbounded)
+    return Quote(
+        each_picos=price.bound_picos(grant.step, call.service_tier),
+        each_tokens=grant.step.tokens,
+        each_seconds=-(-grant.step.audio_ms // 1000),
+        want=grant.steps,
+        least=1,
+    )
+
+
+def _unbounded(field: str) -> CallError:
+    message = f"What {field} refers to cannot be bounded from the request, and this key's cap must hold."
+    return CallError(400, "unbounded_cost", message, param=field)
+
+
 def _input(call: Call, price: Price, *, never: bool) -> Usage:
     usage = call.input_bound if never else call.input_upper
     if not call.unbounded:
@@ -88,12 +109,7 @@ def _input(call: Call, price: Price, *, never: bool) -> Usage:
     largest = price.max_input_tokens
     if never:
         if largest is None:
-            raise CallError(
-                400,
-                "unbounded_cost",
-                f"What {call.unbounded} refers to cannot be bounded from the request, and this key's cap must hold.",
-                param=call.unbounded,
-            )
+            raise _unbounded(call.unbounded)
         return msgspec.structs.replace(usage, input_tokens=max(usage.input_tokens, largest))
     remote = REMOTE_INPUT_TOKENS if largest is None else min(REMOTE_INPUT_TOKENS, largest)
     return msgspec.structs.replace(usage, input_tokens=usage.input_tokens + remote)

@@ -8,7 +8,6 @@ The ending is decided in `_land`, which does not await: cancellation cannot come
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -32,13 +31,14 @@ from gateway.flight import Flight, Flights
 from gateway.headers import RawHeaders, to_client, to_provider, without_key
 from gateway.lists import Lists
 from gateway.quote import quote
+from gateway.settlement import Ending, Till
 from gateway.telemetry import Metrics
 from gateway.upload import ClientGone, Upload
 from gateway.upstream import Answer, Forward, Upstream, UpstreamFailed
 from gateway.walls import Walls
 from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO
-from ledger.records import Extend, Measures, Settlement
+from ledger.records import Extend
 from providers.metering import Conclusion, Ended, conclude
 from providers.shapes import Filter, Meter, Reading
 from providers.usage import Usage
@@ -54,11 +54,8 @@ _SLOW = CallError(408, "request_timeout", "The request's body took too long to a
 _SHUTDOWN = CallError(503, "overloaded", "The gateway is stopping.")
 _CUTS = {"key_revoked": _REVOKED, "timeout": _TIMEOUT, "shutdown": _SHUTDOWN}
 
-_log = logging.getLogger("farthing.call")
-
 NEVER = 1 << 62
 LOOK_BYTES = 4096  # of a stream, at least, between two looks at how much of its hold it has used
-_MEASURES = Measures.__struct_fields__
 
 
 class Connection(Protocol):
@@ -102,6 +99,7 @@ class Relay:
         self.ledger = ledger
         self.walls = walls
         self.lists = Lists(ledger)
+        self.till = Till(ledger, metrics)
         self.flights = flights
         self.metrics = metrics
         self.live = live
@@ -511,44 +509,16 @@ class _Trip:
         if flight.stage == "landed":
             return 0
         flight.stage = "landed"
-        admitted = self._admitted
-        operation = admitted.route.operation
-        conclusion = self._conclude(ended, sent=sent)
-        usage, price = conclusion.usage, admitted.price
-        flags = conclusion.flags
-        cost_picos = 0
-        if price is not None and conclusion.status != "released":
-            cost_picos = price.cost_picos(usage)
-            flags = (*flags, *(f"unpriced:{unit}" for unit in price.unpriced(usage)))
-        elif operation.billable and sent and conclusion.status != "released":
-            flags = (*flags, "unpriced")
-        overrun_micros = (cost_picos - self._held_picos) // PICOS_PER_MICRO
-        if overrun_micros > 0:
-            self._relay.metrics.overrun(admitted.route.provider, overrun_micros)
-            _log.warning(
-                "a call cost more than was held",
-                extra={"request_id": f"req_{admitted.call_id}", "overrun_micros": overrun_micros},
-            )
         now = self._now()
-        self._relay.ledger.settle(
-            Settlement(
-                id=admitted.call_id,
-                status=conclusion.status,
-                cost_picos=cost_picos,
-                measures=Measures(*[getattr(usage, name) for name in _MEASURES]),
-                tokens=usage.tokens,
-                seconds=-(-usage.audio_ms // 1000),
-                usage=msgspec.to_builtins(usage),
-                reason=flight.cut_reason or self._broken or None,
-                http_status=self._status or None,
-                latency_ms=round((now - self._started) * 1000),
-                ttft_ms=None if self._first_byte is None else round((self._first_byte - self._started) * 1000),
-                flags=flags,
-            )
+        ending = Ending(
+            sent=sent,
+            held_picos=self._held_picos,
+            reason=flight.cut_reason or self._broken or None,
+            http_status=self._status,
+            latency_ms=round((now - self._started) * 1000),
+            ttft_ms=None if self._first_byte is None else round((self._first_byte - self._started) * 1000),
         )
-        self._relay.metrics.request(admitted.route.provider, operation.name, conclusion.status)
-        self._relay.metrics.spend(admitted.route.provider, admitted.key.livemode, cost_picos // PICOS_PER_MICRO)
-        return cost_picos
+        return self._relay.till.settle(self._admitted, self._conclude(ended, sent=sent), ending)
 
     def _conclude(self, ended: Ended, *, sent: bool) -> Conclusion:
         if not sent:

@@ -17,6 +17,8 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
 
 from gateway.bounds import (
     BACKLOG,
@@ -26,6 +28,9 @@ from gateway.bounds import (
     HEADERS_TIMEOUT_S,
     KEEP_ALIVE_S,
     REQUEST_BYTES_MAX,
+    SOCKET_MESSAGE_BYTES_MAX,
+    SOCKET_PING_S,
+    SOCKET_WAITING_BYTES,
     UPLOAD_IDLE_S,
     UPLOAD_TIMEOUT_S,
 )
@@ -101,6 +106,11 @@ class ClientProtocol(HttpToolsProtocol):
         self.scope[CONNECTION] = self  # type: ignore[literal-required]
         super().on_headers_complete()
 
+    def handle_websocket_upgrade(self) -> None:
+        """A handshake is here: from now on the connection is the socket's."""
+        self._arrived()
+        super().handle_websocket_upgrade()
+
     def on_message_complete(self) -> None:
         """A request's last byte is here."""
         self._arrived()
@@ -157,15 +167,55 @@ class ClientProtocol(HttpToolsProtocol):
             self.abort()
 
 
-class Server(uvicorn.Server):
-    """uvicorn's server, but a signal ends the serving and not the process: what is in flight must still be settled."""
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket protocol, which waits for its call to end when the server stops, and can be broken off."""
 
-    def __init__(self, app: Any, on_stop: Callable[[], None]) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(high=SOCKET_WAITING_BYTES)
+
+    def handle_connect(self, event: Request) -> None:
+        """A handshake is here."""
+        super().handle_connect(event)
+        if not self.handshake_complete:  # it is a good one
+            self.scope[CONNECTION] = self  # type: ignore[literal-required]
+
+    async def send(self, message: Any) -> None:
+        """See ASGI. An answer instead of a handshake is an answer too, and no fault of the application's."""
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True
+
+    def shutdown(self) -> None:
+        """The server stops: what is in flight has its time, and is told when that is over."""
+        if not self.handshake_initiated or self.close_sent:
+            super().shutdown()
+
+    def abort(self) -> None:
+        """Break the connection off."""
+        self.transport.abort()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, but a signal ends the serving and not the process: what is in flight must still be settled.
+
+    With `tls`, a certificate's file and its key's, it takes TLS only. Raises OSError or ssl.SSLError where they are
+    no such files.
+    """
+
+    def __init__(self, app: Any, on_stop: Callable[[], None], tls: tuple[str, str] | None = None) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 http=ClientProtocol,
-                ws="none",
+                ws=SocketProtocol,
+                ws_max_size=SOCKET_MESSAGE_BYTES_MAX,
+                ws_ping_interval=SOCKET_PING_S,
+                ws_ping_timeout=SOCKET_PING_S,
+                ws_per_message_deflate=False,
+                ssl_certfile=tls[0] if tls else None,
+                ssl_keyfile=tls[1] if tls else None,
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -175,6 +225,7 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=int(DRAIN_S) + 2,  # by then the calls have been cut and told so
             )
         )
+        self.config.load()
         self._on_stop = on_stop
 
     @contextlib.contextmanager

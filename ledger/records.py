@@ -51,9 +51,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """A request to hold the worst case of one call.
 
-    The worst case is linear in the output allowance `x`: `fixed_picos + each_picos * x` of money and
-    `fixed_tokens + each_tokens * x` tokens. `want` is granted if every limit has room for it, else the largest `x`
-    that fits, never below `least`. Set `want = least` for a hold that cannot shrink.
+    The worst case is linear in the output allowance `x`: `fixed_picos + each_picos * x` of money,
+    `fixed_tokens + each_tokens * x` tokens and `seconds + each_seconds * x` seconds. `want` is granted if every limit
+    has room for it, else the largest `x` that fits, never below `least`. Set `want = least` for a hold that cannot
+    shrink.
 
     Attributes:
         id: The call's id, unique for ever; its hold and its event carry it too.
@@ -81,6 +82,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     fixed_tokens: int = 0
     each_tokens: int = 0
     seconds: int = 0
+    each_seconds: int = 0
     requests: int = 1
     concurrent: int = 1
     want: int = 0

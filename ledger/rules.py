@@ -369,7 +369,7 @@ def _required(ask: Ask, unit: str, allowance: int) -> int:
         return ask.fixed_tokens + ask.each_tokens * allowance
     if unit == "requests":
         return ask.requests
-    return ask.seconds if unit == "seconds" else ask.concurrent
+    return ask.seconds + ask.each_seconds * allowance if unit == "seconds" else ask.concurrent
 
 
 def _fits(ask: Ask, unit: str, left: int) -> int:
@@ -379,6 +379,8 @@ def _fits(ask: Ask, unit: str, left: int) -> int:
         spare, each = left * PICOS_PER_MICRO - ask.fixed_picos, ask.each_picos
     elif unit == "tokens":
         spare, each = left - ask.fixed_tokens, ask.each_tokens
+    elif unit == "seconds":
+        spare, each = left - ask.seconds, ask.each_seconds
     else:
         spare, each = left - _required(ask, unit, 0), 0
     if spare < 0:
@@ -401,7 +403,7 @@ def _shortfall(
         held=counter.held + counter.unsettled,
         remaining=max(maximum - counter.taken, 0),
         required=_required(ask, limit.unit, ask.least),
-        affordable=max(room, 0) if ask.each_picos or ask.each_tokens else 0,
+        affordable=max(room, 0) if ask.each_picos or ask.each_tokens or ask.each_seconds else 0,
         resets_at_ms=end_ms,
     )
 

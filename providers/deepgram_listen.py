@@ -34,11 +34,12 @@ from providers.usage import Usage
 
 _JSON_BYTES_MAX = 1024 * 1024
 _OWN = frozenset({"url"})
-_SAMPLE_BYTES = {"linear16": 2, "linear32": 4, "mulaw": 1, "alaw": 1}
+SAMPLE_BYTES = {"linear16": 2, "linear32": 4, "mulaw": 1, "alaw": 1}
 _BY_THE_SECOND = {  # parameter: the tool's name in the catalogue
     "diarize": "diarize_ms",
     "diarize_model": "diarize_ms",
     "diarize_version": "diarize_ms",
+    "diarize_model": "diarize_ms",
     "redact": "redact_ms",
     "keyterm": "keyterm_ms",
     "detect_entities": "detect_entities_ms",
@@ -146,7 +147,7 @@ class _Arrival:
 
     def _sound(self, size: int, *, multichannel: bool) -> Length:
         query = self._query
-        sample_bytes = _SAMPLE_BYTES.get(query.text("encoding").lower())
+        sample_bytes = SAMPLE_BYTES.get(query.text("encoding").lower())
         if sample_bytes and not self._head.startswith((b"RIFF", b"RF64")):
             channels = query.number("channels", 1)
             sound = pcm(

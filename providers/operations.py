@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from providers.table import anthropic, compatible, deepgram, elevenlabs, google, openai
+from providers.table import anthropic, compatible, deepgram, elevenlabs, google, openai, sockets
 from providers.table.row import Operation as Operation
 from providers.table.row import Row as Row
 
@@ -25,6 +25,7 @@ TABLE: tuple[Row, ...] = (
     *elevenlabs.ROWS,
     *deepgram.ROWS,
     *google.ROWS,
+    *sockets.ROWS,
 )
 """Every row. Where several providers have a path and nothing tells which is meant, the first of them is."""
 

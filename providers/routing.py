@@ -26,6 +26,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from providers.operations import TABLE, Found, Operation, Row, filled, find
+from providers.sockets import SOCKET
 from providers.vendors import MOUNTS, VENDORS, Vendor
 
 
@@ -141,7 +142,7 @@ def match(method: str, path: str, headers: Mapping[str, str], query: bytes = b""
     """Find the operation of a request.
 
     Args:
-        method: In upper case, as sent.
+        method: In upper case, as sent; `SOCKET` for a WebSocket's handshake.
         path: The request target's path as received, still percent-encoded, without the query.
         headers: By lower-case name. Read only to tell apart the providers that share a path.
         query: As received. Only Google's clients put a `key` there.
@@ -171,6 +172,8 @@ def match(method: str, path: str, headers: Mapping[str, str], query: bytes = b""
         return wrong_method
     if mounted is not None:
         return _not_allowed(mounted)
+    if len(segments) >= 2 and segments[0] == "ws" and segments[1].startswith("google."):
+        return _not_allowed(VENDORS["google"])
     if len(segments) >= 2 and _VERSION.fullmatch(segments[0]) and segments[1] in _ROOTS:
         owners = _ROOTS[segments[1]]
         return _not_allowed(hinted if hinted in owners else owners[0])
@@ -190,10 +193,11 @@ def _among(method: str, found: Found, mounted: Vendor | None, hinted: Vendor | N
     if routes:
         shared = Shared(routes=MappingProxyType(routes), first=next(iter(routes.values())))
         return _told(shared, method, hinted)
+    at = {name: methods for name, methods in at.items() if method != SOCKET and methods.keys() - {SOCKET}}
     if not at:
         return None
     provider, methods = (hinted.name, at[hinted.name]) if hinted and hinted.name in at else next(iter(at.items()))
-    allow = tuple(sorted({each for methods in at.values() for each in methods}))
+    allow = tuple(sorted({each for methods in at.values() for each in methods} - {SOCKET}))
     return Refusal(
         status=405,
         code="method_not_allowed",

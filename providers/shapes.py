@@ -54,6 +54,19 @@ NOTHING_ELSE = Asked()
 """For requests whose body says everything."""
 
 
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """How the hold of a socket grows: in steps of this much usage.
+
+    Attributes:
+        step: What one step covers.
+        steps: How many are held when the socket opens, and again whenever three quarters are used; fewer, down to one,
+            where a limit has no more room.
+    """
+
+    step: Usage
+    steps: int
+
+
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """What the gateway must know of a request: facts and bounds, nothing of its content.
 
@@ -75,6 +88,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         unbounded: Name of the first request field that makes the cost unknowable from the bytes
             (a remote image URL, `previous_response_id`, a tool that the provider runs, …); "" when there is none.
         cache_writes: The request can cause cache writes, which some models charge above plain input.
+        priced_as: The catalogue's id of what is served, where that is not `model` (Deepgram's live sockets).
+        grant: How its hold grows; None for a call whose cost is bounded from its request.
         splice: Usage has to be asked for in the forwarded body and its extra event removed from the answer.
         noted: What the shape's own meter has to know of the request, in the shape's own words.
         refers: Objects that the request refers to by other means than a member's name; see `Operation.names`.
@@ -94,6 +109,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     splice: bool = False
     noted: tuple[str, ...] = ()
     refers: tuple[Reference, ...] = ()
+    priced_as: str = ""
+    grant: Grant | None = None
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):

@@ -43,6 +43,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     geo: str = ""  # Anthropic: "us"
     millicredits: int = 0  # ElevenLabs' own count, in thousandths; it is the price, at the contract's rate
     provider_cost_picos: int | None = None  # the provider's own statement of the price, where it makes one
+    beside: dict[str, Usage] = {}  # of other models in the same call, by model; in none of the counts above
 
     @property
     def tokens(self) -> int:

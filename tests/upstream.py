@@ -34,6 +34,7 @@ from providers.simulator import Answer, Cut, Faults, Pause, answer
 from providers.simulator.answers import Whole
 from providers.simulator.delivery import deliver
 from providers.vendors import VENDORS
+from tests.upstream_sockets import Socket, model_of_query
 
 REQUESTS_MAX = 10_000  # kept in memory; the oldest go first
 PIPELINED_MAX = 64  # requests waiting on one connection
@@ -49,6 +50,8 @@ class Seen(msgspec.Struct, kw_only=True):
     body: bytes
     upstream_id: str
     provider: str = ""
+    frames: list[str | bytes] = []  # of a WebSocket: the messages that came
+    closed: tuple[int, str] | None = None  # and how the other side closed it
 
     def header(self, name: str) -> str | None:
         """The header's first value."""
@@ -104,6 +107,7 @@ class Upstream:
         self.always = always or Faults()
         self.open_answers = 0
         self.connections: set[_Connection] = set()
+        self.sockets: set[Socket] = set()
         self._host, self._port, self._credential = host, port, credential
         self._scripts: dict[str | None, deque[Faults]] = {}
         self._file_path = invoice_file
@@ -155,6 +159,9 @@ class Upstream:
         self._provider_servers.clear()
         for connection in list(self.connections):
             await connection.close()
+        for open_socket in list(self.sockets):
+            open_socket.transport.abort()
+        await asyncio.sleep(0)
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -178,10 +185,7 @@ class Upstream:
             body = json.dumps({"error": {"message": f"x-sim: {error}", "type": "invalid_request_error"}}).encode()
             refused = Whole(status=400, headers=[("content-type", "application/json")], body=body)
             return self._count, model, deliver(refused, Faults())
-        scheme, _, value = (seen.header("authorization") or "").partition(" ")
-        own = (seen.header(name) for name in ("x-api-key", "x-goog-api-key", "xi-api-key"))
-        carried = (value if scheme in ("Bearer", "Token") else "", *own)
-        if self._credential is not None and self._credential not in carried:
+        if not self._carries_credential(seen):
             faults = Faults(status=401)
         made = answer(
             seen.method,
@@ -195,6 +199,16 @@ class Upstream:
         )
         return self._count, model, made
 
+    def open(self, seen: Seen) -> Socket:
+        """Note a WebSocket's handshake, and make the socket."""
+        self._count += 1
+        seen.upstream_id = f"req_{self._run}{self._count:010d}"
+        self.requests.append(seen)
+        faults = self._faults(seen, model_of_query(seen.path))
+        if not self._carries_credential(seen):
+            faults = Faults(status=401)
+        return Socket(self, seen, self._count, faults)
+
     def bill(self, line: Line) -> None:
         self.invoice.append(line)
         if self._file is not None:
@@ -202,6 +216,12 @@ class Upstream:
             self._file.flush()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+    def _carries_credential(self, seen: Seen) -> bool:
+        scheme, _, value = (seen.header("authorization") or "").partition(" ")
+        own = (seen.header(name) for name in ("x-api-key", "x-goog-api-key", "xi-api-key"))
+        carried = (value if scheme in ("Bearer", "Token") else "", *own)
+        return self._credential is None or self._credential in carried
 
     def _faults(self, seen: Seen, model: str) -> Faults:
         given = seen.header("x-sim")
@@ -257,6 +277,8 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._upgrade()
         except httptools.HttpParserError:
             self._transport.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
             self._transport.close()
@@ -278,6 +300,8 @@ class _Connection(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
+        if self._parser.should_upgrade():
+            return
         seen = Seen(
             method=self._parser.get_method().decode("latin-1"),
             path=self._path.decode("latin-1"),
@@ -292,6 +316,20 @@ class _Connection(asyncio.Protocol):
         self._waiting.append((seen, self._parser.should_keep_alive()))
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._serve())
+
+    def _upgrade(self) -> None:
+        """A WebSocket's handshake: from now on the connection is the socket's."""
+        self._upstream.connections.discard(self)
+        seen = Seen(
+            method="GET",
+            path=self._path.decode("latin-1"),
+            headers=self._headers,
+            body=b"",
+            upstream_id="",
+            provider=self._provider,
+        )
+        lines = [f"GET {seen.path} HTTP/1.1", *(f"{name}: {value}" for name, value in self._headers)]
+        self._upstream.open(seen).start(self._transport, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
 
     async def close(self) -> None:
         self._transport.abort()

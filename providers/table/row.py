@@ -13,6 +13,7 @@ import msgspec
 from providers.listing import Listing
 from providers.objects import Makes, References, Refers
 from providers.shapes import Shape
+from providers.sockets import SocketShape
 from providers.vendors import VENDORS
 
 NOBODY: Mapping[str, Refers] = MappingProxyType({})
@@ -36,6 +37,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         names: Members of its body that name objects, which must be the caller's own.
         references: Finds those; None where there are none.
         lists: It lists the caller's own objects; it is answered out of them, see `providers.listing`.
+        socket: What it speaks over a WebSocket; None for everything that is a request and an answer.
     """
 
     name: str
@@ -50,12 +52,14 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     names: Mapping[str, Refers] = NOBODY
     references: References | None = None
     lists: Listing | None = None
+    socket: SocketShape | None = None
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One row: a method and path of one provider.
 
     Attributes:
+        method: Of HTTP, or `providers.sockets.SOCKET`.
         path: As clients send it, with exactly one version in front where the API has versions. A segment is literal,
             `{name}`, or `{name}:verb`.
         upstream: The path to send; "" for the same.
@@ -85,6 +89,7 @@ def row(
     makes: tuple[Makes, ...] = (),
     names: Mapping[str, Refers] = NOBODY,
     lists: Listing | None = None,
+    socket: SocketShape | None = None,
 ) -> Row:
     """One row; what is not said is the provider's usual. `uploads` is the operation's `upload_bytes_max`."""
     operation = Operation(
@@ -100,5 +105,6 @@ def row(
         names=names,
         references=References(names) if names else None,
         lists=lists,
+        socket=socket,
     )
     return Row(method=method, path=path, provider=provider, upstream=upstream or path, operation=operation)

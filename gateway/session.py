@@ -1,0 +1,429 @@
+"""An admitted socket: passes messages both ways, holds more while it lives, and settles it once.
+
+Promises: messages pass verbatim, each read by a meter on its way, and no side is read faster than the other takes. The
+hold grows in steps: when three quarters are used, and always before a message that a cap which must hold could not pay
+for. When no limit has room for more, what is in flight may end, and the client is told why in its protocol's own
+terms. Whatever happens, the flight lands: the bill is handed over before anybody is told goodbye.
+
+What ASGI does not pass on: pings and pongs (each side is answered, and asked, by us), the bounds of fragments, and a
+connection that broke without a close, which looks like a close without a code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import msgspec
+
+from gateway.admission import Admission, Admitted, Inbound
+from gateway.bounds import (
+    ERROR_BODY_BYTES_MAX,
+    SOCKET_CLOSE_TIMEOUT_S,
+    SOCKET_CONNECT_TIMEOUT_S,
+    SOCKET_FINISH_S,
+    SOCKET_IDLE_S,
+    SOCKET_QUIET_S,
+    SOCKET_S_MAX,
+    WRITE_TIMEOUT_S,
+)
+from gateway.config import Place
+from gateway.duplex import BROKEN, Client, Duplex, Handshake, HandshakeRefused, SocketClosed, SocketUpstream
+from gateway.errors import CallError, in_socket, render
+from gateway.flight import Flight, Flights
+from gateway.headers import RawHeaders, to_client, to_provider_socket, without_key
+from gateway.purse import Purse
+from gateway.settlement import Ending, Till
+from gateway.telemetry import Metrics
+from gateway.upstream import UpstreamFailed
+from ledger.ledger import Ledger
+from providers.elevenlabs_live import opening_secret
+from providers.metering import Conclusion, conclude
+from providers.shapes import Asked, BadRequest
+from providers.sockets import NOTHING_DUE, Due, Frame, SocketShape, Stop
+from providers.usage import Usage
+from providers.vendors import VENDORS
+
+_SWITCHED = 101
+_ENDINGS = {
+    "key_revoked": CallError(401, "key_revoked", "This key has been revoked."),
+    "timeout": CallError(408, "timeout", "The session was open, or silent, for too long."),
+    "shutdown": CallError(503, "overloaded", "The gateway is stopping."),
+}
+_BROKEN_OFF = CallError(502, "upstream_unreachable", "The provider broke off the connection.")
+
+
+class Means(msgspec.Struct, frozen=True):
+    """What all sockets share."""
+
+    admission: Admission
+    ledger: Ledger
+    till: Till
+    flights: Flights
+    metrics: Metrics
+    live: SocketUpstream
+    simulated: SocketUpstream
+    places: dict[str, Place]
+
+
+def scrubbed(frame: Frame) -> tuple[Frame, list[str]]:
+    """A message without the keys in it, and those keys. Raises CallError."""
+    try:
+        return opening_secret(frame)
+    except BadRequest as error:
+        raise CallError(400, error.code, error.message, param=error.param) from None
+
+
+class _Over(msgspec.Struct, frozen=True):
+    """How one direction ended: by whom, and the code and reason of a close or the error of ours."""
+
+    by: str  # "client" | "provider" | "us"
+    code: int = BROKEN
+    reason: str = ""
+    error: CallError | None = None
+
+
+class Session:
+    """An admitted socket."""
+
+    def __init__(
+        self,
+        means: Means,
+        shape: SocketShape,
+        admitted: Admitted,
+        inbound: Inbound,
+        asked: Asked,
+        client: Client,
+        started: float,
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - an ASGI server runs every socket in a task
+        self._means = means
+        self._shape = shape
+        self._admitted = admitted
+        self._inbound = inbound
+        self._client = client
+        self._started = started
+        self._now = means.flights.now
+        price = admitted.price
+        self._meter = shape.meter(
+            admitted.call,
+            asked,
+            max_input_tokens=price.max_input_tokens if price is not None else None,
+            max_output_tokens=price.max_output_tokens if price is not None else None,
+        )
+        self._purse = Purse(admitted, self._meter, means.ledger, self._now)
+        self._provider: Duplex | None = None
+        self._status = 0
+        self._opened = started
+        self._first_message: float | None = None
+        self._last_moment = self._now() + SOCKET_S_MAX
+        self._write_by: float | None = None
+        self._heard = 0.0  # when the provider said something last
+        self._stopped = ""
+        self._flight = Flight(admitted.call_id, admitted.key.chain, task, self._now() + SOCKET_CONNECT_TIMEOUT_S)
+
+    async def run(self, plain: list[str], answer: str | None, first: Frame | None) -> None:
+        """Fly. Every way out of here has landed."""
+        flight, flights = self._flight, self._means.flights
+        flights.add(flight)
+        sent = False
+        over: _Over | None = None
+        try:
+            handshake = self._handshake(plain)
+            flight.stage = "dispatched"
+            sent = True
+            self._means.metrics.added(self._now() - self._started)
+            upstream = self._means.live if self._admitted.key.livemode else self._means.simulated
+            self._provider = await upstream.open(handshake)
+            flight.stage = "answering"
+            self._status, self._opened = _SWITCHED, self._now()
+            self._touch()
+            if not self._client.accepted:
+                await self._client.accept(self._provider.subprotocol or answer, self._told())
+            over = await self._relay(first)
+            self._land(over)
+            await self._part(over)
+        except HandshakeRefused as refusal:
+            self._status = refusal.status
+            self._land(None)
+            await self._relay_refusal(refusal)
+        except UpstreamFailed as failure:
+            sent = failure.sent
+            self._land(None, sent=sent)
+            raise CallError(502, "upstream_unreachable", "The provider cannot be reached.") from None
+        except asyncio.CancelledError:
+            self._land(over, sent=sent)
+            if not flight.cut_reason:
+                raise
+            flight.task.uncancel()
+            await self._cut(flight.cut_reason)
+        finally:
+            self._land(over, sent=sent)
+            flights.remove(flight)
+            if self._provider is not None:
+                self._provider.abort()
+
+    def _handshake(self, plain: list[str]) -> Handshake:
+        admitted = self._admitted
+        provider = admitted.route.provider
+        place = self._means.places[provider]
+        query = self._inbound.query
+        if provider == "google":
+            query = without_key(query)
+        target = admitted.route.upstream_path
+        if query:
+            target += "?" + query.decode("latin-1")
+        return Handshake(
+            provider=provider,
+            origin=place.origin,
+            target=target,
+            headers=to_provider_socket(self._inbound.raw_headers, VENDORS[provider], place.credential),
+            subprotocols=plain,
+            call_id=admitted.call_id,
+            faults=admitted.faults,
+        )
+
+    def _told(self) -> RawHeaders:
+        headers = [
+            (b"x-farthing-request-id", f"req_{self._admitted.call_id}".encode()),
+            (b"x-farthing-held-micros", b"%d" % self._admitted.held.amount_micros),
+        ]
+        remaining = self._admitted.held.left.get("micros")
+        if remaining is not None:
+            headers.append((b"x-farthing-remaining-micros", b"%d" % remaining))
+        return headers
+
+    # ---- messages
+
+    async def _relay(self, first: Frame | None) -> _Over:
+        """Pass messages both ways until one side is done, and let the other finish what is in flight."""
+        provider, flight = self._provider, self._flight
+        assert provider is not None  # noqa: S101 - it has been opened
+        outward = asyncio.create_task(self._outward(provider, first))
+        inward = asyncio.create_task(self._inward(provider))
+        try:
+            await asyncio.wait((outward, inward), return_when=asyncio.FIRST_COMPLETED)
+            if inward.done():
+                return inward.result()
+            over = outward.result()
+            if over.by == "provider":
+                # It can be written to no more, but what it said before may still be here.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(SOCKET_CLOSE_TIMEOUT_S):
+                        return await inward
+            elif over.by == "us":
+                self._stopped = over.error.code if over.error is not None else ""
+                await self._finish(provider, inward)
+            else:
+                self._means.flights.client_gone(flight)
+                await self._take_leave(provider, inward)
+            return over
+        finally:
+            outward.cancel()
+            inward.cancel()
+            await asyncio.gather(outward, inward, return_exceptions=True)
+
+    async def _outward(self, provider: Duplex, first: Frame | None) -> _Over:
+        """From the client to the provider."""
+        while True:
+            frame = first
+            first = None
+            if frame is None:
+                try:
+                    frame = await self._client.receive()
+                except SocketClosed as closed:
+                    return _Over("client", closed.code, closed.reason)
+            self._touch()
+            self._tick()
+            try:
+                frame, due = self._weighed(frame)
+                error = await self._purse.afford(due)
+            except CallError as refused:
+                error = refused
+            if error is not None:
+                return _Over("us", error=error)
+            self._meter.sent(due)
+            try:
+                await provider.send(frame)
+            except SocketClosed as closed:
+                return _Over("provider", closed.code, closed.reason)
+
+    def _weighed(self, frame: Frame) -> tuple[Frame, Due]:
+        """The message to forward, and what it adds. Raises CallError where it must not be."""
+        if self._shape.first_frame == "secret":
+            frame, secrets = scrubbed(frame)
+            if any(secret != self._inbound.secret for secret in secrets):
+                raise CallError(401, "conflicting_credentials", "The socket carries two different keys.")
+        due = self._meter.weigh(frame)
+        if isinstance(due, Stop):
+            raise CallError(403 if due.code == "model_not_allowed" else 400, due.code, due.message, param=due.param)
+        if self._admitted.price is not None:
+            for model in self._meter.models(due) - self._purse.beside.keys():
+                self._purse.beside[model] = self._means.admission.price_beside(self._admitted, model)
+        return frame, due
+
+    async def _inward(self, provider: Duplex) -> _Over:
+        """From the provider to the client. Reads on for the meter when the client has gone."""
+        while True:
+            try:
+                frame = await provider.receive()
+            except SocketClosed as closed:
+                return _Over("provider", closed.code, closed.reason)
+            self._heard = self._now()
+            if self._first_message is None:
+                self._first_message = self._heard
+            try:
+                await self._pass_on(frame)
+            finally:
+                self._meter.received(frame)  # also if the client does not take it: it was made, so it is billed
+            self._tick()
+            if self._flight.client_gone:
+                if not self._meter.busy():
+                    return _Over("client")
+                continue
+            self._touch()
+            if self._stopped:
+                continue
+            error = await self._purse.afford(NOTHING_DUE)
+            if error is not None and not self._purse.sound and not self._meter.busy():
+                return _Over("us", error=error)
+
+    async def _pass_on(self, frame: Frame) -> None:
+        if self._flight.client_gone or self._client.gone:
+            return
+        self._write_by = self._now() + WRITE_TIMEOUT_S
+        self._touch()
+        with contextlib.suppress(SocketClosed):  # the other direction learns it too, and says how
+            await self._client.send(frame)
+        self._write_by = None
+
+    def _touch(self) -> None:
+        """Somebody said something: the time to be silent begins anew."""
+        if not self._flight.client_gone:
+            deadline = min(self._now() + SOCKET_IDLE_S, self._last_moment)
+            self._flight.deadline = deadline if self._write_by is None else min(deadline, self._write_by)
+
+    def _tick(self) -> None:
+        self._meter.elapsed(round((self._now() - self._opened) * 1000))
+
+    async def _finish(self, provider: Duplex, inward: asyncio.Task[_Over]) -> None:
+        """Let the provider end what it is at, for a while."""
+        await self._bid_farewell(provider)
+        until = self._now() + SOCKET_FINISH_S
+        self._heard = max(self._heard, self._now() - SOCKET_QUIET_S / 2)
+        while not inward.done() and self._meter.busy() and self._now() < until:
+            if self._now() - self._heard >= SOCKET_QUIET_S:
+                return
+            await asyncio.wait((inward,), timeout=0.05)
+
+    async def _take_leave(self, provider: Duplex, inward: asyncio.Task[_Over]) -> None:
+        """Read on for the true usage of a client that has gone; the watchdog ends it."""
+        await self._bid_farewell(provider)
+        if self._meter.busy():
+            await asyncio.wait((inward,))
+
+    async def _bid_farewell(self, provider: Duplex) -> None:
+        farewell = self._meter.farewell()
+        if farewell is not None:
+            with contextlib.suppress(SocketClosed):
+                await provider.send(farewell)
+
+    # ---- endings
+
+    async def _part(self, over: _Over) -> None:
+        """Tell both sides how it ended."""
+        provider = self._provider
+        assert provider is not None  # noqa: S101 - it has been opened
+        self._write_by = None
+        self._flight.deadline = self._now() + WRITE_TIMEOUT_S
+        with contextlib.suppress(SocketClosed):
+            if over.by == "us":
+                await self._say(over.error or _BROKEN_OFF)
+            elif over.by == "provider" and over.code == BROKEN:
+                await self._say(_BROKEN_OFF)
+            elif over.by == "provider":
+                await self._client.close(*_sendable(over.code, over.reason))
+        code, reason = _sendable(over.code, over.reason) if over.by == "client" else (1000, "")
+        await provider.close(code, reason)
+
+    async def _say(self, error: CallError) -> None:
+        operation = self._admitted.route.operation
+        messages, code, reason = in_socket(error, operation.dialect, operation.name, self._admitted.call_id)
+        for message in messages:
+            await self._client.send(message)
+        await self._client.close(code, reason)
+
+    async def _cut(self, reason: str) -> None:
+        """We ended the socket: by a deadline, a revocation, a stop."""
+        if reason == "client_gone" or self._client.gone:
+            self._client.abort()
+            return
+        error = _ENDINGS.get(reason, _BROKEN_OFF)
+        try:
+            # A client that does not read must not keep a cut socket alive.
+            async with asyncio.timeout(1):
+                if self._client.accepted:
+                    await self._say(error)
+                else:
+                    await self._client.refuse(
+                        *render(error, self._admitted.route.operation.dialect, self._admitted.call_id)
+                    )
+        except (TimeoutError, SocketClosed):
+            self._client.abort()
+
+    async def _relay_refusal(self, refusal: HandshakeRefused) -> None:
+        """Pass the provider's own refusal on, unless it is about our account with it or not in its shape."""
+        status, body = refusal.status, refusal.body
+        credential = self._means.places[self._admitted.route.provider].credential
+        if status in (401, 402):
+            reason = "has no credit at the provider" if status == 402 else "was refused by the provider"
+            raise CallError(502, "upstream_account", f"The gateway's own account {reason}.")
+        if status < 400:
+            raise CallError(502, "upstream_redirect", "The provider did not open a WebSocket.")
+        is_json = refusal.headers.get("Content-Type", "").startswith("application/json")
+        if (
+            self._client.accepted
+            or not is_json
+            or len(body) > ERROR_BODY_BYTES_MAX
+            or (credential and credential.encode() in body)
+        ):
+            raise CallError(status, "upstream_error", f"The provider answered {status}.")
+        headers = to_client(refusal.headers, VENDORS[self._admitted.route.provider])
+        headers += [*self._told(), (b"content-length", b"%d" % len(body))]
+        await self._client.refuse(status, headers, body)
+
+    def _land(self, over: _Over | None, *, sent: bool = True) -> None:
+        """Hand the settlement to the ledger, once. Never awaits."""
+        flight = self._flight
+        if flight.stage == "landed":
+            return
+        flight.stage = "landed"
+        now = self._now()
+        reason = flight.cut_reason or self._stopped
+        if not reason and over is not None and over.error is not None:
+            reason = over.error.code
+        first = self._first_message
+        ending = Ending(
+            sent=sent,
+            held_picos=self._purse.held_picos,
+            reason=reason or None,
+            http_status=self._status,
+            latency_ms=round((now - self._started) * 1000),
+            ttft_ms=None if first is None else round((first - self._started) * 1000),
+        )
+        self._means.till.settle(self._admitted, self._concluded(sent=sent), ending, self._purse.beside)
+
+    def _concluded(self, *, sent: bool) -> Conclusion:
+        if not sent or self._status != _SWITCHED:
+            return Conclusion("released", Usage())  # a handshake that was not taken costs nothing
+        self._tick()
+        reading = self._meter.finish()
+        return conclude(self._admitted.call, reading, ended="complete" if reading.complete else "cut", http_status=200)
+
+
+def _sendable(code: int, reason: str) -> tuple[int, str]:
+    """A close as it can be passed on: 1005, 1006 and 1015 stand for closes that never were sent."""
+    if code in (1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)):
+        return code, reason.encode()[:123].decode(errors="ignore")
+    return 1000, ""

@@ -1,0 +1,161 @@
+"""WebSockets: takes a handshake, tells whose call it is, and hands it to a session once it is admitted.
+
+Promises: a refusal is a real HTTP answer, in the provider's shape, before the handshake; nothing is connected without a
+durable hold. Where the client's first message tells the call, or carries the key, the handshake has to be taken first:
+then everything that can be known without it is checked before, and nothing is connected until it has come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+from gateway.admission import Admission, Inbound
+from gateway.bounds import SOCKET_FIRST_FRAME_S, WRITE_TIMEOUT_S
+from gateway.config import Place
+from gateway.duplex import Client, SocketClosed, SocketUpstream
+from gateway.errors import CallError, in_socket, render
+from gateway.flight import Flights
+from gateway.headers import RawHeaders, as_mapping, credentials, subprotocols
+from gateway.relay import Send
+from gateway.server import CONNECTION
+from gateway.session import Means, Session, scrubbed
+from gateway.settlement import Till
+from gateway.telemetry import Metrics
+from gateway.upload import Receive
+from keys.ids import new_body
+from ledger.ledger import Ledger
+from providers.routing import Refusal, Route, Shared, match
+from providers.shapes import Asked
+from providers.sockets import SOCKET, Frame, SocketShape
+
+_log = logging.getLogger("farthing.call")
+
+
+class Sockets:
+    """Takes WebSockets in every provider's own protocol. One for the process."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        ledger: Ledger,
+        flights: Flights,
+        metrics: Metrics,
+        live: SocketUpstream,
+        simulated: SocketUpstream,
+        places: dict[str, Place],
+        clock_ms: Callable[[], int],
+    ) -> None:
+        till = Till(ledger, metrics)
+        self._means = Means(admission, ledger, till, flights, metrics, live, simulated, places)
+        self._clock_ms = clock_ms
+        self.draining = False
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one socket from its handshake to its settlement."""
+        started = self._means.flights.now()
+        call_id = new_body(self._clock_ms())
+        raw: RawHeaders = scope["headers"]
+        headers = as_mapping(raw)
+        path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
+        query: bytes = scope["query_string"]
+        client = Client(receive, send, scope.get(CONNECTION))
+        await receive()  # "websocket.connect"
+        found = match(SOCKET, path, headers, query)
+        if isinstance(found, Refusal):
+            refused = CallError(found.status, found.code, found.message, allow=found.allow)
+            await self._refuse(client, refused, found.dialect, "", "", call_id)
+            return
+        route = found
+        asked = parse_qs(query.decode("latin-1"), keep_blank_values=True) if query else {}
+        if isinstance(found, Shared):
+            route = found.choose("".join(asked.get("model", [])[:1]), lambda model: None)
+        assert isinstance(route, Route)  # noqa: S101 - for the type checker only
+        inbound = Inbound(
+            call_id=call_id,
+            route=route,
+            method="GET",
+            path=path,
+            query=query,
+            raw_headers=raw,
+            receive=receive,
+            opening=b"",
+        )
+        session = _Handshake(
+            self._means, inbound, client, Asked(params=route.params, query=asked, headers=headers), started
+        )
+        try:
+            if self.draining:
+                raise CallError(503, "overloaded", "The gateway is stopping.", retry=True, retry_after_s=1)
+            await session.serve()
+        except CallError as error:
+            operation = route.operation
+            await self._refuse(client, error, operation.dialect, route.provider, operation.name, call_id)
+        except SocketClosed:
+            self._means.metrics.request(route.provider, route.operation.name, "client_gone")
+        except Exception:  # noqa: BLE001 - the last resort, as for requests
+            self._means.metrics.request(route.provider, route.operation.name, "internal_error")
+            _log.exception("unexpected error", extra={"request_id": f"req_{call_id}"})
+            client.abort()
+
+    async def _refuse(
+        self, client: Client, error: CallError, dialect: str, provider: str, operation: str, call_id: str
+    ) -> None:
+        self._means.metrics.request(provider, operation, error.code)
+        with contextlib.suppress(SocketClosed, TimeoutError):
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                if not client.accepted:
+                    await client.refuse(*render(error, dialect, call_id))
+                    return
+                messages, code, reason = in_socket(error, dialect, operation, call_id)
+                for message in messages:
+                    await client.send(message)
+                await client.close(code, reason)
+
+
+class _Handshake:
+    """One socket, from the handshake on."""
+
+    def __init__(self, means: Means, inbound: Inbound, client: Client, asked: Asked, started: float) -> None:
+        shape = inbound.route.operation.socket
+        assert shape is not None  # noqa: S101 - its row is a socket's
+        self._means = means
+        self._inbound = inbound
+        self._client = client
+        self._asked = asked
+        self._started = started
+        self._shape: SocketShape = shape
+        self._now = means.flights.now
+
+    async def serve(self) -> None:
+        """Take the call, and fly it. Raises CallError where it is refused, SocketClosed where the client leaves."""
+        inbound, admission = self._inbound, self._means.admission
+        headers = dict(self._asked.headers)
+        plain, answer = subprotocols(inbound.raw_headers)
+        first: Frame | None = None
+        if self._shape.first_frame == "call":
+            await admission.knock(inbound, headers)
+            first = await self._first_frame(answer)
+            inbound.opening = first if isinstance(first, bytes) else first.encode()
+        elif self._shape.first_frame == "secret":
+            found = credentials(inbound.raw_headers, inbound.query)
+            inbound.secret = found.secret
+            if found.secret is None and not found.in_url:
+                first, secrets = scrubbed(await self._first_frame(answer))
+                inbound.secret = secrets[0] if len(set(secrets)) == 1 else None
+        admitted = await admission.admit(inbound, None, headers)
+        await Session(self._means, self._shape, admitted, inbound, self._asked, self._client, self._started).run(
+            plain, answer, first
+        )
+
+    async def _first_frame(self, subprotocol: str | None) -> Frame:
+        await self._client.accept(subprotocol, [(b"x-farthing-request-id", f"req_{self._inbound.call_id}".encode())])
+        try:
+            async with asyncio.timeout(SOCKET_FIRST_FRAME_S):
+                return await self._client.receive()
+        except TimeoutError:
+            raise CallError(408, "request_timeout", "The first message took too long to arrive.") from None
