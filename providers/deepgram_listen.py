@@ -39,7 +39,6 @@ _BY_THE_SECOND = {  # parameter: the tool's name in the catalogue
     "diarize": "diarize_ms",
     "diarize_model": "diarize_ms",
     "diarize_version": "diarize_ms",
-    "diarize_model": "diarize_ms",
     "redact": "redact_ms",
     "keyterm": "keyterm_ms",
     "detect_entities": "detect_entities_ms",
@@ -99,6 +98,11 @@ def model_of_query(query: Query) -> str:
     if query.text("language").lower() == "multi" and model in ("nova-3", "nova-3-general"):
         return "nova-3-multilingual"
     return model
+
+
+def features(query: Query, audio_ms: int) -> dict[str, int]:
+    """The features asked for that are billed by the second, as tools of so many milliseconds."""
+    return {tool: audio_ms for name, tool in _BY_THE_SECOND.items() if query.on(name)}
 
 
 class _Arrival:
@@ -162,8 +166,7 @@ class _Arrival:
         """What so many milliseconds come to with all features asked for."""
         query = self._query
         tokens = -(-audio_ms * _TOKENS_A_SECOND // 1_000) * sum(query.on(name) for name in INTELLIGENCE)
-        tools = {tool: audio_ms for name, tool in _BY_THE_SECOND.items() if query.on(name)}
-        return Usage(audio_ms=audio_ms, input_tokens=tokens, output_tokens=tokens, tools=tools)
+        return Usage(audio_ms=audio_ms, input_tokens=tokens, output_tokens=tokens, tools=features(query, audio_ms))
 
 
 class _Listen(Plain):

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import math
 
-import msgspec
-
 from providers.answer import Flags
-from providers.deepgram_listen import DEFAULT_MODEL, SAMPLE_BYTES, Query, model_of_query, usage_of
+from providers.deepgram_listen import DEFAULT_MODEL, SAMPLE_BYTES, Query, features, model_of_query
 from providers.shapes import NOTHING_ELSE, Asked, BadRequest, Call, Grant, Reading
 from providers.sockets import NOTHING_DUE, Due, Frame, SocketMeter, Stop, frame_object
 from providers.usage import Usage
@@ -260,8 +258,8 @@ def _wav_rate(head: bytes) -> int:
 
 def _usage(query: Query, audio_ms: int, *, keyterms: bool) -> Usage:
     """What so much sound comes to; keyterms can be switched on in the middle, and count for all of it then."""
-    usage = usage_of(query, audio_ms, (0, 0))
-    return msgspec.structs.replace(usage, tools=usage.tools | {"keyterm_ms": audio_ms}) if keyterms else usage
+    tools = features(query, audio_ms)
+    return Usage(audio_ms=audio_ms, tools=tools | {"keyterm_ms": audio_ms} if keyterms else tools)
 
 
 def _ms(seconds: object) -> int:
