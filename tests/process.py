@@ -9,13 +9,25 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
 import gateway
 from tests.harness import MASTER, PROVIDER_KEY
 
 ROOT = Path(gateway.__file__).parents[1]
 FARTHING = (sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())")
+
+
+class Child(Protocol):
+    """A process, as asyncio shows one."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    async def wait(self) -> int: ...
 
 
 class Served:
@@ -32,7 +44,7 @@ class Served:
         self.upstream_url = upstream_url
         self.settings = settings
         self.url = ""
-        self._running: asyncio.subprocess.Process | None = None
+        self._running: Child | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -62,9 +74,7 @@ class Served:
         """Serve, and know where."""
         with (self.place / "gateway.log").open("ab") as log:
             at = log.tell()
-            self._running = await asyncio.create_subprocess_exec(
-                *FARTHING, "serve", cwd=self.place, env=self.environment, stdout=log, stderr=log
-            )
+            self._running = await self._spawn(log)
         async with asyncio.timeout(timeout_s):
             while True:
                 with (self.place / "gateway.log").open("rb") as log:
@@ -76,6 +86,11 @@ class Served:
                     return
                 assert self._running.returncode is None, said[-2000:]
                 await asyncio.sleep(0.02)
+
+    async def _spawn(self, log: IO[bytes]) -> Child:
+        return await asyncio.create_subprocess_exec(
+            *FARTHING, "serve", cwd=self.place, env=self.environment, stdout=log, stderr=log
+        )
 
     @property
     def pid(self) -> int:

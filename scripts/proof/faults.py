@@ -745,6 +745,24 @@ fault("F23", "key revoked while its calls are being admitted")(_revoked("S1"))
 fault("F23", "key revoked in its stream")(_revoked("S4"))
 
 
+@fault("F23", "keys revoked on one gateway, and used at once on the others")
+async def _revoked_everywhere(site: Site) -> None:
+    node = site.node
+
+    async def one(number: int) -> None:
+        key = await site.mint(f"gone {site.dice.getrandbits(32):08x}")
+        for other in site.nodes:
+            await site.call(key, "chat", "output_tokens=1", other, ("settled",))
+        if (await site.api("DELETE", f"/v1/keys/{key.id}", node=node))[0] != 200:
+            site.found("other", "a revoke failed")
+        for other in site.nodes:
+            call = await site.call(key, "chat", "output_tokens=1", other, ("blocked", "none"))
+            if call.status != 401:
+                site.found("other", f"revoked {number}, and a call got {call.status}")
+
+    await asyncio.gather(*(one(number) for number in range(10)))
+
+
 @fault("F23", "key rotated in its stream")
 async def _rotated(site: Site) -> None:
     key = await site.mint(f"rotated {site.dice.getrandbits(32):08x}")

@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import aiohttp
 import msgspec
@@ -22,10 +22,11 @@ import msgspec
 from scripts.proof import calls
 from scripts.proof.calls import Call, Raw
 from scripts.proof.database import Database, PostgresDatabase, SqliteFile
+from scripts.proof.nursery import Nursery
 from scripts.proof.provider import ProviderProcess, Witness
 from scripts.proof.wire import Wire
 from tests.harness import MASTER, PROVIDER_KEY
-from tests.process import Served
+from tests.process import Child, Served
 
 LEASE_S = 2  # the shortest: what a dead gateway held is found within two of them
 HEAL_S = 60.0  # for everything to answer again after a heal, on a machine that is busy with other things
@@ -46,12 +47,30 @@ class Key(msgspec.Struct, kw_only=True):
 class Node(Served):
     """A gateway with a wire to the provider and, where the database has a socket, one to the database."""
 
-    def __init__(self, place: Path, to_provider: Wire, to_database: Wire | None, **settings: str) -> None:
+    def __init__(
+        self, nursery: Nursery, place: Path, to_provider: Wire, to_database: Wire | None, **settings: str
+    ) -> None:
         super().__init__(place, f"http://127.0.0.1:{to_provider.port}", **settings)
+        self._nursery = nursery
         self.to_provider = to_provider
         self.to_database = to_database
         self.usual = dict(settings)
         self.stopped = False
+
+    async def _spawn(self, log: IO[bytes]) -> Child:
+        if "LD_PRELOAD" in self.settings:  # that takes a process which has not begun yet
+            return await super()._spawn(log)
+        path = self.place / "gateway.log"
+        return await self._nursery.spawn(("serve",), self.place, self.environment, path, path)
+
+    async def run(self, *arguments: str, **environment: str) -> tuple[int, str, str]:
+        """See `Served`."""
+        out, err = self.place / "out", self.place / "err"
+        for path in (out, err):
+            path.write_bytes(b"")
+        child = await self._nursery.spawn(arguments, self.place, self.environment | environment, out, err)
+        code = await asyncio.wait_for(child.wait(), HEAL_S)
+        return code, out.read_text(), err.read_text()
 
     async def freeze(self) -> None:
         """SIGSTOP."""
@@ -68,8 +87,9 @@ class Node(Served):
 class Site:
     """The site. Open it with `opened`."""
 
-    def __init__(self, database: Database, place: Path, seed: int) -> None:
+    def __init__(self, database: Database, nursery: Nursery, place: Path, seed: int) -> None:
         self.database = database
+        self._nursery = nursery
         self.place = place
         self.dice = random.Random(seed)
         self.provider = ProviderProcess(place)
@@ -117,7 +137,7 @@ class Site:
                 await to_database.start()
             self.nodes.append(
                 Node(
-                    place, to_provider, to_database,
+                    self._nursery, place, to_provider, to_database,
                     FARTHING_DATABASE_URL=self.database.url(to_database),
                     FARTHING_LOG_LEVEL="info",
                     FARTHING_LEASE_S=str(LEASE_S),
@@ -250,6 +270,15 @@ class Site:
                 await asyncio.sleep(0.005)
                 self.witness.read()
 
+    async def settled(self, call: Call, timeout_s: float = 30.0) -> None:
+        """Wait until the call has its event. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                _, page = await self.api("GET", "/v1/events?limit=100", node=self.node)
+                if any(metadata_mark(event) == call.mark for event in (page or {}).get("data", ())):
+                    return
+                await asyncio.sleep(0.02)
+
     async def kill(self, node: Node) -> None:
         """SIGKILL."""
         if node.alive:
@@ -315,12 +344,15 @@ class Site:
 @contextlib.asynccontextmanager
 async def opened(database: Database, place: Path, seed: int) -> AsyncIterator[Site]:
     """A site that runs, and is gone afterwards."""
-    site = Site(database, place, seed)
+    nursery = Nursery()
+    site = Site(database, nursery, place, seed)
     try:
+        await nursery.start()
         await site.start()
         yield site
     finally:
         await site.stop()
+        await nursery.stop()
 
 
 def metadata_mark(event: dict[str, Any]) -> str:

@@ -61,5 +61,5 @@ async def at(
                 yield raw, died
         else:
             await raw.until(b"[DONE]" if kind == "stream" else b'"usage"')
-            await asyncio.sleep(0.1)
+            await site.settled(raw.call)
             yield raw, nothing

@@ -29,7 +29,7 @@ from tests.cluster import Cluster
 ROUNDS_A_SITE = 24  # then a fresh one: the books are read whole after every round
 PAIRS_A_PASS = 0.4  # of as many rounds as the table has rows
 FRESH_S = 2.0  # how soon after a heal a call is to succeed
-AUDIT_EVERY = 4  # rounds; and at a site's end
+AUDIT_EVERY = 6  # rounds; and at a site's end
 TAKES_NO_SECOND = ("SIGTERM", "killed inside", "tables are locked", "no connection is left")
 """What says of a process how it must end, or holds something of which the other would say that it fails."""
 

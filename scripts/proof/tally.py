@@ -82,7 +82,7 @@ def save(path: Path, tallies: Iterable[Tally]) -> None:
 
 _COLUMNS = (
     "engine", "faults", "rounds", "pairs", "calls", "kills", "database crashes", "settled", "estimated", "unsettled",
-    "lost", "double", "overspent", "other", "fresh call, worst s",
+    "settled late", "lost", "double", "overspent", "other", "fresh call, worst s",
 )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def table(tallies: Iterable[Tally]) -> str:
         cells = (
             tally.engine, len(tally.rows), tally.rounds, tally.pairs, tally.calls, tally.kills, tally.crashes,
             *(tally.statuses.get(status, 0) for status in ("settled", "estimated", "unsettled")),
-            tally.lost, tally.double, tally.overspent, tally.other, f"{tally.fresh_ms_max / 1000:.1f}",
+            tally.late, tally.lost, tally.double, tally.overspent, tally.other, f"{tally.fresh_ms_max / 1000:.1f}",
         )  # fmt: skip
         lines.append("| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in cells) + " |")
     return "\n".join(lines)
