@@ -82,6 +82,7 @@ class Lists:
         account_id, provider, kind = admitted.key.account_id, asked.provider, listing.kind
         page = Page(**{name: getattr(wanted, name) for name in wanted.__struct_fields__})
         shown: list[tuple[str, bytes]] = []
+        lost: list[str] = []  # forgotten at the end only: a cursor may be one of them
         for _ in range(ROUNDS_MAX):
             rows, more = await self._ledger.objects(account_id, provider, kind, page)
             items = await self._fetch(listing, rows, asked, upstream)
@@ -89,8 +90,7 @@ class Lists:
             found = [(row.id, item) for row, item in zip(rows, items, strict=True) if item is not None]
             backwards = page.before is not None and page.after is None
             shown = found + shown if backwards else shown + found
-            if gone:
-                await self._ledger.forget_objects(account_id, provider, kind, gone)
+            lost += gone
             if not gone or not more or len(shown) >= wanted.limit:
                 break
             page = msgspec.structs.replace(page, limit=wanted.limit - len(shown), skip=0)
@@ -98,6 +98,8 @@ class Lists:
             page = (
                 msgspec.structs.replace(page, before=edge) if backwards else msgspec.structs.replace(page, after=edge)
             )
+        if lost:
+            await self._ledger.forget_objects(account_id, provider, kind, lost)
         total = await self._ledger.count_objects(account_id, provider, kind, page.label) if listing.total else None
         body = listing.write([item for _, item in shown], [id_ for id_, _ in shown], more=more, total=total)
         return Made(200, CIMultiDict({"Content-Type": "application/json"}), body)

@@ -380,7 +380,9 @@ class _Trip:
             return
         body = b"".join(chunks)
         if self._makings is not None:
-            error = await self._makings.in_head(answer.headers) or await self._makings.in_body(body)
+            error = await self._makings.in_head(answer.headers) or await self._makings.in_body(
+                body, self._admitted.call.facts
+            )
             if error is not None:
                 await self._answer_error(error)
                 return

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
 
 from gateway.errors import CallError
 from keys.keyring import Key
@@ -118,9 +121,12 @@ class Makings:
         """See `keep`, for ids that stand in the answer's headers."""
         return await self.keep(made_in_head(self._makes, headers))
 
-    async def in_body(self, body: bytes) -> CallError | None:
-        """See `keep`, for ids that stand in a JSON answer."""
-        return await self.keep(made_in_body(self._makes, body))
+    async def in_body(self, body: bytes, facts: Mapping[str, Any]) -> CallError | None:
+        """See `keep`, for ids that stand in a JSON answer; `facts` are known of them from the request."""
+        found = made_in_body(self._makes, body)
+        if facts:
+            found = [msgspec.structs.replace(each, facts=each.facts | dict(facts)) for each in found]
+        return await self.keep(found)
 
     async def keep(self, made: Sequence[Made]) -> CallError | None:
         """Write down whose they are, durably; or why the client must not have the answer.

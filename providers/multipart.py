@@ -9,7 +9,7 @@ content, as after a bare line feed). Knows nothing of what fields mean. Source: 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
@@ -66,6 +66,7 @@ class Form:
         early: Those of them that are refused once the call is decided: it cannot be decided anew.
         lists: Own fields and files that may stand more than once, also as `name[]`.
         files: Names of the parts that are files of consequence.
+        content: Takes each piece of their content as it passes.
 
     Attributes:
         fields: Values of the own fields that are complete, by name.
@@ -86,11 +87,13 @@ class Form:
         early: frozenset[str] = frozenset(),
         lists: frozenset[str] = frozenset(),
         files: frozenset[str] = frozenset(),
+        content: Callable[[bytes], None] | None = None,
     ) -> None:
         self.fields: dict[str, list[str]] = {}
         self.file_parts: list[File] = []
         self.in_file = self.ended = self.decided = False
         self._own, self._early, self._lists, self._files = own, early, lists, files
+        self._take = content
         self._mark = b"--" + boundary_of(content_type)
         self._tail = b""  # of what was read: a mark may lie across two chunks
         self._marks = self._parts = self._kept_bytes = 0
@@ -226,6 +229,8 @@ class Form:
         if self._file is not None:
             file = self._file
             file.size += end - start
+            if self._take is not None:
+                self._take(data[start:end])
             if len(file.head) < FILE_HEAD_BYTES:
                 file.head += data[start : min(end, start + FILE_HEAD_BYTES - len(file.head))]
         elif self._name is not None:

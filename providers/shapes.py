@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
+from providers.bulk import Bulk
 from providers.usage import Usage
 
 
@@ -93,6 +94,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         splice: Usage has to be asked for in the forwarded body and its extra event removed from the answer.
         noted: What the shape's own meter has to know of the request, in the shape's own words.
         refers: Objects that the request refers to by other means than a member's name; see `Operation.names`.
+        facts: Small facts to keep with the object that the call makes.
+        bulk: Many requests in one, to be answered later, instead of the input and output above.
     """
 
     model: str = ""
@@ -111,6 +114,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     refers: tuple[Reference, ...] = ()
     priced_as: str = ""
     grant: Grant | None = None
+    facts: Mapping[str, Any] = MappingProxyType({})
+    bulk: Bulk | None = None
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):

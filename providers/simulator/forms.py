@@ -16,6 +16,7 @@ class Form(msgspec.Struct, frozen=True):
 
     fields: dict[str, str]
     files: dict[str, list[bytes]]
+    names: dict[str, str] = {}  # of the first file of each name
 
 
 def read(content_type: str, body: bytes) -> Form | None:
@@ -28,6 +29,7 @@ def read(content_type: str, body: bytes) -> Form | None:
         return None
     fields: dict[str, str] = {}
     files: dict[str, list[bytes]] = {}
+    names: dict[str, str] = {}
     for part in message.iter_parts():
         name = str(part.get_param("name", "", header="content-disposition")).removesuffix("[]")
         content = part.get_payload(decode=True)
@@ -35,6 +37,7 @@ def read(content_type: str, body: bytes) -> Form | None:
             continue
         if part.get_filename() is not None:
             files.setdefault(name, []).append(content)
+            names.setdefault(name, part.get_filename() or "")
         else:
             fields.setdefault(name, content.decode(errors="replace"))
-    return Form(fields, files)
+    return Form(fields, files, names)

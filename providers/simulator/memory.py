@@ -7,6 +7,7 @@ back as something of the same kind and size. Knows no object.
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TypeVar
@@ -14,6 +15,11 @@ from typing import TypeVar
 import msgspec
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+
+def nonce(request_id: str) -> str:
+    """What tells this request's object from another's with the same facts; it belongs among them."""
+    return hashlib.sha256(request_id.encode()).hexdigest()[:10]
 
 
 def keep(prefix: str, facts: msgspec.Struct) -> str:

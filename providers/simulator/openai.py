@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import msgspec
 
 from providers.simulator.answers import Headers, Whole, event
-from providers.simulator.faults import Faults
+from providers.simulator.faults import Faults as Faults
 from providers.simulator.usages import distorted
 
 T = TypeVar("T")

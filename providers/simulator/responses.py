@@ -40,6 +40,7 @@ class _Stored(msgspec.Struct):
     output: int
     hidden: int
     full: bool
+    nonce: str
 
 
 class _Item(msgspec.Struct):
@@ -107,7 +108,17 @@ def answer(request: Request) -> Draft:
     tier = openai.tier(request, body.service_tier)
     number = prose.seed((body.instructions, body.input))
     stored = _Stored(
-        model[:100], request.now_s, tier, number, total, cached, written, said.tokens, said.hidden, said.full
+        model[:100],
+        request.now_s,
+        tier,
+        number,
+        total,
+        cached,
+        written,
+        said.tokens,
+        said.hidden,
+        said.full,
+        memory.nonce(request.request_id),
     )
     billed = _billed(stored)
     if request.faults.web_searches:
@@ -149,6 +160,26 @@ def stored(request: Request) -> Draft:
         answered = _base(_Body(), found.model, id_, found) | _ending(id_, found, said, "")
         answered |= {"usage": _usage(_billed(found)), "tool_usage": _tool_usage(0)}
     return Whole(headers=openai.headers(request), body=msgspec.json.encode(answered))
+
+
+def kept(model: str, created_s: int, billed: dict[str, int], text: str, number: int) -> dict[str, Any]:
+    """An answer with these counts and words, as in the results of a batch."""
+    stored = _Stored(
+        model,
+        created_s,
+        "default",
+        number,
+        billed["input_tokens"],
+        billed["cached_tokens"],
+        billed["cache_write_tokens"],
+        billed["output_tokens"],
+        0,
+        full=False,
+        nonce=str(number),
+    )
+    id_ = memory.keep("resp_", stored)
+    answered = _base(_Body(), model, id_, stored) | _ending(id_, stored, prose.Text(pieces=[text]), "")
+    return answered | {"usage": _usage(billed), "tool_usage": _tool_usage(0)}
 
 
 def _ending(id_: str, stored: _Stored, said: prose.Text, tool: str) -> dict[str, Any]:

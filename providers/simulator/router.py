@@ -19,6 +19,7 @@ from providers.simulator import (
     deepgram,
     elevenlabs,
     embeddings,
+    files,
     images,
     messages,
     models,
@@ -134,6 +135,8 @@ def _error(request: Request, status: int, message: str = "") -> Whole:
 def _operation(method: str, request: Request) -> Operation:
     if (native := _NATIVES.get(request.provider)) is not None and (found := native.find(method, request)) is not None:
         return found
+    if (kept := files.find(method, request)) is not None:
+        return kept
     if method == "POST":
         for end, operation in _POSTS:
             if request.path.endswith(end):

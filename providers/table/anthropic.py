@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from providers.anthropic_messages import ANTHROPIC_MESSAGES
+from providers.files import FileUpload
 from providers.free import FREE_POST, FREE_READ
+from providers.listing import Cursors
 from providers.objects import Makes, Refers
 from providers.table.row import row
 
@@ -15,9 +17,35 @@ _CONTAINER = Makes(
     keep_s=31 * 86_400,  # it is kept for 30 days
     when=r'"code_execution|"container"',
 )
+# What a model's code wrote is a file, too.
+_WRITTEN = Makes(
+    kind="file",
+    at="content[].content.content[].file_id",
+    streamed=("content_block.content.content[].file_id",),
+    when=r'"code_execution',
+)
+_MADE = (_CONTAINER, _WRITTEN)
+_FILES = Cursors(kind="file", item="/v1/files/{id}", after="after_id", before="before_id", object=False)
+_FILE_500_MB = 501 * 1024**2
 
 ROWS = (
-    row("POST", "/v1/messages", "anthropic", "messages", ANTHROPIC_MESSAGES, names=_NAMES, makes=(_CONTAINER,)),
+    row(
+        "POST", "/v1/messages", "anthropic", "messages", ANTHROPIC_MESSAGES, names=_NAMES, makes=(_CONTAINER, _WRITTEN)
+    ),
+    row(
+        "POST",
+        "/v1/files",
+        "anthropic",
+        "files",
+        FileUpload({}),
+        billable=False,
+        uploads=_FILE_500_MB,
+        makes=(Makes(kind="file", at="id"),),
+    ),
+    row("GET", "/v1/files", "anthropic", "files", FREE_READ, billable=False, lists=_FILES),
+    row("GET", "/v1/files/{id}", "anthropic", "files", FREE_READ, billable=False, of="file"),
+    row("GET", "/v1/files/{id}/content", "anthropic", "files", FREE_READ, billable=False, of="file"),
+    row("DELETE", "/v1/files/{id}", "anthropic", "files", FREE_READ, billable=False, of="file", forgets=True),
     row(
         "POST",
         "/v1/messages/count_tokens",

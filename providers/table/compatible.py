@@ -38,7 +38,8 @@ _SOUND = Makes(
     when=r'"audio"\s*:\s*\{',
 )
 _FILES: Mapping[str, Refers] = MappingProxyType({"file_id": Refers(kind="file"), "file_ids": Refers(kind="file")})
-_STATE: Mapping[str, Refers] = MappingProxyType(
+CHAT_NAMES: Mapping[str, Refers] = MappingProxyType({"file_id": Refers(kind="file"), "audio": Refers(kind="audio")})
+STATE_NAMES: Mapping[str, Refers] = MappingProxyType(
     {
         **_FILES,
         "previous_response_id": Refers(kind="response", status=400, code="previous_response_not_found"),
@@ -74,11 +75,11 @@ _OFFERS: Mapping[str, tuple[_Offer, ...]] = MappingProxyType(
                 path="/v1/chat/completions",
                 shape=OPENAI_CHAT,
                 makes=(_SOUND,),
-                names={"file_id": Refers(kind="file"), "audio": Refers(kind="audio")},
+                names=CHAT_NAMES,
             ),
         ),
         "completions": (_Offer(path="/v1/completions", shape=OPENAI_COMPLETIONS),),
-        "responses": (_Offer(path="/v1/responses", shape=OPENAI_RESPONSES, makes=_KEPT, names=_STATE),),
+        "responses": (_Offer(path="/v1/responses", shape=OPENAI_RESPONSES, makes=_KEPT, names=STATE_NAMES),),
         "responses.stored": (
             _free("GET", "/v1/responses/{id}", of="response"),
             _free("DELETE", "/v1/responses/{id}", of="response", forgets=True),

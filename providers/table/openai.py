@@ -2,15 +2,52 @@
 
 from __future__ import annotations
 
-from providers.free import FREE_CHECK
+from types import MappingProxyType
+
+from providers.files import FileUpload
+from providers.free import FREE_CHECK, FREE_READ
+from providers.jsonl import Endpoint
+from providers.listing import ITEMS_MAX, Cursors
+from providers.objects import Makes, References
+from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
+from providers.openai_embeddings import OPENAI_EMBEDDINGS
 from providers.openai_images import OPENAI_IMAGES, OPENAI_VARIATIONS
+from providers.openai_responses import OPENAI_RESPONSES
 from providers.openai_speech import OPENAI_SPEECH
+from providers.table import compatible
 from providers.table.row import row
 from providers.transcription import TRANSCRIPTION
 
+_FILE_512_MB = 513 * 1024**2
 _FORM_26_MB = 27 * 1024**2  # files of 25 MB, in a form
 
+# Requests that may stand in a file for a batch.
+_BATCHED = MappingProxyType(
+    {
+        "/v1/chat/completions": Endpoint(OPENAI_CHAT, References(compatible.CHAT_NAMES)),
+        "/v1/completions": Endpoint(OPENAI_COMPLETIONS),
+        "/v1/responses": Endpoint(OPENAI_RESPONSES, References(compatible.STATE_NAMES)),
+        "/v1/embeddings": Endpoint(OPENAI_EMBEDDINGS),
+    }
+)
+_FILES = Cursors(kind="file", item="/v1/files/{id}", usual=ITEMS_MAX, order="order", label="purpose")
+_FILE = (Makes(kind="file", at="id", label="purpose"),)
+
 ROWS = (
+    row(
+        "POST",
+        "/v1/files",
+        "openai",
+        "files",
+        FileUpload(_BATCHED),
+        billable=False,
+        uploads=_FILE_512_MB,
+        makes=_FILE,
+    ),
+    row("GET", "/v1/files", "openai", "files", FREE_READ, billable=False, lists=_FILES),
+    row("GET", "/v1/files/{id}", "openai", "files", FREE_READ, billable=False, of="file"),
+    row("GET", "/v1/files/{id}/content", "openai", "files", FREE_READ, billable=False, of="file"),
+    row("DELETE", "/v1/files/{id}", "openai", "files", FREE_READ, billable=False, of="file", forgets=True),
     row("POST", "/v1/audio/transcriptions", "openai", "audio.transcriptions", TRANSCRIPTION, uploads=_FORM_26_MB),
     row("POST", "/v1/audio/translations", "openai", "audio.translations", TRANSCRIPTION, uploads=_FORM_26_MB),
     row("POST", "/v1/audio/speech", "openai", "audio.speech", OPENAI_SPEECH),

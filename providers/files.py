@@ -1,0 +1,97 @@
+"""Files that are kept at a provider: uploads of them, which are free, read as they pass.
+
+Promises: memory is bounded, whatever the file. A file of requests is read line by line, so that a batch made of it can
+be held for; what could not be is refused before the provider has the whole upload. Any other file passes unread.
+Source: openai 3.54 `files.create`, anthropic 2.12 `beta.files.upload`, mistralai 3.7 `files.upload`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from providers.free import FreeMeter
+from providers.jsonl import Endpoint, Requests
+from providers.multipart import Form
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, BadRequest, Call, Filter, Meter, arrived
+
+_OWN = frozenset({"purpose"})
+_FILES = frozenset({"file"})
+_CALL = Call(cache_writes=False)
+
+
+class _Arrival:
+    """Reads one upload. The purpose may come before the file or after it: till then the file is read as requests."""
+
+    def __init__(self, asked: Asked, endpoints: Mapping[str, Endpoint], unnamed: str) -> None:
+        self._requests: Requests | None = Requests(endpoints, unnamed)
+        self._refused: BadRequest | None = None
+        self._form = Form(asked.headers.get("content-type", ""), _OWN, files=_FILES, content=self._content)
+
+    def _content(self, piece: bytes) -> None:
+        if self._requests is not None and self._refused is None:
+            try:
+                self._requests.feed(piece)
+            except BadRequest as error:
+                self._refused = error
+
+    def feed(self, chunk: bytes) -> None:
+        """See the interface."""
+        self._form.feed(chunk)
+        if self._form.fields:
+            if self._form.text("purpose") != "batch":
+                self._requests = self._refused = None
+            elif self._refused is not None:
+                raise self._refused
+
+    def call(self, length: int, *, whole: bool) -> Call | None:
+        """See the interface."""
+        if not whole:
+            return _CALL
+        self._form.close()
+        if not self._form.file_parts:
+            raise BadRequest("'file' is required.", param="file")
+        if self._form.text("purpose") != "batch" or self._requests is None:
+            return _CALL
+        facts = msgspec.to_builtins(self._requests.close())
+        return msgspec.structs.replace(_CALL, facts={"requests": facts})
+
+
+class FileUpload:
+    """The shape.
+
+    Args:
+        endpoints: The operations whose requests may stand in a file with the purpose "batch".
+        unnamed: The one that is meant where a line names none; "" for none.
+    """
+
+    name = "files"
+
+    def __init__(self, endpoints: Mapping[str, Endpoint], unnamed: str = "") -> None:
+        self._endpoints = endpoints
+        self._unnamed = unnamed
+
+    def arrival(self, asked: Asked) -> Arrival:
+        """See the interface."""
+        return _Arrival(asked, self._endpoints, self._unnamed)
+
+    def read(self, body: bytes, asked: Asked = NOTHING_ELSE) -> Call:
+        """Read a request that is here already. Raises BadRequest."""
+        return arrived(self, body, asked)
+
+    def prepare(self, body: bytes, call: Call) -> bytes:
+        """The same bytes."""
+        return body
+
+    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
+        """The same bytes: there is no output."""
+        return body
+
+    def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
+        """A meter that reads nothing."""
+        return FreeMeter()
+
+    def filter(self, call: Call) -> Filter | None:
+        """Nothing was spliced."""
+        return None

@@ -1,0 +1,150 @@
+"""A file of requests, one JSON object a line, read as it passes: what all of them can cost, and what they refer to.
+
+Promises: memory is bounded by one line and a few sums, whatever the file; what could not be held for or metered is
+refused with its line's number. The lines of one file are for one operation and one model, as the providers want it and
+as one event needs it. Source: OpenAI's and Mistral's batch files (providers.md P1, P11, §5.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from providers.bulk import Bulk
+from providers.objects import References
+from providers.request import with_member
+from providers.shapes import BadRequest, Call, Reference, Shape
+
+LINE_BYTES_MAX = 16 << 20  # pictures in base64 included; providers take 20 MB at most
+REFERENCES_MAX = 100  # distinct ones in a file: they are kept with it
+
+
+class _Line(msgspec.Struct):
+    body: msgspec.Raw
+    custom_id: str = ""
+    method: str = "POST"
+    url: str = ""
+
+
+class _Body(msgspec.Struct):
+    model: str | None = None
+
+
+_LINE = msgspec.json.Decoder(_Line)
+_BODY = msgspec.json.Decoder(_Body)
+
+
+class Facts(msgspec.Struct, kw_only=True):
+    """What is kept of a file of requests.
+
+    Attributes:
+        url: The operation that all lines are for; "" where they do not say.
+        model: "" where they do not say.
+        refers: Objects that lines refer to: [param, kind, id].
+    """
+
+    url: str
+    model: str
+    bulk: Bulk
+    refers: list[tuple[str, str, str]] = []
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """An operation whose requests can stand in a file."""
+
+    shape: Shape
+    references: References | None = None
+
+
+class Requests:
+    """Reads one file of requests.
+
+    Args:
+        endpoints: By the `url` that lines name.
+        unnamed: The one that is meant where a line names none.
+    """
+
+    def __init__(self, endpoints: Mapping[str, Endpoint], unnamed: str) -> None:
+        self._endpoints = endpoints
+        self._unnamed = unnamed
+        self._pieces: list[bytes] = []
+        self._pieces_bytes = 0
+        self._number = 0
+        self._url: str | None = None
+        self._model: str | None = None
+        self._bulk = Bulk(sums={})
+        self._refers: dict[Reference, None] = {}
+
+    def feed(self, chunk: bytes) -> None:
+        """Read the next bytes. Raises BadRequest."""
+        *lines, rest = chunk.split(b"\n")
+        for line in lines:
+            self._pieces.append(line)
+            self._line(b"".join(self._pieces))
+            self._pieces, self._pieces_bytes = [], 0
+        if rest:
+            self._pieces.append(rest)
+            self._pieces_bytes += len(rest)
+            if self._pieces_bytes > LINE_BYTES_MAX:
+                raise self._bad(f"is longer than {LINE_BYTES_MAX} bytes")
+
+    def close(self) -> Facts:
+        """The file is whole: what is to be kept of it. Raises BadRequest."""
+        self._line(b"".join(self._pieces))
+        if not self._bulk.sums:
+            raise BadRequest("The file holds no requests.", param="file")
+        refers = [(each.param, each.kind, each.id) for each in self._refers]
+        return Facts(url=self._url or "", model=self._model or "", bulk=self._bulk, refers=refers)
+
+    def _line(self, text: bytes) -> None:
+        self._number += 1
+        text = text.strip()
+        if not text:
+            return
+        try:
+            line = _LINE.decode(text)
+            body = bytes(line.body)
+            named = _BODY.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise self._bad("is no request") from None
+        endpoint = self._endpoints.get(line.url or self._unnamed)
+        if endpoint is None or line.method != "POST":
+            raise self._bad(f"is for {line.method[:20]} {line.url[:100]!r}, which is not offered in batches here")
+        if line.url != (self._url if self._url is not None else line.url):
+            raise self._bad("is for another operation than the ones before")
+        model = named.model or ""
+        if model != (self._model if self._model is not None else model):
+            raise self._bad("names another model than the ones before: one batch is for one model")
+        self._url, self._model = line.url, model
+        if not model:  # it stands in the batch, then
+            body = with_member(body, b'"model":"?"', empty=not body.strip(b"{} \t\r\n"))
+        try:
+            call = endpoint.shape.read(body)
+            references = endpoint.references.find(body) if endpoint.references is not None else []
+        except BadRequest as error:
+            message = f"Line {self._number} of the file: {error.message}"
+            raise BadRequest(message, param=error.param, code=error.code) from None
+        add(self._bulk, call)
+        self._refers.update(dict.fromkeys((*references, *call.refers)))
+        if len(self._refers) > REFERENCES_MAX:
+            raise self._bad(f"is one too many: a file may refer to {REFERENCES_MAX} stored objects")
+
+    def _bad(self, what: str) -> BadRequest:
+        return BadRequest(f"Line {self._number} of the file {what}.", param="file")
+
+
+def add(bulk: Bulk, call: Call) -> None:
+    """Count one request that is to be answered later. Raises BadRequest where it could not be metered."""
+    if call.stream:
+        raise BadRequest("'stream' has no place in a batch.", param="stream")
+    if call.input_bound.characters or call.input_bound.audio_ms or call.input_bound.images:
+        raise BadRequest("This kind of request is not offered in batches here.", param="model")
+    bulk.add(
+        call.input_typical,
+        call.input_upper,
+        call.input_bound,
+        output=call.output_tokens_max if call.output_field else 0,
+        answers=call.choices,
+        remote=bool(call.unbounded),
+    )
