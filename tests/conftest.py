@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -40,6 +41,13 @@ NPM = ("npm", "install", "--no-package-lock", "--no-audit", "--no-fund")
 def node_modules() -> Path:
     """The official JavaScript SDKs, installed as `tests/sdk/js/package.json` pins them."""
     wanted, stamp = (JAVASCRIPT / "package.json").read_text(), JAVASCRIPT / "node_modules" / ".installed"
+    with (JAVASCRIPT / ".installing").open("w") as lock:  # several workers may want it at once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _install(wanted, stamp)
+    return stamp.parent
+
+
+def _install(wanted: str, stamp: Path) -> None:
     if not stamp.is_file() or stamp.read_text() != wanted:
         for program in ("node", "npm"):
             if shutil.which(program) is None:
@@ -48,4 +56,3 @@ def node_modules() -> Path:
         if done.returncode:
             pytest.fail("npm install failed:\n" + (done.stdout + done.stderr)[-3000:])
         stamp.write_text(wanted)
-    return stamp.parent
