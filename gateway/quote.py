@@ -106,11 +106,14 @@ def _input(call: Call, price: Price, *, never: bool) -> Usage:
     usage = call.input_bound if never else call.input_upper
     if not call.unbounded:
         return usage
-    largest = price.max_input_tokens
+    sounds = usage.audio_ms > 0  # no model says how much of it it takes; the shape allows for some
+    largest = None if sounds else price.max_input_tokens
     if never:
         if largest is None:
             raise _unbounded(call.unbounded)
         return msgspec.structs.replace(usage, input_tokens=max(usage.input_tokens, largest))
+    if sounds:
+        return usage
     remote = REMOTE_INPUT_TOKENS if largest is None else min(REMOTE_INPUT_TOKENS, largest)
     return msgspec.structs.replace(usage, input_tokens=usage.input_tokens + remote)
 

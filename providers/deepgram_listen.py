@@ -50,6 +50,7 @@ INTELLIGENCE = {  # parameter: where the answer's metadata says what it counted
     "sentiment": "sentiment_info",
 }
 _TOKENS_A_SECOND = 10  # of speech, at most: each feature reads the whole transcript
+FOUND_TOKENS = 128  # that a feature may write of however little
 DEFAULT_MODEL = "base"  # the provider's, where a request names none; the dearest too
 
 
@@ -165,8 +166,11 @@ class _Arrival:
     def _usage(self, audio_ms: int) -> Usage:
         """What so many milliseconds come to with all features asked for."""
         query = self._query
-        tokens = -(-audio_ms * _TOKENS_A_SECOND // 1_000) * sum(query.on(name) for name in INTELLIGENCE)
-        return Usage(audio_ms=audio_ms, input_tokens=tokens, output_tokens=tokens, tools=features(query, audio_ms))
+        readers = sum(query.on(name) for name in INTELLIGENCE)
+        tokens = -(-audio_ms * _TOKENS_A_SECOND // 1_000)
+        found = max(tokens, FOUND_TOKENS) * readers
+        tools = features(query, audio_ms)
+        return Usage(audio_ms=audio_ms, input_tokens=tokens * readers, output_tokens=found, tools=tools)
 
 
 class _Listen(Plain):

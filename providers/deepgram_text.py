@@ -12,7 +12,7 @@ import msgspec
 
 from providers.answer import MALFORMED, UNREADABLE, BodyMeter, Flags, read_usage
 from providers.credits import HeadMeter
-from providers.deepgram_listen import INTELLIGENCE, Query, intelligence
+from providers.deepgram_listen import FOUND_TOKENS, INTELLIGENCE, Query, intelligence
 from providers.plain import Plain
 from providers.raw import NULL, given
 from providers.request import read_object, text_field
@@ -71,10 +71,10 @@ class _Read(Plain):
         most = len(text) if text else _REMOTE_TOKENS_MAX
         return Call(
             model=_READER,
-            # What is found is a summary, or labels for parts of the text: no longer than what was read.
-            input_typical=Usage(input_tokens=typical * readers, output_tokens=min(typical, 100) * readers),
-            input_upper=Usage(input_tokens=upper * readers, output_tokens=upper * readers),
-            input_bound=Usage(input_tokens=most * readers, output_tokens=most * readers),
+            # What is found is a summary, or labels for parts of the text: no longer than what was read, or some words.
+            input_typical=Usage(input_tokens=typical * readers, output_tokens=min(typical, FOUND_TOKENS) * readers),
+            input_upper=Usage(input_tokens=upper * readers, output_tokens=max(upper, FOUND_TOKENS) * readers),
+            input_bound=Usage(input_tokens=most * readers, output_tokens=max(most, FOUND_TOKENS) * readers),
             cache_writes=False,
         )
 

@@ -180,7 +180,7 @@ def _transcript(request: Request) -> Draft:
         "language_probability": 0.99,
         "text": said.text,
         "words": words,
-        "transcription_id": ident("", request.request_id, "transcript"),
+        "transcription_id": ident("sim", request.request_id, "transcript"),
     }
     separate = form.fields.get("use_multi_channel") == "true"
     billed_ms = math.ceil(seconds * 1_000) * (channels if separate else 1)

@@ -56,6 +56,31 @@ _OPERATIONS = {
 }
 """What every provider of a chat API is asked by each client."""
 
+_SOUNDS_AND_PICTURES = {
+    "openai": {
+        "speech": "tts-1",
+        "transcription": "whisper-1",
+        "transcription stream": "gpt-4o-transcribe",
+        "translation": "whisper-1",
+        "images": "gpt-image-1.5",
+        "images stream": "gpt-image-2",
+        "images edit": "gpt-image-1.5",
+    },
+    "elevenlabs": {
+        "speech": "eleven_flash_v2_5",
+        "speech stream": "eleven_multilingual_v2",
+        "speech timed": "eleven_multilingual_v2",
+        "dialogue": "eleven_v3",
+        "sounds": "eleven_text_to_sound_v2",
+        "music": "music_v1",
+        "voice changer": "eleven_multilingual_sts_v2",
+        "isolation": "audio_isolation",
+        "transcription": "scribe_v2",
+    },
+    "deepgram": {"speech": "aura-2-thalia-en", "transcription": "nova-3", "reading": "read"},
+}
+"""What is not chat, by provider, with the model that it is asked of (or priced as, where it has none)."""
+
 _MORE: tuple[tuple[str, str, str, str], ...] = (
     ("openai", "official", "responses", "gpt-5-mini"),
     ("openai", "official", "responses stream", "gpt-5-mini"),
@@ -64,6 +89,17 @@ _MORE: tuple[tuple[str, str, str, str], ...] = (
     ("openai", "vercel", "embeddings", _EMBEDDINGS["openai"]),
     ("openai", "langchain", "embeddings", _EMBEDDINGS["openai"]),
     ("openai", "llamaindex", "embeddings", _EMBEDDINGS["openai"]),
+    *(
+        (provider, client, operation, model)
+        for provider, operations in _SOUNDS_AND_PICTURES.items()
+        for operation, model in operations.items()
+        for client in ("official", "javascript")
+    ),
+    *(
+        (provider, "oldest", operation, _SOUNDS_AND_PICTURES[provider][operation])
+        for provider in ("openai", "elevenlabs", "deepgram")
+        for operation in ("speech", "transcription")
+    ),
 )
 """Operations beyond chat: provider, client, operation, model."""
 
@@ -73,10 +109,16 @@ _OLDEST = ("openai", "anthropic", "mistral", "google", "cohere")
 _REFUSED = {
     ("official", ""): "APIStatusError",
     ("official", "anthropic"): "PaymentRequiredError",
+    ("official", "elevenlabs"): "ApiError",
+    ("official", "deepgram"): "ApiError",
     ("oldest", ""): "APIStatusError",
     ("oldest", "mistral"): "SDKError",
+    ("oldest", "elevenlabs"): "ApiError",
+    ("oldest", "deepgram"): "DeepgramApiError",
     ("javascript", ""): "APIError",
     ("javascript", "anthropic"): "PaymentRequiredError",
+    ("javascript", "elevenlabs"): "ElevenLabsError",
+    ("javascript", "deepgram"): "DeepgramError",
     ("vercel", ""): "APICallError",
     ("langchain", ""): "APIStatusError",
     ("langchain", "anthropic"): "PaymentRequiredError",

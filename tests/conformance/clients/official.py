@@ -16,6 +16,7 @@ PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "req
 WEATHER = [{"role": "user", "content": "How is the weather in Paris?"}]
 TOOL = {"type": "function", "function": {"name": "weather", "description": "The weather", "parameters": PARAMETERS}}
 TEXTS = ["one text", "another"]
+VOICE = "JBFqnCBsd6RMkjVDRZzb"
 
 
 def _openai(job: Job) -> Any:
@@ -37,6 +38,23 @@ def _openai(job: Job) -> Any:
             return list(client.responses.create(model=model, input="Say hello", max_output_tokens=64, stream=True))
         case "embeddings":
             return client.embeddings.create(model=model, input=TEXTS)
+        case "speech":
+            return client.audio.speech.create(model=model, voice="alloy", input="Hello").content
+        case "transcription":
+            return client.audio.transcriptions.create(model=model, file=("a.wav", sound(), "audio/wav"))
+        case "transcription stream":
+            file = ("a.wav", sound(), "audio/wav")
+            return list(client.audio.transcriptions.create(model=model, file=file, stream=True))
+        case "translation":
+            return client.audio.translations.create(model=model, file=("a.wav", sound(), "audio/wav"))
+        case "images":
+            return client.images.generate(model=model, prompt="a fox", size="1024x1024", quality="low")
+        case "images stream":
+            asked: dict[str, Any] = {"size": "1024x1024", "quality": "low", "partial_images": 1}
+            return list(client.images.generate(model=model, prompt="a fox", stream=True, **asked))
+        case "images edit":
+            files = [("a.png", b"not a picture", "image/png"), ("b.png", b"nor this", "image/png")]
+            return client.images.edit(model=model, image=files, prompt="a fox", size="1024x1024", quality="low")
     raise ValueError(job["operation"])
 
 
@@ -142,12 +160,27 @@ def _elevenlabs(job: Job) -> Any:
     from elevenlabs import ElevenLabs
 
     client = ElevenLabs(api_key=job["key"], base_url=job["url"])
+    model = job["model"]
     match job["operation"]:
         case "speech":
-            speech = client.text_to_speech.convert(voice_id="JBFqnCBsd6RMkjVDRZzb", text="Hello", model_id=job["model"])
-            return b"".join(speech)
+            return b"".join(client.text_to_speech.convert(voice_id=VOICE, text="Hello", model_id=model))
+        case "speech stream":
+            return list(client.text_to_speech.stream_with_timestamps(voice_id=VOICE, text="Hello", model_id=model))
+        case "speech timed":
+            return client.text_to_speech.convert_with_timestamps(voice_id=VOICE, text="Hello", model_id=model)
+        case "dialogue":
+            lines = [{"text": "Hello", "voice_id": VOICE}, {"text": "Goodbye", "voice_id": VOICE}]
+            return b"".join(client.text_to_dialogue.convert(inputs=lines, model_id=model))
+        case "sounds":
+            return b"".join(client.text_to_sound_effects.convert(text="rain", duration_seconds=1))
+        case "music":
+            return b"".join(client.music.compose(prompt="a song", music_length_ms=10_000))
+        case "voice changer":
+            return b"".join(client.speech_to_speech.convert(voice_id=VOICE, audio=sound(), model_id=model))
+        case "isolation":
+            return b"".join(client.audio_isolation.convert(audio=sound()))
         case "transcription":
-            return client.speech_to_text.convert(model_id=job["model"], file=sound())
+            return client.speech_to_text.convert(model_id=model, file=sound())
     raise ValueError(job["operation"])
 
 
@@ -166,6 +199,8 @@ def _deepgram(job: Job) -> Any:
             return b"".join(client.speak.v1.audio.generate(text="Hello", model=job["model"]))
         case "transcription":
             return client.listen.v1.media.transcribe_file(request=sound(), model=job["model"])
+        case "reading":
+            return client.read.v1.text.analyze(request={"text": "A text to read."}, summarize="v2", topics=True)
     raise ValueError(job["operation"])
 
 

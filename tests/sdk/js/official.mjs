@@ -8,6 +8,7 @@ const WEATHER = [{ role: "user", content: "How is the weather in Paris?" }];
 const PARAMETERS = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
 const FUNCTION = { type: "function", function: { name: "weather", description: "The weather", parameters: PARAMETERS } };
 const TEXTS = ["one text", "another"];
+const VOICE = "JBFqnCBsd6RMkjVDRZzb";
 
 // A second of silence: WAV, 8,000 samples of 16 bits.
 function sound() {
@@ -20,6 +21,10 @@ function sound() {
   );
   file.write("data", 36);
   return file;
+}
+
+function wav() {
+  return new File([sound()], "a.wav", { type: "audio/wav" });
 }
 
 async function bytes(stream) {
@@ -49,6 +54,26 @@ async function openai({ operation, model, url, key }) {
       return all(await client.responses.create({ model, input: "Say hello", max_output_tokens: 64, stream: true }));
     case "embeddings":
       return client.embeddings.create({ model, input: TEXTS });
+    case "speech":
+      return bytes((await client.audio.speech.create({ model, voice: "alloy", input: "Hello" })).body);
+    case "transcription":
+      return client.audio.transcriptions.create({ file: wav(), model });
+    case "transcription stream":
+      return all(await client.audio.transcriptions.create({ file: wav(), model, stream: true }));
+    case "translation":
+      return client.audio.translations.create({ file: wav(), model });
+    case "images":
+      return client.images.generate({ model, prompt: "a fox", size: "1024x1024", quality: "low" });
+    case "images stream":
+      return all(
+        await client.images.generate({
+          model, prompt: "a fox", size: "1024x1024", quality: "low", stream: true, partial_images: 1,
+        }),
+      );
+    case "images edit": {
+      const image = [new File(["not a picture"], "a.png", { type: "image/png" })];
+      return client.images.edit({ model, image, prompt: "a fox", size: "1024x1024", quality: "low" });
+    }
   }
   throw new Error(operation);
 }
@@ -148,9 +173,25 @@ async function elevenlabs({ operation, model, url, key }) {
   const client = new ElevenLabsClient({ apiKey: key, baseUrl: url });
   switch (operation) {
     case "speech":
-      return bytes(await client.textToSpeech.convert("JBFqnCBsd6RMkjVDRZzb", { text: "Hello", modelId: model }));
+      return bytes(await client.textToSpeech.convert(VOICE, { text: "Hello", modelId: model }));
+    case "speech stream":
+      return all(await client.textToSpeech.streamWithTimestamps(VOICE, { text: "Hello", modelId: model }));
+    case "speech timed":
+      return client.textToSpeech.convertWithTimestamps(VOICE, { text: "Hello", modelId: model });
+    case "dialogue": {
+      const inputs = [{ text: "Hello", voiceId: VOICE }, { text: "Goodbye", voiceId: VOICE }];
+      return bytes(await client.textToDialogue.convert({ inputs, modelId: model }));
+    }
+    case "sounds":
+      return bytes(await client.textToSoundEffects.convert({ text: "rain", durationSeconds: 1 }));
+    case "music":
+      return bytes(await client.music.compose({ prompt: "a song", musicLengthMs: 10000 }));
+    case "voice changer":
+      return bytes(await client.speechToSpeech.convert(VOICE, { audio: wav(), modelId: model }));
+    case "isolation":
+      return bytes(await client.audioIsolation.convert({ audio: wav() }));
     case "transcription":
-      return client.speechToText.convert({ modelId: model, file: new File([sound()], "a.wav", { type: "audio/wav" }) });
+      return client.speechToText.convert({ modelId: model, file: wav() });
   }
   throw new Error(operation);
 }
@@ -163,6 +204,8 @@ async function deepgram({ operation, model, url, key }) {
       return bytes((await client.speak.v1.audio.generate({ text: "Hello", model })).stream());
     case "transcription":
       return client.listen.v1.media.transcribeFile(sound(), { model });
+    case "reading":
+      return client.read.v1.text.analyze({ body: { text: "A text to read." }, summarize: "v2", topics: true });
   }
   throw new Error(operation);
 }
