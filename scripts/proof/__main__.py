@@ -34,7 +34,7 @@ def main() -> int:
         for fault in FAULTS:
             print(f"{fault.row:4} {'+'.join(fault.engines):18} {fault.name}")
         return 0
-    known = tally.load(options.sum) if options.sum else {}
+    known: dict[str, tally.Tally] = {}
     broken = False
     for engine in ENGINES if options.engine == "both" else (options.engine,):
         with supervisor.server(engine) as server:
@@ -51,6 +51,8 @@ def main() -> int:
                 )
             )
         broken = broken or found.broken
+        if options.sum:
+            known = tally.load(options.sum)  # another run may have added to it meanwhile
         if engine in known:
             known[engine].add(found)
         else:
