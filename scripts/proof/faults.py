@@ -13,6 +13,8 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
+import psutil
+
 from providers.simulator.faults import USAGES
 from scripts.proof import calls
 from scripts.proof.calls import first
@@ -487,6 +489,61 @@ def _outage(mode: str) -> Act:
 fault("F17", "PostgreSQL restarts", POSTGRES)(_outage("fast"))
 fault("F17", "PostgreSQL crashes (immediate)", POSTGRES)(_outage("immediate"))
 fault("F17", "kill -9 of the postmaster", POSTGRES)(_outage("kill"))
+
+
+def _killed_in_outage(*, sweeps: bool) -> Act:
+    """What had ended and was not written is in the gateway's journal, and is carried out when it is started again."""
+
+    async def act(site: Site) -> None:
+        node = site.node
+        async with at(site, node, "S4", ("settled", "unsettled")) as (raw, _):
+            await site.postgres.stop(site.dice.choice(("fast", "immediate")))
+            await raw.rest()
+            await asyncio.sleep(site.dice.uniform(0.0, 1.5))
+            await site.kill(node)
+        await site.postgres.start()
+        if sweeps:  # the others first find that its owner is dead
+            await asyncio.sleep(3 * LEASE_S)
+
+    return act
+
+
+fault("F17", "gateway killed while the database is away", POSTGRES, kills=True)(_killed_in_outage(sweeps=False))
+fault("F17", "gateway killed while the database is away, and swept", POSTGRES, kills=True)(
+    _killed_in_outage(sweeps=True)
+)
+
+
+def _crew(*, parent: bool) -> Act:
+    async def act(site: Site) -> None:
+        node = site.node
+        settings = node.settings | {"FARTHING_WORKERS": "2"}
+        node.signal(signal.SIGTERM)
+        await node.ended()
+        node.settings = settings
+        await node.start(HEAL_S)
+        crew = [child for child in psutil.Process(node.pid).children(recursive=True) if "serve" in child.cmdline()]
+        if len(crew) < 2:
+            site.found("other", f"two workers are {len(crew)} processes")
+        async with site.load(4):
+            await asyncio.sleep(site.dice.uniform(0.1, 0.5))
+            site.kills += 1
+            if parent:
+                await node.kill()
+                _, left = await asyncio.to_thread(psutil.wait_procs, crew, HEAL_S)
+                if left:
+                    site.found("other", f"{len(left)} workers outlive the process that started them")
+            else:
+                site.dice.choice(crew).kill()
+                await asyncio.sleep(0.5)
+                if (await site.call(site.keys["wide"], node=node)).status not in (0, 200):
+                    site.found("other", "no call after a worker's death")
+
+    return act
+
+
+fault("F14", "kill -9 of one of two workers", POSTGRES, kills=True)(_crew(parent=False))
+fault("F14", "kill -9 of what started two workers", POSTGRES, kills=True)(_crew(parent=True))
 
 
 @fault("F17", "every connection to the database is cut", POSTGRES)

@@ -58,7 +58,7 @@ class Node(Served):
         self.stopped = False
 
     async def _spawn(self, log: IO[bytes]) -> Child:
-        if "LD_PRELOAD" in self.settings:  # that takes a process which has not begun yet
+        if self.settings.keys() & {"LD_PRELOAD", "FARTHING_WORKERS"}:  # these take a process from its very beginning
             return await super()._spawn(log)
         path = self.place / "gateway.log"
         return await self._nursery.spawn(("serve",), self.place, self.environment, path, path)

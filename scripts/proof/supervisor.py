@@ -30,7 +30,15 @@ ROUNDS_A_SITE = 24  # then a fresh one: the books are read whole after every rou
 PAIRS_A_PASS = 0.4  # of as many rounds as the table has rows
 FRESH_S = 2.0  # how soon after a heal a call is to succeed
 AUDIT_EVERY = 6  # rounds; and at a site's end
-TAKES_NO_SECOND = ("SIGTERM", "killed inside", "tables are locked", "no connection is left")
+TAKES_NO_SECOND = (
+    "SIGTERM",
+    "killed inside",
+    "tables are locked",
+    "no connection is left",
+    "workers",
+    "the clock",
+    "a month ends",
+)
 """What says of a process how it must end, or holds something of which the other would say that it fails."""
 
 Say = Callable[[str], None]
