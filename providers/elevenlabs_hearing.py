@@ -22,14 +22,14 @@ from providers.sound import REMOTE, Length, length, pcm
 from providers.usage import Usage
 
 _CHANNELS_MAX = 5
-_SURCHARGES = {  # field: the tool's name in the catalogue
+SURCHARGES = {  # field: the tool's name in the catalogue
     "keyterms": "keyterms_ms",
     "transcript_edit": "transcript_edit_ms",
     "detect_speaker_roles": "speaker_roles_ms",
     "entity_detection": "entity_detection_ms",
 }
 _REMOTE = ("source_url", "cloud_storage_url")
-_OWN = frozenset({"model_id", "webhook", "file_format", "use_multi_channel", *_REMOTE, *_SURCHARGES})
+_OWN = frozenset({"model_id", "webhook", "file_format", "use_multi_channel", *_REMOTE, *SURCHARGES})
 _LISTS = frozenset({"keyterms", "entity_detection"})
 # Surcharges may come behind the file, as JavaScript's client sends them: until the end all of them are held for.
 _EARLY = frozenset({"model_id", "webhook", "file_format", *_REMOTE})
@@ -72,7 +72,7 @@ class _Arrival:
             sound = REMOTE
         else:
             raise BadRequest(f"{shape.file!r} is required.", param=shape.file)
-        asked_for = shape.surcharges and [name for name in _SURCHARGES if _on(form, name)]
+        asked_for = shape.surcharges and [name for name in SURCHARGES if _on(form, name)]
         possible = asked_for if whole else shape.surcharges
         channels = _channels(form, sound) if shape.surcharges else 1
         return Call(
@@ -105,7 +105,7 @@ def _channels(form: Form, sound: Length) -> int:
 def _usage(audio_ms: int, surcharges: tuple[str, ...] | list[str]) -> Usage:
     least_ms = max((_LEAST_MS.get(name, 0) for name in surcharges), default=0)
     audio_ms = max(audio_ms, least_ms)
-    return Usage(audio_ms=audio_ms, tools={_SURCHARGES[name]: audio_ms for name in surcharges})
+    return Usage(audio_ms=audio_ms, tools={SURCHARGES[name]: audio_ms for name in surcharges})
 
 
 class _Hearing(Plain):
@@ -178,11 +178,11 @@ class _TranscriptMeter(BodyMeter):
             if "channels" in self._call.noted and answer.transcripts is None and typical.audio_ms:
                 # One transcript of all channels does not say how many there were; the file's header did.
                 channels = max(round(typical.audio_ms / max(stated_ms, 1)), 1)
-            surcharges = [name for name, tool in _SURCHARGES.items() if tool in typical.tools]
+            surcharges = [name for name, tool in SURCHARGES.items() if tool in typical.tools]
             usage = _usage(stated_ms * min(channels, _CHANNELS_MAX), surcharges)
         return Reading(usage=usage, complete=True, flags=tuple(sorted(flags)))
 
 
-ELEVENLABS_TRANSCRIPT = _Hearing("elevenlabs_transcript", "file", "", surcharges=tuple(_SURCHARGES))
+ELEVENLABS_TRANSCRIPT = _Hearing("elevenlabs_transcript", "file", "", surcharges=tuple(SURCHARGES))
 ELEVENLABS_VOICE_CHANGER = _Hearing("elevenlabs_voice_changer", "audio", "eleven_english_sts_v2")
 ELEVENLABS_ISOLATION = _Hearing("elevenlabs_isolation", "audio", "audio_isolation", takes_model=False)

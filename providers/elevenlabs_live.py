@@ -12,6 +12,7 @@ import re
 import msgspec
 
 from providers.answer import UNREADABLE
+from providers.elevenlabs_hearing import SURCHARGES
 from providers.request import members
 from providers.shapes import NOTHING_ELSE, Asked, BadRequest, Call, Grant, Reading
 from providers.sockets import NOTHING_DUE, Due, Frame, SocketMeter, Stop, base64_bytes, frame_object
@@ -104,21 +105,22 @@ class _Transcribe:
     def read(self, opening: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read a handshake. Raises BadRequest."""
         _byte_rate(asked)
-        grant = Grant(step=Usage(audio_ms=_STEP_MS), steps=_STEPS)
+        grant = Grant(step=_heard(_STEP_MS, _surcharges(asked)), steps=_STEPS)
         return Call(model=_one(asked, "model_id") or _DEFAULT_TRANSCRIBER, stream=True, grant=grant)
 
     def meter(
         self, call: Call, asked: Asked, *, max_input_tokens: int | None, max_output_tokens: int | None
     ) -> SocketMeter:
         """A meter for one socket."""
-        return _TranscribeMeter(_byte_rate(asked))
+        return _TranscribeMeter(_byte_rate(asked), _surcharges(asked))
 
 
 class _TranscribeMeter:
-    __slots__ = ("_byte_rate", "_bytes", "_waiting")
+    __slots__ = ("_byte_rate", "_bytes", "_tools", "_waiting")
 
-    def __init__(self, byte_rate: int) -> None:
+    def __init__(self, byte_rate: int, tools: frozenset[str]) -> None:
         self._byte_rate = byte_rate
+        self._tools = tools
         self._bytes = 0
         self._waiting = False
 
@@ -143,7 +145,7 @@ class _TranscribeMeter:
 
     def used(self, due: Due = NOTHING_DUE) -> Usage:
         """The sound that was sent."""
-        return Usage(audio_ms=-(-(self._bytes + due.audio_bytes) * 1_000 // self._byte_rate))
+        return _heard(-(-(self._bytes + due.audio_bytes) * 1_000 // self._byte_rate), self._tools)
 
     exposed = used
 
@@ -193,6 +195,17 @@ def _one(asked: Asked, name: str) -> str:
     if len(set(values)) > 1:
         raise BadRequest(f"The parameter {name!r} is given twice.", param=name)
     return values[0] if values else ""
+
+
+def _surcharges(asked: Asked) -> frozenset[str]:
+    """What is asked for that costs more by the second, by the catalogue's names."""
+    names = {*asked.query, *(("entity_detection",) if "entity_redaction" in asked.query else ())}
+    off = {name for name in names if set(asked.query.get(name, ())) <= {"", "false"} and name in asked.query}
+    return frozenset(tool for name, tool in SURCHARGES.items() if name in names - off)
+
+
+def _heard(audio_ms: int, tools: frozenset[str]) -> Usage:
+    return Usage(audio_ms=audio_ms, tools=dict.fromkeys(tools, audio_ms))
 
 
 def _byte_rate(asked: Asked) -> int:

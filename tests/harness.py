@@ -21,6 +21,7 @@ from gateway.app import Gateway, clock_ms
 from gateway.server import Server, listen
 from ledger.audit import Audit
 from providers.vendors import VENDORS
+from tests.certificates import Certificates
 from tests.upstream import Upstream
 
 MASTER = "master-key-of-the-tests-0123456789"
@@ -109,16 +110,24 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(tmp_path: Path, *, clock: Callable[[], int] = clock_ms, **environment: str) -> AsyncIterator[Running]:
-    """A gateway on a free port, over a fresh upstream; stopped and closed at the end. `clock` gives Unix ms."""
-    async with Upstream() as upstream:
+async def running(
+    tmp_path: Path, *, clock: Callable[[], int] = clock_ms, tls: Certificates | None = None, **environment: str
+) -> AsyncIterator[Running]:
+    """A gateway on a free port, over a fresh upstream; stopped and closed at the end. `clock` gives Unix ms.
+
+    With `tls` it takes TLS only, and the upstream takes it too, at places of its own (`Upstream.secure_origin`).
+    """
+    environment = (tls.settings if tls is not None else {}) | environment
+    async with Upstream(tls=tls.serving() if tls is not None else None) as upstream:
         listener = listen("127.0.0.1", 0)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with Gateway.open(settings(tmp_path, upstream, **environment), clock_ms=clock) as (gateway, _master):
-            server = Server(gateway, gateway.drain)
+        url = f"{'https' if tls is not None else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
+        set_up = settings(tmp_path, upstream, **environment)
+        async with Gateway.open(set_up, clock_ms=clock) as (gateway, _master):
+            server = Server(gateway, gateway.drain, set_up.tls)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
-                async with aiohttp.ClientSession() as http:
+                trusted = aiohttp.TCPConnector(ssl=tls.trusting() if tls is not None else True)
+                async with aiohttp.ClientSession(connector=trusted) as http:
                     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
                         await asyncio.sleep(0.005)
                     yield Running(gateway, url, upstream, http)

@@ -18,6 +18,7 @@ import http
 import json
 import secrets
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -100,8 +101,9 @@ class Upstream:
         credential: str | None = None,
         always: Faults | None = None,
         requests_max: int = REQUESTS_MAX,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """With a `credential`, a request that does not carry it is answered 401."""
+        """With a `credential`, a request that does not carry it is answered 401. With `tls`, see `secure_origin`."""
         self.requests: deque[Seen] = deque(maxlen=requests_max)
         self.invoice: deque[Line] = deque(maxlen=requests_max)
         self.always = always or Faults()
@@ -114,6 +116,8 @@ class Upstream:
         self._file: TextIO | None = None
         self._server: asyncio.Server | None = None
         self._origins: dict[str, str] = {}
+        self._secure_origins: dict[str, str] = {}
+        self._tls = tls
         self._provider_servers: list[asyncio.Server] = []
         self._count = 0
         self._run = secrets.token_hex(3)
@@ -127,6 +131,10 @@ class Upstream:
     def origin(self, provider: str) -> str:
         """Where this provider lives: an origin of its own, for what paths alone do not tell."""
         return self._origins[provider]
+
+    def secure_origin(self, provider: str) -> str:
+        """Where this provider lives for those who insist on TLS."""
+        return self._secure_origins[provider]
 
     def script(self, *faults: Faults | str, model: str | None = None) -> None:
         """The faults of the next requests, one each, in order; with `model`, of that model's next requests."""
@@ -150,6 +158,10 @@ class Upstream:
             server = await loop.create_server(partial(_Connection, self, provider), self._host, 0, backlog=1024)
             self._provider_servers.append(server)
             self._origins[provider] = f"http://{self._host}:{server.sockets[0].getsockname()[1]}"
+        for provider in VENDORS if self._tls is not None else ():
+            server = await loop.create_server(partial(_Connection, self, provider), self._host, 0, ssl=self._tls)
+            self._provider_servers.append(server)
+            self._secure_origins[provider] = f"https://{self._host}:{server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
         if self._server is not None:

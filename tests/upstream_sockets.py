@@ -100,6 +100,7 @@ class Socket(asyncio.Protocol):
         elif frame.opcode is Opcode.CLOSE:
             closed = self._protocol.close_rcvd
             self._seen.closed = None if closed is None else (closed.code, closed.reason)
+            self._flush()
             self.transport.close()
 
     def _flush(self) -> None:
