@@ -78,7 +78,7 @@ class Till:
                 id=admitted.call_id,
                 status=conclusion.status,
                 cost_picos=cost_picos,
-                measures=Measures(*[sum(getattr(part, name) for part in parts) for name in _MEASURES]),
+                measures=Measures(*[getattr(usage, name) for name in _MEASURES]),  # by model: without the others'
                 tokens=sum(part.tokens for part in parts),
                 seconds=-(-sum(part.audio_ms for part in parts) // 1000),
                 usage=msgspec.to_builtins(usage),
