@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from scripts.proof.calls import CALL_TIMEOUT_S, Call
-from scripts.proof.site import HEAL_S, LEASE_S, Site, metadata_mark
+from scripts.proof.site import HEAL_S, LEASE_S, USER_MICROS, Site, metadata_mark
 from tests.faults.support import MICRO, PROMPT
 from tests.harness import MASTER, PROVIDER_KEY
 
@@ -59,10 +59,18 @@ class Books:
         problems += site.problems
         site.problems = []
         if final:
+            problems += await self._narrow()
             problems += await self.audit()
             problems += self._processes()
             problems += self._silence()
         return problems
+
+    async def _narrow(self) -> list[Problem]:
+        """A place among the calls at the same time goes back, however its call ended."""
+        call = await self._site.call(self._site.keys["narrow"], "chat", "output_tokens=3", self._site.nodes[0])
+        return (
+            [] if call.status == 200 else [("other", f"a place for a call is gone for ever: {bytes(call.got[:300])!r}")]
+        )
 
     async def audit(self) -> list[Problem]:
         """`farthing audit`, beside the live gateways."""
@@ -255,6 +263,10 @@ class Books:
             carry = picos[key["id"]] - charged[key["id"]] * MICRO
             if not 0 <= carry < MICRO:
                 problems.append(("other", f"{key['name']}: {picos[key['id']]} picos charged as {charged[key['id']]}"))
+            if key["name"] == "loose":
+                above = sum(summed.values()) - key["max_spend_micros"] - key["overrun_micros"]
+                if above > 0:
+                    problems.append(("overspent", f"loose: {above} micros above its cap and its overruns"))
         problems += self._caps(sums)
         for by_key in usage["by_key"]:
             for by_model in by_key["by_model"]:
@@ -267,6 +279,15 @@ class Books:
 
     def _caps(self, sums: dict[str, Counter[str]]) -> list[Problem]:
         problems: list[Problem] = []
+        users: Counter[str] = Counter()
+        for event in self._events.values():
+            if event["key_id"] == self._site.keys["users"].id:
+                users[event["end_user"] or ""] += event["cost_micros"]
+                users[event["end_user"] or ""] += event["held_micros"] if event["status"] == "unsettled" else 0
+        problems += [
+            ("overspent", f"end user {user}: {micros} micros of {USER_MICROS}")
+            for user, micros in users.items() if micros > USER_MICROS
+        ]  # fmt: skip
         for name, key in self._site.keys.items():
             if key.sound and key.cap is not None:
                 above = sum(sums[key.id].values()) - key.cap

@@ -45,6 +45,7 @@ class Call(msgspec.Struct, kw_only=True):
     sim: str
     fault: str
     expect: tuple[str, ...] = ()
+    user: str = ""
     status: int = 0
     headers: dict[str, str] = {}
     got: bytearray = msgspec.field(default_factory=bytearray)
@@ -77,6 +78,8 @@ class Call(msgspec.Struct, kw_only=True):
 async def make(http: aiohttp.ClientSession, url: str, secret: str, call: Call, **more: Any) -> Call:
     """Make a call and read it to its end."""
     headers = {"authorization": f"Bearer {secret}", "x-farthing-metadata": call.metadata}
+    if call.user:
+        headers["x-end-user-id"] = call.user
     started = time.monotonic()
     try:
         async with http.post(
@@ -167,10 +170,10 @@ def everyday(dice: random.Random) -> tuple[str, str, dict[str, Any]]:
     kind = dice.choice(tuple(KINDS))
     sim = dice.choices(
         ("output_tokens=5", "chunk_delay_ms=4,output_tokens=20", "delay_ms=40,output_tokens=10", "reset=mid_event",
-         "status=500", "usage=missing,output_tokens=8"),
-        (8, 4, 4, 1, 1, 1),
+         "status=500", "usage=missing,output_tokens=8", "output_tokens=3500,chunk_bytes=65536"),
+        (8, 4, 4, 1, 1, 1, 1),
     )[0]  # fmt: skip
-    more = {} if kind == "embeddings" else {"max_tokens": dice.choice((30, 200))}
+    more = {} if kind == "embeddings" or "3500" in sim else {"max_tokens": dice.choice((30, 200))}
     return kind, sim, more
 
 

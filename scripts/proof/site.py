@@ -32,6 +32,8 @@ LEASE_S = 2  # the shortest: what a dead gateway held is found within two of the
 HEAL_S = 60.0  # for everything to answer again after a heal, on a machine that is busy with other things
 WATCH_S = 0.15
 TIGHT_MICROS = 4_000
+USER_MICROS = 1_500  # for each end user of the key `users`
+EVERYDAY = ("wide", "wide", "tight", "left", "right", "loose", "users", "narrow")
 
 
 class Key(msgspec.Struct, kw_only=True):
@@ -151,12 +153,16 @@ class Site:
         await self.everyday_keys()
 
     async def everyday_keys(self) -> None:
-        """One without a cap, one with a sound cap, and two siblings under a sound cap."""
+        """What they are for stands in their names; `loose` may go over its cap by one answer a call, and says so."""
         await self.mint("wide")
         await self.mint("tight", max_spend_micros=TIGHT_MICROS, overdraft="never")
         team = await self.mint("team", scope="team", max_spend_micros=TIGHT_MICROS, overdraft="never")
         for name in ("left", "right"):
             await self.mint(name, by=team, overdraft="never")
+        await self.mint("loose", max_spend_micros=10 * TIGHT_MICROS)
+        per_user = {"unit": "micros", "max": USER_MICROS, "window": "total", "per": "end_user"}
+        await self.mint("users", overdraft="never", limits=[per_user])
+        await self.mint("narrow", limits=[{"unit": "concurrent", "max": 2, "window": "total"}])
 
     async def stop(self) -> None:
         """End everything."""
@@ -252,8 +258,10 @@ class Site:
             dice = random.Random(seed)
             while not stop.is_set():
                 kind, sim, more = calls.everyday(dice)
-                key = self.keys[dice.choice(("wide", "wide", "tight", "left", "right"))]
-                made = await self.call(key, kind, sim, dice.choice(self.nodes), **more)
+                name = dice.choice(EVERYDAY)
+                call = self.record(self.keys[name], kind, sim)
+                call.user = dice.choice(("ann", "bob", "eve")) if name == "users" else ""
+                made = await calls.make(self.http, dice.choice(self.nodes).url, self.keys[name].secret, call, **more)
                 await asyncio.sleep(0.02 if made.status == 200 else 0.1)
 
         working = [asyncio.create_task(work(self.dice.getrandbits(32))) for _ in range(workers)]
