@@ -14,7 +14,7 @@ import msgspec
 
 from providers.answer import MALFORMED, UNREADABLE, BodyMeter, Flags, Object, milliseconds
 from providers.credits import HeadMeter, stated
-from providers.elevenlabs_speech import COST
+from providers.elevenlabs_speech import COST, CREDIT_MS
 from providers.multipart import Form
 from providers.plain import Plain
 from providers.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, BadRequest, Call, Meter, Reading, arrived
@@ -75,11 +75,12 @@ class _Arrival:
         asked_for = shape.surcharges and [name for name in SURCHARGES if _on(form, name)]
         possible = asked_for if whole else shape.surcharges
         channels = _channels(form, sound) if shape.surcharges else 1
+        credit_ms = 0 if shape.surcharges else CREDIT_MS
         return Call(
             model=model,
             input_typical=_usage(sound.typical_ms * channels, asked_for),
-            input_upper=_usage(sound.upper_ms * channels, asked_for),
-            input_bound=_usage(sound.most_ms * (channels if whole else _CHANNELS_MAX), possible),
+            input_upper=_usage(sound.upper_ms * channels + credit_ms, asked_for),
+            input_bound=_usage(sound.most_ms * (channels if whole else _CHANNELS_MAX) + credit_ms, possible),
             unbounded=remote,
             cache_writes=False,
             noted=("channels",) if form.flag("use_multi_channel") else (),

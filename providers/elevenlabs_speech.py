@@ -18,6 +18,8 @@ from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, 
 from providers.usage import Usage
 
 COST = "character-cost"
+_CREDIT_CHARACTERS = 2  # of the cheapest models, for a credit: a call is rounded up to one
+CREDIT_MS = 60  # of changed, cleaned or made sound, for a credit
 _VOICE_RATE_MAX = 3  # a shared voice's owner may ask for more than its text's characters
 _MUSIC_MS_MAX = 600_000  # of one piece
 _MUSIC_MS = 60_000  # where the request leaves it to the model
@@ -42,8 +44,8 @@ _PLAN: msgspec.json.Decoder[_Plan | None] = msgspec.json.Decoder(_Plan | None)
 
 def _spoken(text: str) -> tuple[Usage, Usage, Usage]:
     characters = len(text)
-    said = Usage(characters=characters)
-    return said, said, Usage(characters=characters * _VOICE_RATE_MAX)
+    most = characters + _CREDIT_CHARACTERS
+    return Usage(characters=characters), Usage(characters=most), Usage(characters=most * _VOICE_RATE_MAX)
 
 
 def _speech(head: Head) -> tuple[Usage, Usage, Usage]:
@@ -76,8 +78,8 @@ def _music(head: Head) -> tuple[Usage, Usage, Usage]:
     said_ms = asked_ms or min(planned_ms, _MUSIC_MS_MAX)
     typical = Usage(audio_ms=said_ms or _MUSIC_MS)
     # What the sections say need not be kept to the millisecond, and left to itself the model may write the longest.
-    most = Usage(audio_ms=asked_ms or _MUSIC_MS_MAX)
-    return typical, typical if said_ms else most, most
+    most = Usage(audio_ms=(asked_ms or _MUSIC_MS_MAX) + CREDIT_MS)
+    return typical, Usage(audio_ms=said_ms + CREDIT_MS) if said_ms else most, most
 
 
 class _Spoken(Plain):

@@ -330,9 +330,9 @@ def test_elevenlabs_requests_are_measured() -> None:
     in_order("elevenlabs", dialogue)
     in_order("elevenlabs", ELEVENLABS_SOUNDS.read(b'{"text":"rain"}', asked(JSON)))
     for body, typical_ms, most_ms in (
-        (b'{"prompt":"p","music_length_ms":30000}', 30_000, 30_000),
-        (b'{"prompt":"p"}', 60_000, 600_000),
-        (b'{"composition_plan":{"sections":[{"duration_ms":9000},{"duration_ms":1000}]}}', 10_000, 600_000),
+        (b'{"prompt":"p","music_length_ms":30000}', 30_000, 30_060),
+        (b'{"prompt":"p"}', 60_000, 600_060),
+        (b'{"composition_plan":{"sections":[{"duration_ms":9000},{"duration_ms":1000}]}}', 10_000, 600_060),
     ):
         music = ELEVENLABS_MUSIC.read(body, asked(JSON))
         assert (music.input_typical.audio_ms, music.input_bound.audio_ms) == (typical_ms, most_ms)
@@ -411,7 +411,7 @@ def test_other_voices_and_cleaned_sound_cost_by_the_second_or_by_the_head() -> N
         (ELEVENLABS_ISOLATION, "audio_isolation"),
     ):
         call = shape.read(form(("audio", WAV)), asked())
-        assert (call.model, call.input_bound) == (model, Usage(audio_ms=12_502))
+        assert (call.model, call.input_bound) == (model, Usage(audio_ms=12_562))  # rounded up to a credit
         in_order("elevenlabs", call)
         assert billed(shape, call, b"sound", MP3).usage.audio_ms == 12_502
         found = billed(shape, call, b"sound", MP3 | {"character-cost": "209"})
