@@ -27,35 +27,24 @@ from scripts.proof.tracer import Impossible
 from tests.cluster import Cluster
 
 ROUNDS_A_SITE = 24  # then a fresh one: the books are read whole after every round
-PAIRS_A_PASS = 0.4  # of as many rounds as the table has rows
+PAIRS_A_FAULT = 0.4  # rounds with two faults at the same time, for each round with one
 FRESH_S = 2.0  # how soon after a heal a call is to succeed
 AUDIT_EVERY = 6  # rounds; and at a site's end
-TAKES_NO_SECOND = (
-    "SIGTERM",
-    "killed inside",
-    "tables are locked",
-    "no connection is left",
-    "workers",
-    "the clock",
-    "a month ends",
-)
-"""What says of a process how it must end, or holds something of which the other would say that it fails."""
-
 Say = Callable[[str], None]
 Round = tuple[Fault, ...]
 
 
 def plan(engine: str, disk: str, dice: random.Random, only: tuple[str, ...] = ()) -> Iterator[Round]:
-    """Rounds without end: every fault once in a shuffled order, then some pairs, and again."""
+    """Rounds without end: every fault once in a shuffled order, some pairs between them, and again."""
     usable = [fault for fault in FAULTS if engine in fault.engines and fault.disk in ("", disk)]
     if only:
         usable = [fault for fault in usable if any(fault.id.startswith(word) or word in fault.name for word in only)]
-    pairable = [fault for fault in usable if not any(word in fault.name for word in TAKES_NO_SECOND)]
+    pairable = [fault for fault in usable if not fault.alone]
     while usable:
         dice.shuffle(usable)
-        yield from ((fault,) for fault in usable)
-        if not only:
-            for _ in range(int(len(usable) * PAIRS_A_PASS)):
+        for fault in usable:
+            yield (fault,)
+            if not only and dice.random() < PAIRS_A_FAULT:
                 yield tuple(dice.sample(pairable, 2))
 
 
