@@ -1134,3 +1134,128 @@ async def test_head_has_no_body() -> None:
     async with Server(script(OK + b"Content-Length: 5\r\n\r\n")) as server, pool_to(server) as pool:
         answer = await post(pool, b"", method="HEAD")
         assert (answer.status, answer.headers["content-length"], await read(answer)) == (200, "5", b"")
+
+
+# ---- a body that comes while it goes
+
+
+class Coming:
+    """A body in pieces; `taken` of them have been asked for."""
+
+    def __init__(self, *pieces: bytes, length: int | None = None, then: BaseException | asyncio.Event | None = None):
+        self.length = length
+        self.taken = 0
+        self._pieces, self._then = pieces, then
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            self.taken += 1
+            yield piece
+            await asyncio.sleep(0)
+        if isinstance(self._then, asyncio.Event):
+            await self._then.wait()
+        elif self._then is not None:
+            raise self._then
+
+
+class Stopped(Exception):
+    """The body's own end."""
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+async def test_a_body_that_comes_while_it_goes_arrives_whole(chunked: bool) -> None:
+    """With the length that it has, or in chunks; and the connection carries the next request."""
+    pieces = [b"a", b"", b"b" * 100_000, b"c" * 700_000, b"d"]
+    whole = b"".join(pieces)
+    got: list[bytes] = []
+
+    async def handler(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert (b"transfer-encoding: chunked" in head) is chunked
+            body = b""
+            if chunked:
+                while size := int((await reader.readuntil(b"\r\n")).strip(), 16):
+                    body += (await reader.readexactly(size + 2))[:-2]
+                assert await reader.readexactly(2) == b"\r\n"
+            else:
+                body = await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
+            got.append(body)
+            writer.write(OK + b"Content-Length: 2\r\n\r\nhi")
+
+    async with Server(handler) as server, pool_to(server) as pool:
+        for _ in range(2):
+            answer = await pool.send("POST", "/", {}, Coming(*pieces, length=None if chunked else len(whole)))
+            assert await read(answer) == b"hi"
+        assert got == [whole, whole]
+        assert server.accepted == 1
+
+
+async def test_a_body_waits_for_a_server_that_takes_nothing() -> None:
+    """Not more is asked of it than fits into the buffers; cancelled, it leaves neither a task nor a connection."""
+    body = Coming(*[bytes(256 * 1024)] * 400, length=400 * 256 * 1024)
+
+    async def handler(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(30)
+
+    async with Server(handler) as server, pool_to(server) as pool:
+        sending = asyncio.create_task(pool.send("POST", "/", {}, body))
+        await settled(lambda: body.taken > 1)
+        before = -1
+        while before != body.taken:
+            before = body.taken
+            await asyncio.sleep(0.1)
+        assert body.taken < 100
+        tasks = len(asyncio.all_tasks())
+        sending.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sending
+        await settled(lambda: not pool.connections)
+        assert len(asyncio.all_tasks()) == tasks - 2  # the sending and the feeding
+
+
+@pytest.mark.parametrize("end", ["refusal", "close", "reset"])
+async def test_a_server_that_ends_it_is_heard_while_nothing_comes(end: str) -> None:
+    """The client may be slow: the provider's word does not wait for its next piece."""
+    never = asyncio.Event()
+
+    async def handler(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(3)
+        if end == "refusal":
+            writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+            await writer.drain()
+            await asyncio.sleep(30)
+        elif end == "reset":
+            reset(writer)
+
+    async with Server(handler) as server, pool_to(server) as pool:
+        asked = pool.send("POST", "/", {}, Coming(b"one", length=100, then=never))
+        if end == "refusal":
+            answer = await asked
+            assert (answer.status, await read(answer)) == (413, b"no")
+        else:
+            with pytest.raises(UpstreamFailed) as caught:
+                await asked
+            assert caught.value.sent
+        await settled(lambda: not pool.connections)
+
+
+async def test_what_a_body_raises_ends_the_request_and_is_raised_on() -> None:
+    """The server is left with half a request, and the connection is gone."""
+    rest: list[bytes] = []
+
+    async def handler(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        try:
+            rest.append(await reader.read())
+        except ConnectionError:
+            rest.append(b"")
+
+    async with Server(handler) as server, pool_to(server) as pool:
+        for length in (None, 100):
+            with pytest.raises(Stopped):
+                await pool.send("POST", "/", {}, Coming(b"one", length=length, then=Stopped()))
+            await settled(lambda: not pool.connections)
+        await settled(lambda: len(rest) == 2)
+        assert not any(each.endswith(b"0\r\n\r\n") for each in rest)
