@@ -1,10 +1,12 @@
 """The PostgreSQL engine: many gateways on many machines write to one database.
 
-Promises: a batch is one durable transaction of five round trips (begin, load, fetch, store, commit), whatever its
-size; what it answered survives a crash of the server. Nothing is kept between batches, for others write too. A
-transaction of which nobody knows whether it was committed is carried out again by its
-ids, on a connection that the lost one is fenced off from; a script is not. Each answer, or the word that there is
-none, comes within `ANSWER_S`. Times are the database's.
+Promises: a batch is one durable transaction; what it answered survives a crash of the server. A gateway remembers rows
+between batches, decides on what it remembers, and stores the outcome in one round trip, which is a transaction of its
+own (the statement `farthing_commit`): it takes effect only if what the decision rests upon still stands, under locks
+that are never held while the network is waited for. Where it does not stand, or a call would be refused, the batch is
+decided on rows that are read and locked first, in five round trips. A transaction of which nobody knows whether it was
+committed is carried out again by its ids, on a connection that the lost one is fenced off from; a script is not. Each
+answer, or the word that there is none, comes within `ANSWER_S`. Times are the database's.
 
 All that writes goes over one connection, which holds an advisory lock of its own for as long as it lives: once a new
 connection has that lock, the old one can change nothing any more. Needs a direct connection or a pooler in session
@@ -25,13 +27,15 @@ from typing import TypeVar
 import asyncpg
 
 from ledger import dialect, rules
-from ledger.book import Book
 from ledger.engine import Change, Refusal, Result, Row, Script, Statement, Work
 from ledger.migrations import SchemaTooNew
 from ledger.postgres_rows import (
     FETCH,
     LOAD,
+    MAKE_FETCH,
     MAKE_LOAD,
+    MAKE_STORE,
+    STALE,
     STORE,
     Loaded,
     Missing,
@@ -39,10 +43,12 @@ from ledger.postgres_rows import (
     fetch_arguments,
     fill,
     fill_sums,
+    load_arguments,
     store_arguments,
 )
 from ledger.records import Ask, Block, Held, LedgerUnavailable, Refused
 from ledger.rules import Operation
+from ledger.shared_book import SharedBook, is_plain, is_sure
 
 _log = logging.getLogger("farthing.ledger")
 T = TypeVar("T")
@@ -51,6 +57,7 @@ ANSWER_S = 5.0  # a batch or the start of a read is answered by then, one way or
 READ_S = 60.0  # one statement of a report
 READERS = 4  # connections that read
 LOADS_MAX = 5  # how often a batch may turn out to need rows that were not expected
+COMMIT = "farthing_commit"  # the statement that stores a batch and commits it
 
 # The server's own bounds. A gateway that is stopped in the middle of a transaction must not keep the others' accounts
 # locked: it loses its transaction before the others lose their patience.
@@ -117,6 +124,7 @@ class PostgresEngine:
         self._committing = False
         self._statements: dict[str, asyncpg.prepared_stmt.PreparedStatement] = {}
         self.steady_since = 0.0
+        self._memory = SharedBook(Loaded(Wanted()))
 
     @classmethod
     async def open(cls, url: str, *, owner: str, clock_ms: Callable[[], int] | None = None) -> PostgresEngine:
@@ -166,8 +174,14 @@ class PostgresEngine:
             await _prepare(connection)
             await connection.fetch(_FENCE_OFF, self._fence)
             await connection.execute(f"SELECT pg_advisory_lock({self._fence})")
-            await connection.execute(MAKE_LOAD)
-            self._statements = {sql: await connection.prepare(sql) for sql in (LOAD, FETCH, STORE)}
+            for make in (MAKE_LOAD, MAKE_FETCH, MAKE_STORE):
+                await connection.execute(make)
+            self._statements = {
+                LOAD: await connection.prepare(LOAD),
+                FETCH: await connection.prepare(FETCH),
+                STORE: await connection.prepare(STORE),
+                COMMIT: await connection.prepare(STORE, name=COMMIT),
+            }
             self._saw_clock(await connection.fetchval("SELECT now_ms()"))
         except BaseException:
             connection.terminate()
@@ -179,6 +193,7 @@ class PostgresEngine:
     async def _drop(self) -> None:
         """Let go of a connection that cannot be trusted."""
         writer, self._writer = self._writer, None
+        self._memory.forget()
         if writer is not None:
             writer.terminate()
 
@@ -256,47 +271,121 @@ class PostgresEngine:
         raise AssertionError("unreachable")
 
     async def _transaction(self, batch: list[Operation], *, repeated: bool) -> list[Result]:
+        if not repeated and all(map(is_plain, batch)):
+            try:
+                results = await self._at_once(batch)
+            except BaseException:
+                self._memory.forget()
+                raise
+            if results is not None:
+                return results
+        return await self._locked(batch, repeated=repeated)
+
+    async def _at_once(self, batch: list[Operation]) -> list[Result] | None:
+        """Decide on what is remembered, and store it if that still stands. None if it does not: nothing happened."""
+        await self._writing()
+        book, now_ms = self._memory, self.clock_ms()
+        wanted = Wanted()
+        tables = Loaded(wanted)
+        book.read_from(tables)
+        wanted.lack(book, batch)
+        lacking = wanted.named
+        for _ in range(LOADS_MAX):
+            try:
+                if lacking:
+                    await self._read_rows(book, tables, wanted, batch, locking=False)
+                results: list[Result] = [rules.apply(book, work, now_ms) for work in batch]
+                break
+            except Missing as missing:
+                book.undo()
+                wanted.add(missing)
+                wanted.lack(book, batch)
+                lacking = True
+        else:
+            return None
+        if not all(is_sure(work, result, book) for work, result in zip(batch, results, strict=True)):
+            book.undo()
+            return None
+        self._committing = True
+        try:
+            await self._store(COMMIT, book, batch, results, now_ms)
+        except asyncpg.PostgresError as error:
+            if error.sqlstate != STALE and not isinstance(error, asyncpg.UniqueViolationError):
+                raise
+            book.undo()
+            results = []
+        self._committing = False
+        return results or None
+
+    async def _locked(self, batch: list[Operation], *, repeated: bool) -> list[Result]:
+        """Decide on rows that are locked until the decision is committed."""
         wanted = Wanted()
         wanted.name(batch, repeated=repeated)
         connection = await self._writing()
         for _ in range(LOADS_MAX):
             await connection.execute("BEGIN")
             try:
-                results = await self._carry_out(batch, wanted, repeated=repeated)
-            except Missing as missing:
-                wanted.add(missing)
-                await connection.execute("ROLLBACK")
+                book, results = await self._carry_out(batch, wanted, repeated=repeated)
             except BaseException as error:
                 if not isinstance(error, asyncio.CancelledError):
                     with contextlib.suppress(*_OF_THE_DATABASE):
                         await connection.execute("ROLLBACK")
-                raise
+                if isinstance(error, Missing):
+                    wanted.add(error)
+                elif getattr(error, "sqlstate", "") != STALE:
+                    self._memory.forget()
+                    raise
             else:
-                await self._commit(connection)
+                self._committing = True
+                await connection.execute("COMMIT")
+                self._committing = False
+                self._memory.adopt(book, wanted.calls)
                 return results
         raise LookupError("the batch needs ever more rows")
 
-    async def _commit(self, connection: asyncpg.Connection) -> None:
-        self._committing = True
-        await connection.execute("COMMIT")
-        self._committing = False
-
-    async def _carry_out(self, batch: list[Operation], wanted: Wanted, *, repeated: bool) -> list[Result]:
+    async def _carry_out(
+        self, batch: list[Operation], wanted: Wanted, *, repeated: bool
+    ) -> tuple[SharedBook, list[Result]]:
         tables = Loaded(wanted)
-        book = Book(tables)
-        row = await self._statements[LOAD].fetchrow(list(wanted.accounts), list(wanted.others), list(wanted.calls))
-        assert row is not None  # noqa: S101 - a function with OUT parameters has one row
-        now_ms = self._saw_clock(row[0])
-        fill(book, row[1], row[2], row[3])
-        wanted.follow(book, batch, now_ms)
-        row = await self._statements[FETCH].fetchrow(*fetch_arguments(wanted))
-        assert row is not None  # noqa: S101 - it selects three values from no table
-        fill_sums(book, wanted, tables, row[0], row[1], row[2])
+        book = SharedBook(tables)
+        now_ms = await self._read_rows(book, tables, wanted, batch, locking=True)
         results = [_apply(book, work, now_ms, repeated=repeated) for work in batch]
-        arguments = store_arguments(book)
-        if arguments is not None:
-            await self._statements[STORE].fetch(*arguments)
-        return results
+        await self._store(STORE, book, batch, results, now_ms)
+        return book, results
+
+    async def _read_rows(
+        self, book: SharedBook, tables: Loaded, wanted: Wanted, batch: list[Operation], *, locking: bool
+    ) -> int:
+        """Read what is wanted and what follows from it; the database's time."""
+        now_ms = self.clock_ms()
+        if wanted.named:
+            row = await self._statements[LOAD].fetchrow(*load_arguments(wanted, locking=locking))
+            assert row is not None  # noqa: S101 - a function with OUT parameters has one row
+            now_ms = self._saw_clock(row[0])
+            fill(book, row[1], row[2], row[3])
+        wanted.follow(book, batch, now_ms)
+        if not locking:
+            wanted.leave_out(book)
+        row = await self._statements[FETCH].fetchrow(*fetch_arguments(wanted, locking=locking))
+        assert row is not None  # noqa: S101 - a function with OUT parameters has one row
+        fill_sums(book, wanted, tables, row[0], row[1], row[2])
+        return now_ms
+
+    async def _store(
+        self, statement: str, book: SharedBook, batch: list[Operation], results: list[Result], now_ms: int
+    ) -> None:
+        """Store what the batch has changed; with `COMMIT` that is a transaction of its own."""
+        basis = book.basis(batch, results, now_ms)
+        if statement == STORE:
+            basis.maxima.clear()  # the counters were locked before it was decided
+        arguments = store_arguments(book, basis, now_ms if self._test_clock_ms is None else -1)
+        if arguments is None:
+            book.clean()
+            return
+        row = await self._statements[statement].fetchrow(*arguments)
+        assert row is not None  # noqa: S101 - a function with OUT parameters has one row
+        self._saw_clock(row[0])
+        book.stored(basis, zip(row[1] or (), row[2] or (), row[3] or (), strict=True), results, now_ms)
 
     async def _run(self, change: Work) -> Result:
         """Run a writing script in a transaction of its own."""
@@ -309,7 +398,10 @@ class PostgresEngine:
             while True:
                 statement = script.send(await _rows(connection, statement))
         except StopIteration as done:
-            await self._commit(connection)
+            self._committing = True
+            await connection.execute("COMMIT")
+            self._committing = False
+            self._memory.forget_accounts(change.touched)
             return done.value
         except Exception as error:
             if _unavailable(error) and not isinstance(error, _AGAIN):
@@ -368,7 +460,7 @@ class PostgresEngine:
         self._readers.terminate()
 
 
-def _apply(book: Book, work: Operation, now_ms: int, *, repeated: bool) -> Result:
+def _apply(book: SharedBook, work: Operation, now_ms: int, *, repeated: bool) -> Result:
     """Carry out one operation. What stands already, from a transaction whose answer was lost, is not done twice."""
     if isinstance(work, Block) and book.event_cost_micros(work.id) is not None:
         return None

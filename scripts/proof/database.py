@@ -209,4 +209,5 @@ class PostgresDatabase:
 
 def commits(data: bytes) -> bool:
     """Whether a gateway's message to PostgreSQL asks for a commit."""
-    return b"COMMIT" in data[-64:].upper()
+    at_once = data[:1] == b"B" and b"\0farthing_commit\0" in data[:64]  # stores a batch and commits it, in one message
+    return at_once or b"COMMIT" in data[-64:].upper()

@@ -260,14 +260,22 @@ async def test_a_transaction_that_hangs_does_not_hang_the_others(postgres: Clust
             await assert_sound(alive.ledger)
 
 
+async def _not_at_once(batch: object) -> None:
+    """Nothing is decided on what is remembered."""
+
+
 async def _lock(world: World, wire: Wire) -> None:
-    """Stop the node between the load of a batch and its commit."""
+    """Stop the node when it has locked what its batch needs, before it commits."""
     engine = world.ledger._engine
+    engine._at_once = _not_at_once  # type: ignore[attr-defined]
     statement = engine._statements  # type: ignore[attr-defined]
     loaded = asyncio.Event()
 
+    fetch = statement[FETCH]
+
     class Slow:
         async def fetchrow(self, *arguments: object) -> None:
+            await fetch.fetchrow(*arguments)
             wire.silent = True
             loaded.set()
             await asyncio.sleep(60)

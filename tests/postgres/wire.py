@@ -9,6 +9,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 COMMIT = b"Q" + struct.pack("!i", 4 + len(b"COMMIT\0")) + b"COMMIT\0"
+AT_ONCE = b"\0farthing_commit\0"  # in the message that binds the statement that stores a batch and commits it
+
+
+def commits(data: bytes) -> bool:
+    """Whether the message ends a transaction."""
+    return data.endswith(COMMIT) or (data.startswith(b"B") and AT_ONCE in data[:64])
 
 
 class Wire:
@@ -44,11 +50,11 @@ class Wire:
             while data := await reader.read(1 << 20):
                 while self.silent:  # noqa: ASYNC110 - a broken wire has no event
                     await asyncio.sleep(0.01)
-                if data.endswith(COMMIT) and self.eats:
+                if commits(data) and self.eats:
                     self.eats -= 1
                     self.lost += 1
                     break
-                if data.endswith(COMMIT) and self.cuts:
+                if commits(data) and self.cuts:
                     self.cuts -= 1
                     self.lost += 1
                     answers.cancel()
