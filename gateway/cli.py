@@ -32,6 +32,7 @@ from keys.hashing import SecretHasher
 from keys.keyring import Key, Keyring
 from keys.minting import Exceeds, Invalid, Mint, Minter, ScopeRefused
 from keys.policy import read_policy
+from ledger import moving
 from ledger.accounts import NotFound
 from ledger.changes import Closed
 from ledger.events import EventQuery
@@ -110,6 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     events.add_argument("--key", help="of this key only")
     events.add_argument("--test", action="store_true", help="of test keys")
     add("audit", _audit, "prove that events, balances and rollup agree; exit 4 if not")
+    add("migrate", _migrate, "bring the database's schema up to date (the gateway does so too when it starts)")
+    move = add("move", _move, "move everything from SQLite to an empty PostgreSQL database; no gateway may serve")
+    move.add_argument("target", help="postgresql://user@host/name")
     prices = add("prices", _prices, "list the priced models")
     prices.add_argument("--provider")
     add("doctor", _doctor, "check settings, database and credentials")
@@ -347,6 +351,28 @@ async def _audit(options: argparse.Namespace, settings: config.Settings) -> int:
     )
     _emit(options, finding, lines)
     return DIFFERENCE if finding.count else OK
+
+
+async def _migrate(options: argparse.Namespace, settings: config.Settings) -> int:
+    before, after = await moving.migrate(settings.database_url)
+    line = f"schema {before} -> {after}" if before < after else f"schema {after}: up to date"
+    _emit(options, {"from": before, "to": after}, [line])
+    return OK
+
+
+async def _move(options: argparse.Namespace, settings: config.Settings) -> int:
+    source = moving.sqlite_path(settings.database_url)
+    if source is None:
+        return _complain("FARTHING_DATABASE_URL must name the SQLite database to move from", USAGE)
+    moved = await moving.move(source, options.target, lambda table, rows: _say(f"{table}: {rows} rows"))
+    both = (
+        f"both sides: {moved.audit.events} events, {moved.audit.accounts} accounts,"
+        f" ${micros_to_usd(moved.audit.cost_micros)}; {moved.audit.open_holds} holds open,"
+        f" {moved.audit.unsettled_holds} unsettled; {moved.audit.count} differences"
+    )
+    _emit(options, moved, [both])
+    _say(f"Now set FARTHING_DATABASE_URL to the target, and start no gateway on {source} any more.")
+    return OK
 
 
 async def _prices(options: argparse.Namespace, settings: config.Settings) -> int:

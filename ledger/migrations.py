@@ -21,8 +21,8 @@ class SchemaTooNew(Exception):
     """The database was written by a newer Farthing than this one."""
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Run the steps that the database has not seen.
+def migrate(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Run the steps that the database has not seen; how many it had seen, and how many there are.
 
     Raises:
         SchemaTooNew: It has seen steps that this code does not know.
@@ -42,6 +42,7 @@ def migrate(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+    return version, len(_STEPS)
 
 
 def _statements(script: str) -> Iterator[str]:

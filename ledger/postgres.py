@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from hashlib import blake2b
 from importlib import resources
 from typing import TypeVar
@@ -137,14 +137,14 @@ class PostgresEngine:
         engine = cls(url, owner, clock_ms)
         try:
             async with asyncio.timeout(2 * ANSWER_S):
-                await _migrate(url)
+                await migrate(url)
                 await engine._writing()
                 engine._readers = await asyncpg.create_pool(
                     url,
                     min_size=0,
                     max_size=READERS,
                     timeout=ANSWER_S,
-                    init=_prepare,
+                    init=prepare,
                     reset=_nothing,
                     server_settings=_READER_SETTINGS,
                 )
@@ -171,7 +171,7 @@ class PostgresEngine:
             return self._writer
         connection = await asyncpg.connect(self._url, timeout=ANSWER_S, server_settings=_WRITER_SETTINGS)
         try:
-            await _prepare(connection)
+            await prepare(connection)
             await connection.fetch(_FENCE_OFF, self._fence)
             await connection.execute(f"SELECT pg_advisory_lock({self._fence})")
             for make in (MAKE_LOAD, MAKE_FETCH, MAKE_STORE):
@@ -489,7 +489,7 @@ async def _rows(connection: asyncpg.Connection, statement: Statement) -> list[Ro
     return [tuple(row) for row in await connection.fetch(dialect.postgres(sql), *dialect.parameters(values))]
 
 
-async def _prepare(connection: asyncpg.Connection) -> None:
+async def prepare(connection: asyncpg.Connection) -> None:
     """Sums of whole numbers come as NUMERIC, and are whole numbers."""
     await connection.set_type_codec("numeric", schema="pg_catalog", encoder=str, decoder=int, format="text")
 
@@ -498,11 +498,25 @@ async def _nothing(connection: asyncpg.Connection) -> None:
     """Readers change nothing that would have to be reset."""
 
 
-async def _migrate(url: str) -> None:
-    """Run the steps that the database has not seen; many gateways may start at once.
+@contextlib.asynccontextmanager
+async def alone(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A transaction for bulk work, during which no script runs in the database; committed at the end."""
+    connection = await asyncpg.connect(url, timeout=ANSWER_S, server_settings=_READER_SETTINGS)
+    try:
+        await prepare(connection)
+        await connection.execute(_BEGIN_SCRIPT)
+        yield connection
+        await connection.execute("COMMIT")
+    finally:
+        connection.terminate()
+
+
+async def migrate(url: str) -> tuple[int, int]:
+    """Run the steps that the database has not seen, which many gateways may do at once; how many it had seen, and all.
 
     Raises:
         SchemaTooNew: It has seen steps that this code does not know.
+        OSError, asyncpg.PostgresError: It cannot be reached.
     """
     connection = await asyncpg.connect(url, timeout=ANSWER_S)
     try:
@@ -518,5 +532,6 @@ async def _migrate(url: str) -> None:
         if version < len(_STEPS):
             await connection.execute("UPDATE schema_version SET version = $1", len(_STEPS))
         await connection.execute("COMMIT")
+        return version, len(_STEPS)
     finally:
         connection.terminate()
