@@ -33,6 +33,7 @@ _CHARACTERS_A_SECOND: Final = 15
 _PIECE_BYTES: Final = 4_180  # ten frames of the sound
 _HALF: Final = re.compile(r"flash|turbo|conversational")
 _CREDITS_A_MINUTE: Final = 1_000  # of sound that is changed or cleaned
+_VOICES: Final = (("JBFqnCBsd6RMkjVDRZzb", "George"), ("21m00Tcm4TlvDq8ikWAM", "Rachel"))
 _MODELS: Final = (
     ("eleven_v3", "Eleven v3", True, False, 1.0),
     ("eleven_multilingual_v2", "Eleven Multilingual v2", True, False, 1.0),
@@ -228,6 +229,22 @@ def _models(request: Request) -> Draft:
     return Whole(headers=headers(request), body=msgspec.json.encode(listed))
 
 
+def _voices(request: Request) -> Draft:
+    listed = [
+        {"voice_id": voice, "name": name, "category": "premade", "labels": {"accent": "american"}}
+        for voice, name in _VOICES
+    ]
+    asked = request.path.rpartition("/voices")[2].strip("/")
+    body: Any = {"voices": listed}
+    if request.path.startswith("/v2/"):
+        body |= {"has_more": False, "total_count": len(listed), "next_page_token": None}
+    if asked:
+        body = next((voice for voice in listed if voice["voice_id"] == asked), None)
+        if body is None:
+            raise Refusal(error(request, 404))
+    return Whole(headers=headers(request), body=msgspec.json.encode(body))
+
+
 _POSTS: Final[tuple[tuple[str, Callable[[Request], Draft]], ...]] = (
     ("/v1/text-to-speech/", _speech),
     ("/v1/text-to-dialogue", _dialogue),
@@ -244,4 +261,8 @@ def find(method: str, request: Request) -> Callable[[Request], Draft] | None:
     """The operation at a method and path; None where there is none."""
     if method == "POST":
         return next((operation for path, operation in _POSTS if request.path.startswith(path)), None)
-    return _models if method == "GET" and request.path == "/v1/models" else None
+    if method != "GET":
+        return None
+    if request.path.startswith(("/v1/voices", "/v2/voices")):
+        return _voices
+    return _models if request.path == "/v1/models" else None

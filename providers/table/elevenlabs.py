@@ -1,4 +1,8 @@
-"""ElevenLabs' operations. A voice that a key has made is that key's alone; the provider's own are everybody's."""
+"""ElevenLabs' operations.
+
+Nothing here makes a voice, so the account's voices are everybody's; were one made by a key, it would be that key's
+alone. Lists would show all of them to all, and what is said leaves a history at the provider: neither is offered.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +54,7 @@ def _rows() -> Iterator[Row]:
         for path, name, shape in operations:
             of = "voice" if "{id}" in path else ""
             yield row("POST", f"/v1/{path}", "elevenlabs", name, shape, uploads=uploads, of=of, everybodys=bool(of))
+    yield row("GET", "/v1/voices/{id}", "elevenlabs", "voices", FREE_READ, billable=False, of="voice", everybodys=True)
     yield row("GET", "/v1/models", "elevenlabs", "models", FREE_READ, billable=False)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from ledger.objects import Object
+from providers.simulator import sounds
 from tests.harness import Running, running
 
 TEXT = "A sentence that is long enough to be spoken in several pieces, one after the other. " * 4
@@ -165,6 +167,34 @@ async def test_moderation_and_lists_of_models_are_free(farthing: Running) -> Non
         async with farthing.http.get(f"{farthing.url}/{name}/v1/models", headers=headers) as response:
             assert response.status == 200
             assert listed in await response.text()
+    await farthing.audited()
+
+
+async def test_a_voice_of_another_key_is_as_one_that_does_not_exist(farthing: Running) -> None:
+    """The account's own voices are everybody's; one that a key had made would be that key's alone."""
+    mine, theirs = await farthing.mint(max_spend_usd="5"), await farthing.mint(max_spend_usd="5")
+    ledger = farthing.gateway.ledger
+    root = await ledger.root()
+    assert root is not None
+    made = Object(provider="elevenlabs", kind="voice", id="voiceOfTheirs")
+    assert not await ledger.own((await ledger.account(root, theirs["id"])).id, [made])
+    for path in ("/v1/text-to-speech/{}", "/v1/voice-changer/{}/stream"):
+        for secret, status in ((mine["secret"], 404), (theirs["secret"], 200)):
+            body: Any = {"text": "Hello"}
+            if "changer" in path:
+                body = aiohttp.FormData({"model_id": "eleven_english_sts_v2"})
+                body.add_field("audio", sounds.wav(1), filename="a.wav")
+            async with farthing.http.post(
+                farthing.url + path.format("voiceOfTheirs"),
+                data=body if isinstance(body, aiohttp.FormData) else json.dumps(body),
+                headers={"xi-api-key": secret},
+            ) as response:
+                assert response.status == status, await response.text()
+    headers = {"xi-api-key": mine["secret"]}
+    async with farthing.http.get(f"{farthing.url}/v1/voices/voiceOfTheirs", headers=headers) as response:
+        assert (response.status, (await response.json())["detail"]["code"]) == (404, "not_found")
+    async with farthing.http.get(f"{farthing.url}/v1/voices/{VOICE}", headers=headers) as response:
+        assert (response.status, (await response.json())["voice_id"]) == (200, VOICE)
     await farthing.audited()
 
 
