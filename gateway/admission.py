@@ -30,6 +30,7 @@ from ledger.changes import TooManySubjects
 from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO, usd_to_micros
 from ledger.records import Ask, Block, Facts, Held, LedgerUnavailable, Refused
+from providers.batches import hold_ms
 from providers.catalogue import Catalogue
 from providers.prices import Price
 from providers.request import model_of
@@ -67,6 +68,7 @@ class Inbound(msgspec.Struct, kw_only=True):
     raw_headers: RawHeaders
     receive: Receive
     whole: bool = False  # the body has arrived: receiving it takes no time
+    origin: str = ""  # where the client found us
     expect_upload: Callable[[int], None] | None = None  # tells the connection that so many bytes may come
     opening: bytes | None = None  # of a WebSocket, which has no body: its first message, if the call is told by that
     secret: str | None = None  # the key, where a first message carried it
@@ -97,6 +99,7 @@ class Admitted(msgspec.Struct, kw_only=True):
     body: bytes  # as the client sent it
     upload: Upload | None  # instead of a body: it is still coming
     faults: Faults | None
+    origin: str = ""  # where the client found us
     cap_micros: int | None = None  # the call's own: no hold of it grows beyond
 
     def outgoing(self) -> bytes | Upload:
@@ -172,7 +175,8 @@ class Admission:
                     self._block(inbound.call_id, key.account_id, facts, error)
                 raise
             facts = self._facts(route, call, price, wishes, key)
-            outcome = await self._hold(inbound.call_id, key, facts, terms, wishes)
+            lasting_ms = hold_ms(call.facts) if call.bulk is not None else 0
+            outcome = await self._hold(inbound.call_id, key, facts, terms, wishes, lasting_ms=lasting_ms)
             if isinstance(outcome, Held):
                 return Admitted(
                     call_id=inbound.call_id,
@@ -186,6 +190,7 @@ class Admission:
                     body=body if upload is None or upload.whole else b"",
                     upload=None if upload is None or upload.whole else upload,
                     faults=wishes.faults,
+                    origin=inbound.origin,
                     cap_micros=_own_cap(outcome, wishes),
                 )
             self._forget_subjects(key, wishes)
@@ -447,7 +452,15 @@ class Admission:
     # ---- the hold
 
     async def _hold(
-        self, call_id: str, key: Key, facts: Facts, terms: Quote, wishes: Wishes, *, dry_run: bool = False
+        self,
+        call_id: str,
+        key: Key,
+        facts: Facts,
+        terms: Quote,
+        wishes: Wishes,
+        *,
+        lasting_ms: int = 0,
+        dry_run: bool = False,
     ) -> Held | Refused:
         try:
             return await self._ledger.hold(
@@ -467,6 +480,8 @@ class Admission:
                     each_seconds=terms.each_seconds,
                     want=terms.want,
                     least=terms.least,
+                    concurrent=0 if lasting_ms else 1,  # nobody waits for a batch
+                    expires_ms=self._clock_ms() + lasting_ms if lasting_ms else None,
                     call_max_micros=wishes.call_cap_micros,
                     subject_max_micros=wishes.end_user_cap_micros,
                     dry_run=dry_run,

@@ -21,6 +21,7 @@ from starlette.routing import Route
 from gateway.admission import Admission
 from gateway.api import end_users, events, keys, plans, reports, reservations, usage
 from gateway.api.endpoint import Handler, Services, endpoint, http_error, json_response
+from gateway.batches import Batches
 from gateway.bounds import DRAIN_S, FIGURES_INTERVAL_S, REVOCATIONS_INTERVAL_S, SWEEP_INTERVAL_S
 from gateway.config import Settings
 from gateway.duplex import SimulatedSockets, WebSocketUpstream
@@ -151,8 +152,12 @@ class Gateway:
         self._live, self._simulated = HttpUpstream(), SimulatedUpstream(clock_ms)
         self.minter = Minter(ledger, keyring, hasher, ledger.clock_ms)
         walls = Walls(ledger, clock_ms)
+        upstreams = self._live, self._simulated
+        self.batches = Batches(ledger, self.catalogue, *upstreams, settings.places, clock_ms)
         admission = Admission(ledger, keyring, self.catalogue, settings, self.flights, clock_ms, walls)
-        relay = Relay(ledger, self.flights, self.metrics, self._live, self._simulated, settings.places, walls)
+        relay = Relay(
+            ledger, self.flights, self.metrics, self._live, self._simulated, settings.places, walls, self.batches
+        )
         self._inference = Inference(admission, relay, self.flights, self.metrics, clock_ms)
         self._sockets = Sockets(
             admission,
@@ -191,7 +196,7 @@ class Gateway:
             keyring = await Keyring.open(ledger, hasher, clock_ms=ledger.clock_ms, master=settings.master_key)
             gateway = cls(ledger, keyring, hasher, settings, ledger.clock_ms, board)
             printed = await gateway.minter.first_master(settings.master_key)
-            housework = [asyncio.create_task(gateway.sweep())]
+            housework = [asyncio.create_task(gateway.sweep()), asyncio.create_task(gateway.batches.watch())]
             if ledger.shared:
                 housework.append(asyncio.create_task(gateway.watch_revocations()))
             if board is not None:

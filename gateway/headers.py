@@ -6,6 +6,7 @@ no cookie, server banner or account id of the operator ever reaches a client.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from urllib.parse import parse_qsl, unquote_plus
@@ -18,6 +19,7 @@ from providers.vendors import VENDORS, Vendor
 
 RawHeaders = list[tuple[bytes, bytes]]
 
+_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?")
 _KEY_HEADERS = ("x-goog-api-key", "xi-api-key", "x-api-key", "api-key")
 _SCHEMES = ("bearer ", "token ")
 _SUBPROTOCOLS = b"sec-websocket-protocol"
@@ -67,6 +69,14 @@ class Credentials(msgspec.Struct, frozen=True):
 def as_mapping(raw: RawHeaders) -> dict[str, str]:
     """Header fields by lower-case name; of a repeated one the last. Credentials are looked for in the raw list."""
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+
+
+def origin(scheme: str, headers: Mapping[str, str]) -> str:
+    """Where the client found us, as it says itself: for its own use, and for no decision. "" where it says no host."""
+    host = headers.get("host", "")
+    if _HOST.fullmatch(host) is None:
+        return ""
+    return f"{'https' if headers.get('x-forwarded-proto') == 'https' else scheme}://{host}"
 
 
 def too_large(raw: RawHeaders) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from gateway.admission import Admission, Inbound
 from gateway.errors import CallError, render
 from gateway.flight import Flights
-from gateway.headers import as_mapping
+from gateway.headers import as_mapping, origin
 from gateway.relay import Connection, Relay, Send
 from gateway.server import CONNECTION
 from gateway.telemetry import Metrics
@@ -60,6 +60,7 @@ class Inference:
                 query=query,
                 raw_headers=raw,
                 receive=receive,
+                origin=origin(scope.get("scheme", "http"), headers),
                 whole=connection is not None and connection.whole,
                 expect_upload=connection.expect_upload if connection is not None else None,
             )

@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.bounds import INFLIGHT_OUTPUT_TOKENS, INFLIGHT_OUTPUT_TOKENS_MIN, REMOTE_INPUT_TOKENS
 from gateway.errors import CallError
+from providers.bulk import Bulk
 from providers.prices import Price
 from providers.shapes import Call, Grant
 from providers.usage import Usage
@@ -58,6 +59,8 @@ def quote(call: Call, price: Price, *, overdraft: str, clamp: bool) -> Quote:
     never = overdraft == "never"
     if call.grant is not None:
         return _granted(call, call.grant, price, never=never)
+    if call.bulk is not None:
+        return _of_bulk(call, call.bulk, price, never=never)
     usage = _input(call, price, never=never)
     want = least = 0
     write_limit: Literal["never", "if_less", "always"] = "if_less" if clamp and call.output_tokens_max else "never"
@@ -82,6 +85,22 @@ def quote(call: Call, price: Price, *, overdraft: str, clamp: bool) -> Quote:
         most=call.output_tokens_max if call.output_tokens_max is not None else price.max_output_tokens,
         write_limit=write_limit,
     )
+
+
+def _of_bulk(call: Call, bulk: Bulk, price: Price, *, never: bool) -> Quote:
+    """A batch's hold: all its requests together, with all the output that they declare; it cannot grow later."""
+    silent = price.max_output_tokens
+    if not never:
+        silent = min(silent or INFLIGHT_OUTPUT_TOKENS, INFLIGHT_OUTPUT_TOKENS)
+    elif silent is None and any(each.silent for each in bulk.sums.values()):
+        raise _undeclared(call.model, "a maximum output in every request")
+    remote = price.max_input_tokens
+    if not never:
+        remote = min(remote or REMOTE_INPUT_TOKENS, REMOTE_INPUT_TOKENS)
+    elif remote is None and any(each.remote for each in bulk.sums.values()):
+        raise _unbounded("a request of the batch")
+    picos, tokens = bulk.held(price, sound=never, silent_tokens=silent or 0, remote_tokens=remote or 0)
+    return Quote(fixed_picos=picos, fixed_tokens=tokens)
 
 
 def _granted(call: Call, grant: Grant, price: Price, *, never: bool) -> Quote:
@@ -122,10 +141,10 @@ def _sound_output(declared: int | None, ceiling: int | None, call: Call) -> int:
     if declared is not None:
         return declared
     if ceiling is None:
-        raise CallError(
-            400,
-            "unbounded_cost",
-            f"{call.model} has no known maximum output: declare {call.output_field}, because this key's cap must hold.",
-            param=call.output_field,
-        )
+        raise _undeclared(call.model, call.output_field)
     return ceiling
+
+
+def _undeclared(model: str, field: str) -> CallError:
+    message = f"{model} has no known maximum output: declare {field}, because this key's cap must hold."
+    return CallError(400, "unbounded_cost", message, param=field)

@@ -14,7 +14,9 @@ from typing import Any, Protocol
 import msgspec
 
 from gateway.admission import Admitted
+from gateway.batches import KIND, Batches
 from gateway.bounds import (
+    BATCH_LOOK_FIRST_MS,
     CALL_TIMEOUT_S,
     CHUNK_TIMEOUT_S,
     ERROR_BODY_BYTES_MAX,
@@ -38,7 +40,8 @@ from gateway.upstream import Answer, Forward, Upstream, UpstreamFailed
 from gateway.walls import Walls
 from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO
-from ledger.records import Extend
+from ledger.records import Extend, LedgerUnavailable
+from providers.batches import hold_ms
 from providers.metering import Conclusion, Ended, conclude
 from providers.shapes import Filter, Meter, Reading
 from providers.usage import Usage
@@ -95,8 +98,10 @@ class Relay:
         simulated: Upstream,
         places: dict[str, Place],
         walls: Walls,
+        batches: Batches,
     ) -> None:
         self.ledger = ledger
+        self.batches = batches
         self.walls = walls
         self.lists = Lists(ledger)
         self.till = Till(ledger, metrics)
@@ -166,6 +171,8 @@ class _Trip:
         try:
             forward = self._forward(raw, query)
             if flight.client_gone:
+                return
+            if self._admitted.route.operation.forgets and not await self._may_delete():
                 return
             flight.stage = "dispatched"
             sent = True
@@ -265,6 +272,17 @@ class _Trip:
         message = f"A limit has no room for more than the first {upload.granted_bytes} bytes of this upload."
         raise CallError(policy.over_cap_status, "spend_cap_exceeded", message)
 
+    async def _may_delete(self) -> bool:
+        """Whether nothing is deleted that tells what a batch has cost; else the client has been told."""
+        error = CallError(409, "batch_not_settled", "This batch is not settled yet: try again when it has ended.")
+        try:
+            if await self._relay.batches.before_deletion(self._admitted.key, self._admitted.route):
+                return True
+        except LedgerUnavailable:
+            error = CallError(503, "ledger_unavailable", "The ledger does not answer.", retry=True, retry_after_s=1)
+        await self._answer_error(error)
+        return False
+
     # ---- the answer
 
     async def _relay_answer(self, answer: Answer) -> None:
@@ -283,6 +301,8 @@ class _Trip:
         self._meter = meter = shape.meter(call, streamed=streamed, headers=answer.headers)
         json = content_type.startswith("application/json")
         if streamed or not json or (call.stream and self._makings is None):
+            if self._admitted.route.operation.of == KIND:
+                await self._relay.batches.seen(self._admitted.key, self._admitted.route, None)
             await self._relay_stream(answer, meter, shape.filter(call) if streamed else None, events=streamed)
         else:
             await self._relay_full(answer, meter)
@@ -374,23 +394,42 @@ class _Trip:
                     chunks.clear()
             if not flight.client_gone:
                 flight.deadline = min(now() + CHUNK_TIMEOUT_S, self._last_moment)
-        cost_picos = self._land("complete", sent=True)
+        body = b"".join(chunks)
+        if self._admitted.call.bulk is not None and not started and await self._opened(body):
+            cost_picos = 0
+        else:
+            cost_picos = self._land("complete", sent=True)
         if started:
             await self._finish(b"")
             return
-        body = b"".join(chunks)
-        if self._makings is not None:
+        if self._makings is not None and self._admitted.call.bulk is None:
             error = await self._makings.in_head(answer.headers) or await self._makings.in_body(
                 body, self._admitted.call.facts
             )
             if error is not None:
                 await self._answer_error(error)
                 return
+        if (batch := self._admitted.route.operation.batch) is not None:
+            await self._relay.batches.seen(self._admitted.key, self._admitted.route, body)
+            body = batch.rehosted(body, self._admitted.origin)
         cost_micros = (cost_picos + PICOS_PER_MICRO // 2) // PICOS_PER_MICRO
         await self._start(
             answer, [(b"x-farthing-cost-micros", b"%d" % cost_micros), (b"content-length", b"%d" % len(body))]
         )
         await self._finish(body)
+
+    async def _opened(self, body: bytes) -> bool:
+        """Hand a batch that was made over to the housework, and its hold with it; False if that cannot be."""
+        admitted = self._admitted
+        facts = dict(admitted.call.facts)
+        facts["batch"] = dict(facts["batch"]) | {"version": "" if admitted.price is None else admitted.price.version}
+        facts |= {"hold": admitted.call_id, "lasting_ms": hold_ms(facts)}
+        due_ms = self._relay.ledger.clock_ms() + BATCH_LOOK_FIRST_MS
+        if self._makings is None or not await self._makings.batch(body, facts, due_ms):
+            return False
+        self._flight.stage = "landed"
+        self._relay.metrics.request(admitted.route.provider, admitted.route.operation.name, "opened")
+        return True
 
     async def _relay_error(self, answer: Answer) -> None:
         """Pass the provider's own error on, unless it is about our account with the provider or not in its shape."""
@@ -511,6 +550,10 @@ class _Trip:
         if flight.stage == "landed":
             return 0
         flight.stage = "landed"
+        if self._admitted.call.bulk is not None and sent and (self._status < 300 or self._status in (502, 504)):
+            # There may be a batch, of which nothing more is known than what was held for it.
+            self._relay.ledger.lose(self._admitted.call_id)
+            return 0
         now = self._now()
         ending = Ending(
             sent=sent,

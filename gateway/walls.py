@@ -78,7 +78,7 @@ class Walls:
         makes = tuple(each for each in route.operation.makes if each.by(body))
         return Makings(self, key, route, makes) if makes else None
 
-    async def own(self, key: Key, provider: str, made: Sequence[Made]) -> bool:
+    async def own(self, key: Key, provider: str, made: Sequence[Made], due_ms: int | None = None) -> bool:
         """Write down that these objects are the key's, durably; False if one is another's. Raises LedgerUnavailable."""
         now_ms = self._clock_ms()
         objects = [
@@ -88,6 +88,7 @@ class Walls:
                 id=each.id,
                 label=each.label,
                 facts=each.facts,
+                due_ms=due_ms,
                 expires_ms=None if each.keep_s is None else now_ms + each.keep_s * 1000,
             )
             for each in made
@@ -123,10 +124,23 @@ class Makings:
 
     async def in_body(self, body: bytes, facts: Mapping[str, Any]) -> CallError | None:
         """See `keep`, for ids that stand in a JSON answer; `facts` are known of them from the request."""
+        return await self.keep(self._in_body(body, facts))
+
+    async def batch(self, body: bytes, facts: Mapping[str, Any], due_ms: int) -> bool:
+        """Whether the batch in a JSON answer has been written down, with what is needed to settle it."""
+        made = self._in_body(body, facts)
+        if not made:
+            return False
+        try:
+            return await self._walls.own(self._key, self._route.provider, made, due_ms)
+        except LedgerUnavailable:
+            return False
+
+    def _in_body(self, body: bytes, facts: Mapping[str, Any]) -> list[Made]:
         found = made_in_body(self._makes, body)
         if facts:
             found = [msgspec.structs.replace(each, facts=each.facts | dict(facts)) for each in found]
-        return await self.keep(found)
+        return found
 
     async def keep(self, made: Sequence[Made]) -> CallError | None:
         """Write down whose they are, durably; or why the client must not have the answer.

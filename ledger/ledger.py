@@ -305,12 +305,26 @@ class Ledger:
         return cast(Settled | None, await self._writer.submit(call))
 
     async def expire(self) -> int:
-        """Release the reservations whose time is over; how many there were."""
+        """Release the reservations whose time is over; how many there were.
+
+        A call that outlives the process which made it (a batch) is no reservation: it may have cost something, so its
+        hold becomes unsettled.
+        """
         now_ms = self._clock_ms()
-        ids = await self._engine.read(lambda: expired_holds(now_ms))
-        over = [Settlement(id=hold_id, status="released", cost_picos=0, requests=0, reason=EXPIRED) for hold_id in ids]
-        await asyncio.gather(*(self.settled(settlement) for settlement in over))
-        return len(ids)
+        found = await self._engine.read(lambda: expired_holds(now_ms))
+        await asyncio.gather(
+            *(
+                self.settled(Settlement(id=hold_id, status="released", cost_picos=0, requests=0, reason=EXPIRED))
+                if reserved
+                else self._writer.submit(Recover(id=hold_id))
+                for hold_id, reserved in found
+            )
+        )
+        return len(found)
+
+    def lose(self, call_id: str) -> None:
+        """Nobody knows how a call ended: its hold becomes unsettled. Never awaits, never fails."""
+        self._writer.keep(Recover(id=call_id))
 
     async def promise(self, owner_id: int, call_id: str) -> HoldView | EventView:
         """A hold, or the event that it became. Raises NotFound."""
@@ -472,9 +486,17 @@ class Ledger:
         """Put an own object's facts and the time of its next housework in place of what stood there."""
         await self._writer.submit(Change(lambda touched: objects.note(account_id, changed)))
 
+    async def hasten_objects(self, account_id: int, provider: str, kind: str, ids: Sequence[str]) -> bool:
+        """Bring the housework on own objects forward to now; False if none is waited for."""
+        now_ms = self._clock_ms()
+        change = Change(lambda touched: objects.hasten(account_id, provider, kind, ids, now_ms))
+        return cast(bool, await self._writer.submit(change))
+
     async def due_objects(self, again_ms: int, limit: int) -> list[tuple[Object, bool]]:
         """Objects for which it is time, each with whether it is live; due again at `again_ms`, whoever took them."""
         now_ms = self._clock_ms()
+        if not await self._engine.read(lambda: objects.any_due(now_ms)):
+            return []  # a look costs nothing, a transaction does
         change = Change(lambda touched: objects.due(now_ms, again_ms, limit))
         return cast(list[tuple[Object, bool]], await self._writer.submit(change))
 

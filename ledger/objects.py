@@ -200,6 +200,22 @@ def note(account_id: int, changed: Object) -> Script[None]:
     )
 
 
+def hasten(account_id: int, provider: str, kind: str, ids: Sequence[str], now_ms: int) -> Script[bool]:
+    """Bring the housework on own objects forward to now; False if none is waited for."""
+    rows = yield (
+        "UPDATE objects SET due_ms = ? WHERE account_id = ? AND provider = ? AND kind = ?"  # noqa: S608 - and marks
+        f" AND id IN ({marks(ids)}) AND due_ms > ? RETURNING seq",
+        (now_ms, account_id, provider, kind, *ids, now_ms),
+    )
+    return bool(rows)
+
+
+def any_due(now_ms: int) -> Script[bool]:
+    """Whether there is any housework."""
+    rows = yield "SELECT 1 FROM objects WHERE due_ms IS NOT NULL AND due_ms <= ? LIMIT 1", (now_ms,)
+    return bool(rows)
+
+
 def due(now_ms: int, again_ms: int, limit: int) -> Script[list[tuple[Object, bool]]]:
     """Objects for which it is time, each with whether it is live; they become due again at `again_ms`.
 

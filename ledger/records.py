@@ -66,7 +66,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
         call_max_micros: A cap of this call alone; None for none.
         subject_max_micros: A lower cap of the end user, for this call alone; None for none.
         at_ms: The moment to which the call belongs; None for the moment of the hold.
-        expires_ms: When the hold ends by itself (callers' own reservations); None for never.
+        expires_ms: When the hold ends by itself; None for never. Such a hold belongs to no process: a caller's own
+            reservation, which then goes back, or a batch, which then becomes unsettled.
         dry_run: Only say what would be; nothing is held and nothing recorded.
     """
 

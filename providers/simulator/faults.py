@@ -35,6 +35,7 @@ _WORDS: Final[dict[str, tuple[str, ...]]] = {
     "cache": ("hit", "miss", "off"),
     "newline": ("crlf", "cr"),
     "encoding": ("gzip",),
+    "batch": ("failed", "expired", "cancelled", "stuck"),
     "service_tier": ("default", "flex", "scale", "priority", "standard", "batch"),
 }
 _FLAGS: Final = ("malformed", "stall", "html", "redirect", "no_end", "comments", "bom")
@@ -62,6 +63,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         cache: Take what may be cached as read ("hit"), as written ("miss"), or not at all ("off").
         web_searches: Report and bill this many web searches (messages, responses).
         service_tier: The tier that is reported as served.
+        batch: How a batch that is made ends: "failed" (none of it was done), "expired" or "cancelled" (half of it was),
+            "stuck" (never).
         stream: Stream ("on") or not ("off"), whatever was asked.
         chunk_bytes: Send the body in pieces of this many bytes, regardless of events.
         chunk_delay_ms: Wait this long before each event (each piece, with `chunk_bytes`).
@@ -88,6 +91,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cache: str = ""
     web_searches: int = 0
     service_tier: str = ""
+    batch: str = ""
     stream: str = ""
     chunk_bytes: int | None = None
     chunk_delay_ms: int = 0

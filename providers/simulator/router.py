@@ -14,6 +14,7 @@ import msgspec
 
 from providers.simulator import (
     anthropic,
+    batches,
     chat,
     completions,
     deepgram,
@@ -135,7 +136,7 @@ def _error(request: Request, status: int, message: str = "") -> Whole:
 def _operation(method: str, request: Request) -> Operation:
     if (native := _NATIVES.get(request.provider)) is not None and (found := native.find(method, request)) is not None:
         return found
-    if (kept := files.find(method, request)) is not None:
+    if (kept := files.find(method, request) or batches.find(method, request)) is not None:
         return kept
     if method == "POST":
         for end, operation in _POSTS:

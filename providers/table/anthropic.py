@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from providers.anthropic_messages import ANTHROPIC_MESSAGES
+from providers.batches import Batch, BatchMaking
 from providers.files import FileUpload
 from providers.free import FREE_POST, FREE_READ
+from providers.jsonl import Endpoint
 from providers.listing import Cursors
 from providers.objects import Makes, Refers
-from providers.table.row import row
+from providers.table.row import Row, row
 
 _NAMES = {"file_id": Refers(kind="file"), "container": Refers(kind="container")}
 _CONTAINER = Makes(
@@ -26,7 +30,19 @@ _WRITTEN = Makes(
 )
 _MADE = (_CONTAINER, _WRITTEN)
 _FILES = Cursors(kind="file", item="/v1/files/{id}", after="after_id", before="before_id", object=False)
+_BATCH = Batch(
+    kind="anthropic",
+    item="/v1/messages/batches/{id}",
+    endpoints={"/v1/messages": Endpoint(ANTHROPIC_MESSAGES)},
+)
+_BATCHES = Cursors(kind="batch", item=_BATCH.item, after="after_id", before="before_id", object=False)
 _FILE_500_MB = 501 * 1024**2
+
+
+def _batches(method: str, path: str, **walls: Any) -> Row:
+    path = "/v1/messages/batches" + path
+    return row(method, path, "anthropic", "messages.batches", FREE_READ, billable=False, batch=_BATCH, **walls)
+
 
 ROWS = (
     row(
@@ -55,6 +71,21 @@ ROWS = (
         billable=False,
         names=_NAMES,
     ),
+    row(
+        "POST",
+        "/v1/messages/batches",
+        "anthropic",
+        "messages.batches",
+        BatchMaking(_BATCH),
+        makes=(Makes(kind="batch", at="id"),),
+        names=_NAMES,
+        batch=_BATCH,
+    ),
+    _batches("GET", "", lists=_BATCHES),
+    _batches("GET", "/{id}", of="batch"),
+    _batches("POST", "/{id}/cancel", of="batch"),
+    _batches("DELETE", "/{id}", of="batch", forgets=True),
+    _batches("GET", "/{id}/results", of="batch"),
     row("GET", "/v1/models", "anthropic", "models", FREE_READ, billable=False),
     row("GET", "/v1/models/{id}", "anthropic", "models", FREE_READ, billable=False),
 )

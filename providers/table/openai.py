@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Any
 
+from providers.batches import Batch, BatchMaking
 from providers.files import FileUpload
 from providers.free import FREE_CHECK, FREE_READ
 from providers.jsonl import Endpoint
 from providers.listing import ITEMS_MAX, Cursors
-from providers.objects import Makes, References
+from providers.objects import Makes, References, Refers
 from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
 from providers.openai_embeddings import OPENAI_EMBEDDINGS
 from providers.openai_images import OPENAI_IMAGES, OPENAI_VARIATIONS
 from providers.openai_responses import OPENAI_RESPONSES
 from providers.openai_speech import OPENAI_SPEECH
 from providers.table import compatible
-from providers.table.row import row
+from providers.table.row import Row, row
 from providers.transcription import TRANSCRIPTION
 
 _FILE_512_MB = 513 * 1024**2
@@ -30,8 +32,20 @@ _BATCHED = MappingProxyType(
         "/v1/embeddings": Endpoint(OPENAI_EMBEDDINGS),
     }
 )
+_BATCH = Batch(kind="openai", item="/v1/batches/{id}", endpoints=_BATCHED)
+_BATCHES = Cursors(kind="batch", item=_BATCH.item)
+_RESULTS = (
+    Makes(kind="file", at="output_file_id", facts={"of": "id"}),
+    Makes(kind="file", at="error_file_id", facts={"of": "id"}),
+)
 _FILES = Cursors(kind="file", item="/v1/files/{id}", usual=ITEMS_MAX, order="order", label="purpose")
 _FILE = (Makes(kind="file", at="id", label="purpose"),)
+
+
+def _batches(method: str, path: str, **walls: Any) -> Row:
+    path = "/v1/batches" + path
+    return row(method, path, "openai", "batches", FREE_READ, billable=False, batch=_BATCH, **walls)
+
 
 ROWS = (
     row(
@@ -48,6 +62,19 @@ ROWS = (
     row("GET", "/v1/files/{id}", "openai", "files", FREE_READ, billable=False, of="file"),
     row("GET", "/v1/files/{id}/content", "openai", "files", FREE_READ, billable=False, of="file"),
     row("DELETE", "/v1/files/{id}", "openai", "files", FREE_READ, billable=False, of="file", forgets=True),
+    row(
+        "POST",
+        "/v1/batches",
+        "openai",
+        "batches",
+        BatchMaking(_BATCH),
+        makes=(Makes(kind="batch", at="id"),),
+        names={"input_file_id": Refers(kind="file")},
+        batch=_BATCH,
+    ),
+    _batches("GET", "", lists=_BATCHES),
+    _batches("GET", "/{id}", of="batch", makes=_RESULTS),
+    _batches("POST", "/{id}/cancel", of="batch", makes=_RESULTS),
     row("POST", "/v1/audio/transcriptions", "openai", "audio.transcriptions", TRANSCRIPTION, uploads=_FORM_26_MB),
     row("POST", "/v1/audio/translations", "openai", "audio.translations", TRANSCRIPTION, uploads=_FORM_26_MB),
     row("POST", "/v1/audio/speech", "openai", "audio.speech", OPENAI_SPEECH),

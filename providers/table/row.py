@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from providers.batches import Batch
 from providers.listing import Listing
 from providers.objects import Makes, References, Refers
 from providers.shapes import Shape
@@ -37,6 +38,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         names: Members of its body that name objects, which must be the caller's own.
         references: Finds those; None where there are none.
         lists: It lists the caller's own objects; it is answered out of them, see `providers.listing`.
+        batch: It makes, or is about, a batch.
         socket: What it speaks over a WebSocket; None for everything that is a request and an answer.
     """
 
@@ -52,6 +54,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     names: Mapping[str, Refers] = NOBODY
     references: References | None = None
     lists: Listing | None = None
+    batch: Batch | None = None
     socket: SocketShape | None = None
 
 
@@ -89,6 +92,7 @@ def row(
     makes: tuple[Makes, ...] = (),
     names: Mapping[str, Refers] = NOBODY,
     lists: Listing | None = None,
+    batch: Batch | None = None,
     socket: SocketShape | None = None,
 ) -> Row:
     """One row; what is not said is the provider's usual. `uploads` is the operation's `upload_bytes_max`."""
@@ -105,6 +109,7 @@ def row(
         names=names,
         references=References(names) if names else None,
         lists=lists,
+        batch=batch,
         socket=socket,
     )
     return Row(method=method, path=path, provider=provider, upstream=upstream or path, operation=operation)

@@ -1,0 +1,370 @@
+"""Batches: many requests handed over at once and answered within a day, at half the price.
+
+Promises: what a batch may cost is bounded before it is made; whether it has ended, and what its answers used, is read
+from the provider's own words, line by line, in bounded memory. A line that failed costs nothing. Knows nothing of
+holds, clocks or sockets. Source: providers.md P1, P2, P11 and §5.1; openai 3.54 `types/batch`, anthropic 2.12
+`types/messages/message_batch*`, mistralai 3.7 `batch.jobs`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from providers.answer import UNREADABLE
+from providers.bulk import TIER, Bulk
+from providers.free import FreeMeter
+from providers.jsonl import Endpoint, Facts, add
+from providers.metering import conclude
+from providers.prices import Price
+from providers.raw import NULL, given
+from providers.request import read_object, text_field
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Filter, Meter, Reading, Reference, Shape
+from providers.usage import Usage
+
+HOUR_MS = 3_600_000
+LATE_MS = 24 * HOUR_MS  # after its own end a batch may take so long to be counted; then nobody knows what it cost
+REQUESTS_MAX = 100_000  # in one body: Anthropic's own bound
+RESULT_BYTES_MAX = 16 << 20  # of one line
+
+Kind = Literal["openai", "anthropic", "mistral"]
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider says of a batch.
+
+    Attributes:
+        ended: Nothing more will be done, whatever has been.
+        results: Upstream path of its results; "" where there are none.
+        files: Ids of the files that it has made.
+    """
+
+    id: str
+    ended: bool
+    results: str = ""
+    files: tuple[str, ...] = ()
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider's way to keep batches.
+
+    Attributes:
+        kind: Tells how its objects and results are read.
+        item: Upstream path of one, with `{id}`.
+        endpoints: The operations whose requests it takes, by the url that it gives them.
+    """
+
+    kind: Kind
+    item: str
+    endpoints: Mapping[str, Endpoint]
+
+    def progress(self, body: bytes) -> list[Progress]:
+        """Read a batch object, or a list of them; none where it cannot be read."""
+        try:
+            found = msgspec.json.decode(body, type=_Object)
+        except UNREADABLE:
+            return []
+        return [_PROGRESS[self.kind](each) for each in ([found] if found.id else found.data)]
+
+    def rehosted(self, body: bytes, origin: str) -> bytes:
+        """A batch object, or a list of them, that sends its reader for results where the reader's key is good."""
+        if self.kind != "anthropic" or not origin:
+            return body
+        return _RESULTS_URL.sub(lambda found: found[1] + origin.encode(), body)
+
+
+class _Object(msgspec.Struct):
+    id: str = ""
+    status: str = ""
+    processing_status: str = ""
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    output_file: str | None = None
+    error_file: str | None = None
+    data: list[_Object] = []
+
+
+_RESULTS_URL = re.compile(rb'("results_url"\s*:\s*")https?://[^/"\\]+')
+
+
+def _openai(found: _Object) -> Progress:
+    return Progress(
+        id=found.id,
+        ended=found.status in ("completed", "failed", "expired", "cancelled"),
+        results=f"/v1/files/{found.output_file_id}/content" if found.output_file_id else "",
+        files=tuple(filter(None, (found.output_file_id, found.error_file_id))),
+    )
+
+
+def _anthropic(found: _Object) -> Progress:
+    ended = found.processing_status == "ended"
+    return Progress(id=found.id, ended=ended, results=f"/v1/messages/batches/{found.id}/results" if ended else "")
+
+
+def _mistral(found: _Object) -> Progress:
+    return Progress(
+        id=found.id,
+        ended=found.status in ("SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED"),
+        results=f"/v1/files/{found.output_file}/content" if found.output_file else "",
+        files=tuple(filter(None, (found.output_file, found.error_file))),
+    )
+
+
+_PROGRESS: Mapping[Kind, Callable[[_Object], Progress]] = {
+    "openai": _openai,
+    "anthropic": _anthropic,
+    "mistral": _mistral,
+}
+
+
+# ---- making one
+
+
+class _Wish(msgspec.Struct):
+    input_file_id: str = ""
+    input_files: list[str] | None = None
+    endpoint: str = ""
+    model: str | None = None
+    timeout_hours: int | None = None
+
+
+class _Inline(msgspec.Struct):
+    params: msgspec.Raw
+
+
+_WISH = msgspec.json.Decoder(_Wish)
+_INLINE = msgspec.json.Decoder(list[_Inline])
+_OWN = frozenset({"input_file_id", "input_files", "endpoint", "model", "requests", "timeout_hours", "agent_id"})
+
+
+class BatchMaking:
+    """The shape of a request that makes a batch, out of a file or with its requests in it."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.name = f"{batch.kind}_batches"
+        self._batch = batch
+
+    def read(self, body: bytes, asked: Asked = NOTHING_ELSE) -> Call:
+        """Read a request. Raises BadRequest."""
+        head = read_object(body, _OWN)
+        if self._batch.kind == "anthropic":
+            return self._inline(head.get("requests", NULL))
+        try:
+            wish = _WISH.decode(body)
+        except msgspec.ValidationError as error:
+            raise BadRequest(f"The batch is not what it should be: {error}.") from None
+        if self._batch.kind == "mistral":
+            if "agent_id" in head and given(head["agent_id"]):
+                raise BadRequest("Batches of agents are not offered here: name a model.", param="agent_id")
+            if "requests" in head and given(head["requests"]):
+                raise BadRequest("Upload the requests as a file, and name it.", param="requests")
+            files, name = wish.input_files or [], "input_files"
+        else:
+            files, name = [wish.input_file_id] if wish.input_file_id else [], "input_file_id"
+        if len(files) != 1:
+            raise BadRequest(f"{name!r} must name one file.", param=name)
+        found = asked.objects.get(files[0], {}).get("requests")
+        if found is None:
+            raise BadRequest("Upload the file with the purpose 'batch' first.", param=name)
+        facts = msgspec.convert(found, Facts)
+        url = text_field(head, "endpoint", required=True)
+        if url not in self._batch.endpoints or facts.url not in ("", url):
+            raise BadRequest(f"The file's requests are for {facts.url!r}, not for {url!r}.", param="endpoint")
+        model = facts.model or wish.model or ""
+        if not model or (wish.model and wish.model != model):
+            raise BadRequest("The batch and its requests must name one model.", param="model")
+        hours = wish.timeout_hours or 24
+        return self._call(model, facts.bulk, url, hours, tuple(Reference(*each) for each in facts.refers))
+
+    def _inline(self, raw: msgspec.Raw) -> Call:
+        try:
+            requests = _INLINE.decode(raw)
+        except UNREADABLE:
+            raise BadRequest("'requests' must be a list of objects with 'params'.", param="requests") from None
+        if not 0 < len(requests) <= REQUESTS_MAX:
+            raise BadRequest(f"'requests' must hold 1 to {REQUESTS_MAX}.", param="requests")
+        ((url, endpoint),) = self._batch.endpoints.items()
+        bulk, models = Bulk(sums={}), set()
+        for at, each in enumerate(requests):
+            try:
+                call = endpoint.shape.read(bytes(each.params))
+                add(bulk, call)
+            except BadRequest as error:
+                message = f"requests[{at}].params: {error.message}"
+                raise BadRequest(message, param=f"requests[{at}].params", code=error.code) from None
+            models.add(call.model)
+        if len(models) > 1:
+            raise BadRequest("All requests of a batch must name one model here: it is one event.", param="requests")
+        return self._call(models.pop(), bulk, url, 24, ())
+
+    def _call(self, model: str, bulk: Bulk, url: str, hours: int, refers: tuple[Reference, ...]) -> Call:
+        facts = {"model": model, "url": url, "lines": bulk.lines, "typical": bulk.typical_tokens}
+        return Call(
+            model=model,
+            service_tier=TIER,
+            bulk=bulk,
+            refers=refers,
+            facts={"batch": facts, "hours": max(hours, 24)},
+        )
+
+    def prepare(self, body: bytes, call: Call) -> bytes:
+        """The same bytes."""
+        return body
+
+    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
+        """The same bytes: each request in it has its own limit."""
+        return body
+
+    def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
+        """A meter that sees nothing: what a batch has used is known when it has ended."""
+        return _Unseen()
+
+    def filter(self, call: Call) -> Filter | None:
+        """Nothing was spliced."""
+        return None
+
+
+class _Unseen(FreeMeter):
+    """Reads nothing, and does not say that nothing was used."""
+
+    def finish(self) -> Reading:
+        """See the interface."""
+        return Reading()
+
+
+# ---- counting one
+
+
+class _Response(msgspec.Struct):
+    status_code: int = 0
+    body: msgspec.Raw = NULL
+
+
+class _Result(msgspec.Struct):
+    type: str = ""
+    message: msgspec.Raw = NULL
+
+
+class _ResultLine(msgspec.Struct):
+    response: _Response | None = None
+    result: _Result | None = None
+
+
+_RESULT = msgspec.json.Decoder(_ResultLine)
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch's answers have used.
+
+    Attributes:
+        answers: How many there are that cost anything.
+        estimated: Some answer did not say what it used.
+    """
+
+    usage: Usage
+    cost_picos: int
+    answers: int
+    estimated: bool
+    flags: tuple[str, ...]
+
+
+class Results:
+    """Adds up the results of one batch, as they come.
+
+    Args:
+        shape: Of the operation that the requests are for.
+        price: Of the model; each answer is priced by itself, for a tier re-prices all tokens of one answer.
+        typical_tokens: Best guess of one request's input, for an answer that does not say.
+    """
+
+    def __init__(self, shape: Shape, price: Price, typical_tokens: int) -> None:
+        self._shape = shape
+        self._price = price
+        self._call = Call(
+            input_typical=Usage(input_tokens=max(typical_tokens, 1)), output_field="output", service_tier=TIER
+        )
+        self._pieces: list[bytes] = []
+        self._pieces_bytes = 0
+        self._oversize = False
+        self._sums: dict[str, int] = dict.fromkeys(_COUNTS, 0)
+        self._tools: dict[str, int] = {}
+        self._cost_picos = self._answers = 0
+        self._estimated = False
+        self._flags: set[str] = set()
+
+    def feed(self, chunk: bytes) -> None:
+        """Read the next bytes. Never raises."""
+        *lines, rest = chunk.split(b"\n")
+        for line in lines:
+            self._keep(line)
+            self._line(b"".join(self._pieces))
+            self._pieces, self._pieces_bytes, self._oversize = [], 0, False
+        self._keep(rest)
+
+    def _keep(self, piece: bytes) -> None:
+        self._pieces_bytes += len(piece)
+        if self._pieces_bytes <= RESULT_BYTES_MAX:
+            self._pieces.append(piece)
+        else:
+            self._oversize = True
+
+    def finish(self) -> Counted:
+        """What has been used in all."""
+        self._line(b"".join(self._pieces))
+        usage = msgspec.convert(self._sums | {"tools": self._tools, "service_tier": TIER}, Usage)
+        flags = set(self._flags)
+        if self._price.cost_picos(usage) != self._cost_picos:
+            # Tiers are reached by single answers, so the sum of usages does not tell the sum of prices: this does.
+            usage = msgspec.structs.replace(usage, provider_cost_picos=self._cost_picos)
+            flags.add("priced_by_line")
+        return Counted(
+            usage=usage,
+            cost_picos=self._cost_picos,
+            answers=self._answers,
+            estimated=self._estimated,
+            flags=tuple(sorted(flags)),
+        )
+
+    def _line(self, text: bytes) -> None:
+        if not text.strip() and not self._oversize:
+            return
+        body = self._answer(text)
+        if body is None:
+            return
+        meter = self._shape.meter(self._call, streamed=False)
+        meter.feed(body)
+        concluded = conclude(self._call, meter.finish(), ended="complete", http_status=200)
+        usage = msgspec.structs.replace(concluded.usage, service_tier=TIER, provider_cost_picos=None)
+        self._cost_picos += self._price.cost_picos(usage)
+        self._answers += 1
+        self._estimated = self._estimated or concluded.status == "estimated"
+        self._flags.update(concluded.flags)
+        self._flags.update(f"unpriced:{unit}" for unit in self._price.unpriced(usage))
+        for name in _COUNTS:
+            self._sums[name] += getattr(usage, name)
+        for tool, number in usage.tools.items():
+            self._tools[tool] = self._tools.get(tool, 0) + number
+
+    def _answer(self, text: bytes) -> bytes | None:
+        """The answer in a line, as it would have come by itself; None for a request that failed."""
+        try:
+            line = _RESULT.decode(text)
+        except UNREADABLE:
+            self._flags.add("oversize" if self._oversize else "malformed")
+            return text  # what cannot be read may have cost something
+        if line.response is not None:
+            return bytes(line.response.body) if 200 <= line.response.status_code < 300 else None
+        if line.result is not None:
+            return bytes(line.result.message) if line.result.type == "succeeded" else None
+        return None
+
+
+_COUNTS: Sequence[str] = tuple(field.name for field in msgspec.structs.fields(Usage) if field.type is int)
+
+
+def hold_ms(facts: Mapping[str, Any]) -> int:
+    """How long a batch's hold is kept for it."""
+    return int(facts.get("hours", 24)) * HOUR_MS + LATE_MS
