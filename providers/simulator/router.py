@@ -54,6 +54,7 @@ _NATIVES: Final[Mapping[str, Native]] = MappingProxyType(
     {
         "deepgram": Native(deepgram.find, deepgram.error),
         "elevenlabs": Native(elevenlabs.find, elevenlabs.error),
+        "google": Native(gemini.find, gemini_input.error),
     }
 )
 # By the end of the path, so that vendors' own prefixes (`/compatible-mode/v1`, `/anthropic/v1`, none) all do.

@@ -41,6 +41,14 @@ def anthropic_image(data: str | None) -> int:
     return min(4_005, -(-width * height // 750))
 
 
+def gemini_image(data: str, *, tiled: bool) -> int:
+    """Tokens of a Gemini image: 1,120 of any size, or 258 a tile of 768 pixels (providers.md §5.2)."""
+    if not tiled:
+        return 1_120
+    width, height = _size(data) if data else _UNKNOWN_SIZE
+    return 258 if max(width, height) <= 384 else 258 * -(-width // 768) * -(-height // 768)
+
+
 def document(data: str | None) -> int:
     """Tokens of a PDF: 2,000 a page; the pages are counted by their objects."""
     body = _decoded(data) if data else b""
