@@ -169,7 +169,9 @@ def match(method: str, path: str, headers: Mapping[str, str], query: bytes = b""
         elif chosen is not None:
             return chosen
     if wrong_method is not None:
-        return wrong_method
+        # Google's verbs stand behind a colon, where others' ids may have one: another verb is another operation.
+        verb = wrong_method.dialect == "google" and ":" in segments[-1]
+        return _not_allowed(VENDORS["google"]) if verb else wrong_method
     if mounted is not None:
         return _not_allowed(mounted)
     if len(segments) >= 2 and segments[0] == "ws" and segments[1].startswith("google."):

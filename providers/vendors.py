@@ -112,7 +112,7 @@ _ROWS = (
         clients=("google-genai-sdk",),
         hints=("x-goog-api-key", "x-goog-api-client"),
         passes=("x-goog-api-client", "x-goog-request-params", "x-server-timeout"),
-        returns=("server-timing",),
+        returns=("server-timing", "x-gemini-service-tier"),
         roots=words(
             "models files batches cachedContents tunedModels interactions fileSearchStores auth_tokens corpora agents "
             "decisions voices environments triggers dynamic operations generatedFiles"

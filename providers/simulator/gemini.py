@@ -1,8 +1,9 @@
 """Google AI Studio: generateContent in full, as events and as an array, countTokens, embeddings, models.
 
 Promises: answers that the official SDKs' types take (google-genai 3.6, @google/genai 3.1), lines ending in CRLF, a
-running usage on every chunk, thoughts beside the candidates' count (providers.md §3, P3). A function is called if the last turn
-is the user's and answers none, and the model may choose. Both spellings of names are taken; a stranger is refused.
+running usage on every chunk, thoughts beside the candidates' count (providers.md §3, P3). A function is called if the
+last turn is the user's and answers none, and the model may choose. Both spellings of names are taken; a stranger is
+refused.
 """
 
 from __future__ import annotations

@@ -273,7 +273,6 @@ def headers() -> Headers:
     return [
         ("content-type", "application/json; charset=UTF-8"),
         ("server-timing", "gfet4t7; dur=120"),
-        ("x-content-type-options", "nosniff"),
     ]
 
 
