@@ -21,6 +21,8 @@ from providers.simulator import (
     elevenlabs,
     embeddings,
     files,
+    gemini,
+    gemini_input,
     images,
     messages,
     models,
