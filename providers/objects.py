@@ -108,7 +108,7 @@ _MEMBERS_MAX = 5_000  # listed members in one body, tools' schemas and arguments
 _VALUE_BYTES_MAX = 32 << 10  # of one that is a list or an object
 
 
-def _plain(body: bytes) -> bytes:
+def unescaped(body: bytes) -> bytes:
     """The body with every escape undone that nobody needs: `\\u0066ile_id` is `file_id`."""
     if b"\\u00" not in body:
         return body
@@ -139,14 +139,14 @@ class References:
         Raises:
             BadRequest: There are more than anybody needs.
         """
-        return self._find(_plain(body))[0]
+        return self._find(unescaped(body))[0]
 
     def certain(self, body: bytes) -> list[Reference]:
         """As `find`, without what the provider takes for no reference: a tool's schema or arguments. Slower.
 
         Where a member stands twice in one object, nobody knows which counts: then all that `find` finds is certain.
         """
-        plain = _plain(body)
+        plain = unescaped(body)
         possible, members = self._find(plain)
         seen: list[tuple[Reference | None, bool]] = []
         try:

@@ -6,13 +6,16 @@ as if it were cheap. Knows nothing of answers. Source: the SDK's types (openai 3
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from providers import media
 from providers.bounds import Extent, data_url, string_bytes
+from providers.objects import unescaped
 from providers.raw import NULL, given, is_object, is_string
-from providers.request import Head
-from providers.shapes import BadRequest
+from providers.request import Head, members
+from providers.shapes import BadRequest, Reference
 from providers.text import words
 
 # gpt-4o-mini alone counts a tile of an image as 5,667 tokens (85 + 170 a tile elsewhere).
@@ -41,9 +44,13 @@ class Part(msgspec.Struct, gc=False):
     audio: msgspec.Raw = NULL
     url: msgspec.Raw = NULL
     data: msgspec.Raw = NULL
+    id: msgspec.Raw = NULL
+    encrypted_content: msgspec.Raw = NULL
 
 
 _PARTS = msgspec.json.Decoder(list[Part])
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+_REFERENCE = re.compile(rb'(?<!\\)"item_reference"')
 _PART = msgspec.json.Decoder(Part)
 
 _TEXTS = frozenset({"text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text", "thinking"})
@@ -63,6 +70,16 @@ _CLIENT_TOOLS = words(
 )
 
 
+def _is_reference(item: Part) -> bool:
+    """Whether the provider has to look an item up that it keeps, by its id."""
+    kind = item.type
+    if kind == "item_reference" or (not kind and given(item.id) and not given(item.content)):
+        return True
+    # Its content is not in the request: thoughts are only where they are encrypted, pictures where they are drawn.
+    hidden = kind == "reasoning" and not given(item.encrypted_content)
+    return given(item.id) and (hidden or (kind == "image_generation_call" and not given(item.result)))
+
+
 def read_parts(raw: msgspec.Raw, where: str) -> list[Part]:
     """A list of parts, items, messages or tools.
 
@@ -80,10 +97,12 @@ def read_parts(raw: msgspec.Raw, where: str) -> list[Part]:
 class Content:
     """Reads the content of one request into an extent."""
 
-    __slots__ = ("_extent", "_tiles")
+    __slots__ = ("_extent", "_places", "_tiles", "refers")
 
     def __init__(self, extent: Extent, model: str) -> None:
         self._extent = extent
+        self.refers: list[Reference] = []  # to stored items, by their ids
+        self._places: list[int] = []
         self._tiles = next((factor for name, factor in _TILE_FACTORS.items() if model.startswith(name)), 1)
 
     def messages(self, raw: msgspec.Raw) -> None:
@@ -101,6 +120,7 @@ class Content:
         if is_string(raw):
             self._extent.text(bytes(raw))
             return
+        typed = 0
         for at, item in enumerate(read_parts(raw, "input")):
             kind = item.type
             if kind == "message" or (not kind and given(item.content)):
@@ -113,6 +133,28 @@ class Content:
                 self._picture(item.result, f"input[{at}].result")
             elif kind not in _PLAIN_ITEMS:
                 self._extent.unknown(f"input[{at}]")
+            typed += kind == "item_reference"
+            if _is_reference(item):
+                self._refer(item, at)
+        self._only_references(raw, typed)
+
+    def _refer(self, item: Part, at: int) -> None:
+        """An item of which the request has the id and the provider the content."""
+        if not is_string(item.id):
+            raise BadRequest("A reference to an item needs its id.", param=f"input[{at}].id")
+        self.refers.append(Reference("input", "item", string_bytes(bytes(item.id)).decode()))
+        self._places.append(at)
+
+    def _only_references(self, raw: msgspec.Raw, typed: int) -> None:
+        """Of two members with one name some parsers take the first, and we the last: no reference may be hidden so."""
+        if len(_REFERENCE.findall(unescaped(bytes(raw)))) != typed:
+            raise BadRequest("An item of 'input' is a reference and something else.", param="input")
+        if self._places:
+            items = _RAWS.decode(raw)
+            for at in self._places:
+                names = [member.name for member in members(bytes(items[at]))]
+                if len(names) != len(set(names)):
+                    raise BadRequest("A reference to an item says something twice.", param=f"input[{at}]")
 
     def value(self, raw: msgspec.Raw, owner: str, at: int) -> None:
         """What a message says: a text, a list of parts, or one part."""

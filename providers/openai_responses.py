@@ -102,6 +102,7 @@ class _Responses:
             output_field=_LIMIT,
             service_tier=text_field(head, "service_tier") if "service_tier" in head else "",
             unbounded=extent.unbounded,
+            refers=tuple(content.refers),
         )
 
     def prepare(self, body: bytes, call: Call) -> bytes:

@@ -195,6 +195,46 @@ async def test_another_key_of_the_same_end_user_is_another_key(tenants: Tenants)
     assert (await tenants.ask(child | {"secret": rotated["secret"]}, "GET", path))[0] == 200
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_stored_items_are_their_makers_alone(tenants: Tenants, stream: bool) -> None:
+    """An item of an earlier answer, by its id alone, is as much an object as the answer: its maker may refer to it."""
+    asked = RESPONSE | {"stream": stream, "reasoning": {"effort": "low"}}
+    _, _, content = await tenants.ask(tenants.theirs, "POST", "/v1/responses", asked)
+    body = json.loads(content.split(b"data: ")[-1])["response"] if stream else json.loads(content)
+    items = {item["type"]: item["id"] for item in body["output"]}
+    for item in (
+        {"type": "item_reference", "id": items["message"]},
+        {"id": items["message"]},
+        {"type": "reasoning", "id": items["reasoning"], "summary": []},
+    ):
+        again = RESPONSE | {"input": [{"role": "user", "content": "hello"}, item]}
+        status, _, content = await tenants.ask(tenants.theirs, "POST", "/v1/responses", again)
+        assert status == 200, content
+        status, _, content = await tenants.ask(tenants.mine, "POST", "/v1/responses", again)
+        assert status == 404, content
+        item["id"] = "msg_of_nobody"
+        nobody = RESPONSE | {"input": [{"role": "user", "content": "hello"}, item]}
+        assert (await tenants.ask(tenants.mine, "POST", "/v1/responses", nobody))[0] == 404
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        '{"type":"message","content":"x","id":"a","type":"item_reference"}',
+        '{"id":"a","type":"item_reference","type":"message","content":"x"}',
+        '{"id":"a","type":"item_\\u0072eference","type":"message","content":"x"}',
+        '{"type":"item_reference","id":"mine","id":"theirs"}',
+        '{"type":"item_reference"}',
+    ],
+)
+async def test_no_reference_is_hidden_behind_a_double(tenants: Tenants, item: str) -> None:
+    """What two parsers could read differently is refused before anybody does."""
+    body = f'{{"model":"gpt-5-mini","input":[{item}]}}'.encode()
+    status, _, content = await tenants.farthing.call(tenants.mine["secret"], body, "/v1/responses")
+    assert status in (400, 404), content
+    assert not tenants.farthing.upstream.requests
+
+
 async def test_an_arguments_look_at_a_file_is_no_reference(tenants: Tenants) -> None:
     """A tool of the client's own may have an argument called `file_id`."""
     tool = {"type": "function", "name": "open", "parameters": {"properties": {"file_id": {"enum": ["a"]}}}}
