@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -135,7 +136,8 @@ def speak(request: Request) -> Draft:
         content_type = f"audio/l16;rate={rate};channels=1"
         bare = query.get("container", ["wav"])[0] == "none"
         data = (sounds.pcm if bare else sounds.wav)(seconds, sample_rate=rate)
-    head = [*headers(request, content_type), ("dg-model-name", model), ("dg-model-uuid", "u")]
+    date = formatdate(request.now_s, usegmt=True)  # older clients look for it
+    head = [*headers(request, content_type), ("date", date), ("dg-model-name", model), ("dg-model-uuid", "u")]
     usage = request.faults.usage
     counted = {"zero": 0, "negative": -1 - len(text), "absurd": 2**63, "missing": None}.get(usage, len(text))
     if counted is not None:

@@ -99,6 +99,7 @@ _MORE: tuple[tuple[str, str, str, str], ...] = (
         (provider, "oldest", operation, _SOUNDS_AND_PICTURES[provider][operation])
         for provider in ("openai", "elevenlabs", "deepgram")
         for operation in ("speech", "transcription")
+        if (provider, operation) != ("elevenlabs", "transcription")  # it had none yet
     ),
 )
 """Operations beyond chat: provider, client, operation, model."""
