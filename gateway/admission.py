@@ -13,13 +13,20 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from gateway.bounds import BODY_BYTES_MAX, BODY_TIMEOUT_S, FLIGHTS_MAX, SUBJECT_BYTES_MAX, UPLOAD_BYTES_MAX
+from gateway.bounds import (
+    BODY_BYTES_MAX,
+    BODY_TIMEOUT_S,
+    CALL_TIMEOUT_S,
+    FLIGHTS_MAX,
+    SUBJECT_BYTES_MAX,
+    UPLOAD_BYTES_MAX,
+)
 from gateway.config import Settings
 from gateway.errors import RETRY_AFTER_S_MAX, CallError, over_limit
 from gateway.flight import Flights
 from gateway.headers import Credentials, RawHeaders, credentials, too_large
 from gateway.loops import LoopCounts
-from gateway.quote import FREE, Quote, quote
+from gateway.quote import FREE, Quote, dearest, quote
 from gateway.upload import Receive, Upload, over_bytes, receive_body, refused
 from gateway.walls import Walls
 from keys.hashing import Overloaded
@@ -42,6 +49,7 @@ ATTEMPTS = 4  # a key that changes faster than we can decide on it three times o
 SUBJECTS_REMEMBERED_MAX = 50_000
 MODEL_CHARS_MAX = 200
 ALLOWANCE_MAX = 1_000_000_000  # steps of a socket's hold: no cap of one end user has room for so many
+COMPLETED_WITHIN_MS = int(CALL_TIMEOUT_S + 60) * 1000  # with a minute for the hold itself
 
 _A_LITTLE = Quote(fixed_picos=PICOS_PER_MICRO)
 
@@ -393,7 +401,11 @@ class Admission:
                 return None, FREE
             raise _not_priced(call.model)
         policy = key.policy
-        terms = quote(call, price, overdraft=policy.overdraft, clamp=policy.on_insufficient == "clamp")
+        clamp = policy.on_insufficient == "clamp"
+        # The price is that of the moment of completion, and some change with the hour: the dearest of those is held.
+        now_ms = self._clock_ms()
+        upcoming = self._catalogue.between(price, now_ms, now_ms + COMPLETED_WITHIN_MS)
+        terms = dearest([quote(call, each, overdraft=policy.overdraft, clamp=clamp) for each in upcoming])
         if call.grant is not None and wishes.end_user_cap_micros is not None and terms.each_picos:
             # This cap binds when the hold is made and is not known afterwards: the hold is all that it has room for.
             most = min(wishes.end_user_cap_micros * PICOS_PER_MICRO // terms.each_picos, ALLOWANCE_MAX)

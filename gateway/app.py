@@ -144,7 +144,9 @@ class Gateway:
         self.settings = settings
         self._clock_ms = clock_ms
         self._hasher = hasher
-        self.catalogue = Catalogue.load(elevenlabs_picos_per_credit=settings.elevenlabs_picos_per_credit)
+        self.catalogue = Catalogue.load(
+            overrides=settings.price_files, elevenlabs_picos_per_credit=settings.elevenlabs_picos_per_credit
+        )
         self.flights = Flights(settings.disconnect_drain_s)
         self.metrics = Metrics(
             lambda: float(len(self.flights)), lambda: float(ledger.waiting), lambda: float(ledger.commits), board
@@ -156,7 +158,16 @@ class Gateway:
         self.batches = Batches(ledger, self.catalogue, *upstreams, settings.places, clock_ms)
         admission = Admission(ledger, keyring, self.catalogue, settings, self.flights, clock_ms, walls)
         relay = Relay(
-            ledger, self.flights, self.metrics, self._live, self._simulated, settings.places, walls, self.batches
+            ledger,
+            self.flights,
+            self.metrics,
+            self._live,
+            self._simulated,
+            settings.places,
+            walls,
+            self.batches,
+            self.catalogue,
+            clock_ms,
         )
         self._inference = Inference(admission, relay, self.flights, self.metrics, clock_ms)
         self._sockets = Sockets(

@@ -375,8 +375,15 @@ async def _move(options: argparse.Namespace, settings: config.Settings) -> int:
     return OK
 
 
+def _catalogue(settings: config.Settings) -> Catalogue:
+    """The prices that the gateway would serve with."""
+    return Catalogue.load(
+        overrides=settings.price_files, elevenlabs_picos_per_credit=settings.elevenlabs_picos_per_credit
+    )
+
+
 async def _prices(options: argparse.Namespace, settings: config.Settings) -> int:
-    catalogue = Catalogue.load(elevenlabs_picos_per_credit=settings.elevenlabs_picos_per_credit)
+    catalogue = _catalogue(settings)
     rows = catalogue.models(options.provider)
     _say(f"catalogue {catalogue.version}, {len(rows)} models")
     _emit(options, rows, [f"{row.provider}/{row.id}" for row in rows])
@@ -386,7 +393,7 @@ async def _prices(options: argparse.Namespace, settings: config.Settings) -> int
 async def _doctor(options: argparse.Namespace, settings: config.Settings) -> int:
     """Each check is a line: what was looked at, and what was found."""
     checks: list[tuple[str, bool, str]] = []
-    catalogue = Catalogue.load(elevenlabs_picos_per_credit=settings.elevenlabs_picos_per_credit)
+    catalogue = _catalogue(settings)
     checks.append(("prices", True, f"{len(catalogue)} models, version {catalogue.version}"))
     for name, place in settings.places.items():
         checks.append(

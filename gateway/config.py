@@ -53,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
     state_dir: Path
     elevenlabs_picos_per_credit: int
+    price_files: tuple[Path, ...]
     places: dict[str, Place]
     tls: tuple[str, str] | None = None  # files of the certificate chain and of its key, in PEM
 
@@ -95,6 +96,7 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
         state_dir=Path(values.get("FARTHING_STATE_DIR", ".")),
         elevenlabs_picos_per_credit=_picos(values, "FARTHING_ELEVENLABS_USD_PER_CREDIT", ELEVENLABS_PICOS_PER_CREDIT),
         disconnect_drain_s=_integer(values, "FARTHING_DISCONNECT_DRAIN_S", 3, 0, 600),
+        price_files=tuple(Path(each) for each in values.get("FARTHING_PRICES", "").split(os.pathsep) if each),
         places={
             vendor.name: Place(
                 _origin(values, f"FARTHING_UPSTREAM_{vendor.setting}", vendor.origin), values.get(vendor.key_env, "")

@@ -48,6 +48,10 @@ class Inference:
             await self._refuse(refused, "", "", found.dialect, call_id, send)
             return
         shared, route = (found, found.first) if isinstance(found, Shared) else (None, found)
+        if route.operation.here:
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
         inbound: Inbound | None = None
         try:
             if self.draining:

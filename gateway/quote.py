@@ -8,6 +8,7 @@ and the price is right.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -85,6 +86,14 @@ def quote(call: Call, price: Price, *, overdraft: str, clamp: bool) -> Quote:
         most=call.output_tokens_max if call.output_tokens_max is not None else price.max_output_tokens,
         write_limit=write_limit,
     )
+
+
+def dearest(quotes: Sequence[Quote]) -> Quote:
+    """One quote for a call that may be charged at any of several prices of its model: they differ in picos only."""
+    if len(quotes) == 1:
+        return quotes[0]
+    fixed, each = max(quote.fixed_picos for quote in quotes), max(quote.each_picos for quote in quotes)
+    return msgspec.structs.replace(quotes[0], fixed_picos=fixed, each_picos=each)
 
 
 def _of_bulk(call: Call, bulk: Bulk, price: Price, *, never: bool) -> Quote:

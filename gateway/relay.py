@@ -42,6 +42,7 @@ from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import Extend, LedgerUnavailable
 from providers.batches import hold_ms
+from providers.catalogue import Catalogue
 from providers.metering import Conclusion, Ended, conclude
 from providers.shapes import Filter, Meter, Reading
 from providers.usage import Usage
@@ -99,12 +100,14 @@ class Relay:
         places: dict[str, Place],
         walls: Walls,
         batches: Batches,
+        catalogue: Catalogue,
+        clock_ms: Callable[[], int],
     ) -> None:
         self.ledger = ledger
         self.batches = batches
         self.walls = walls
         self.lists = Lists(ledger)
-        self.till = Till(ledger, metrics)
+        self.till = Till(ledger, metrics, lambda price: catalogue.current(price, clock_ms()))
         self.flights = flights
         self.metrics = metrics
         self.live = live

@@ -7,7 +7,7 @@ was held is counted and logged. Decides nothing: how a call ended is concluded b
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -45,7 +45,9 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 class Till:
     """Where calls are settled. One for the process."""
 
-    def __init__(self, ledger: Ledger, metrics: Metrics) -> None:
+    def __init__(self, ledger: Ledger, metrics: Metrics, now: Callable[[Price], Price] = lambda price: price) -> None:
+        """`now` gives a model's price at this moment, for one that it had: some change with the hour."""
+        self._now = now
         self._ledger = ledger
         self._metrics = metrics
 
@@ -61,6 +63,7 @@ class Till:
         usage, price, flags = conclusion.usage, admitted.price, conclusion.flags
         cost_picos = 0
         if price is not None and conclusion.status != "released":
+            price = self._now(price)
             cost_picos = cost_of(usage, price, beside)
             flags = (*flags, *unpriced(usage, price, beside))
         elif operation.billable and ending.sent and conclusion.status != "released":
@@ -83,6 +86,7 @@ class Till:
                 seconds=-(-sum(part.audio_ms for part in parts) // 1000),
                 usage=msgspec.to_builtins(usage),
                 model=admitted.call.priced_as,
+                price_version=price.version if price is not None and price is not admitted.price else "",
                 reason=ending.reason,
                 http_status=ending.http_status or None,
                 latency_ms=ending.latency_ms,

@@ -156,6 +156,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     requests: int | None = None
     usage: dict[str, object] = {}
     model: str = ""  # the model that was served and priced, where it differs from the one asked for
+    price_version: str = ""  # the prices that the cost was reckoned with, where they changed since the hold
     reason: str | None = None
     http_status: int | None = None
     latency_ms: int | None = None

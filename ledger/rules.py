@@ -491,6 +491,8 @@ def _event(
     now_ms: int,
 ) -> Event:
     facts = found.facts
+    if settlement.price_version:
+        facts = msgspec.structs.replace(facts, price_version=settlement.price_version)
     if event_id != found.id:
         metadata = facts.metadata | {"adjusts": f"evt_{found.id}"}
         facts = msgspec.structs.replace(facts, mode="adjustment", metadata=metadata)

@@ -38,6 +38,7 @@ class Extent:
 
     __slots__ = (
         "_audio",
+        "_audio_ms",
         "_content_bytes",
         "_extra",
         "_image",
@@ -58,6 +59,7 @@ class Extent:
         self._extra = 0
         self._image: list[Bound] = []
         self._audio: list[Bound] = []
+        self._audio_ms: list[Bound] = []
 
     def content(self, raw: msgspec.Raw) -> None:
         """A member whose JSON becomes input: whatever in it is not named a text or a medium counts as structure."""
@@ -78,10 +80,12 @@ class Extent:
         self._media_bytes += raw_bytes
         self._image.append(bound)
 
-    def audio(self, raw_bytes: int, bound: Bound) -> None:
-        """Sound, in `raw_bytes` bytes of JSON inside content."""
+    def audio(self, raw_bytes: int, bound: Bound, duration_ms: Bound | None = None) -> None:
+        """Sound, in `raw_bytes` bytes of JSON inside content; with its length where that is priced too."""
         self._media_bytes += raw_bytes
         self._audio.append(bound)
+        if duration_ms is not None:
+            self._audio_ms.append(duration_ms)
 
     def prompt(self, tokens: int) -> None:
         """Input that a tool's presence adds and the bytes do not show."""
@@ -121,6 +125,7 @@ class Extent:
             input_tokens=text + images + audio,
             input_image_tokens=images,
             input_audio_tokens=audio,
+            audio_ms=sum((b.typical, b.upper, b.most)[column] for b in self._audio_ms),
             speed=speed,
             geo=geo,
         )

@@ -30,22 +30,9 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 
 from providers.prices import INSTEAD, MEASURES, TOKEN_UNITS, TOOL, Price, Rates, Terms
+from providers.vendors import VENDORS
 
-PROVIDERS: Final = (
-    "openai",
-    "anthropic",
-    "google",
-    "elevenlabs",
-    "deepgram",
-    "xai",
-    "qwen",
-    "kimi",
-    "minimax",
-    "deepseek",
-    "mistral",
-    "cerebras",
-    "cohere",
-)
+PROVIDERS: Final = tuple(VENDORS)
 UNITS: Final = frozenset((*TOKEN_UNITS, *MEASURES, *(name + INSTEAD for name in MEASURES)))
 ELEVENLABS_PICOS_PER_CREDIT: Final = 80_000_000  # the list price that the catalogue's character prices are made of
 _FILE: Final = Path(__file__).with_name("catalogue.json")
@@ -173,6 +160,13 @@ class _Entry:
             )
         return price
 
+    def between(self, from_ms: int, to_ms: int) -> tuple[Price, ...]:
+        """Every price in force at some time of a span of at most a day: at its ends, and at each change within."""
+        midnight = from_ms - from_ms % _DAY_MS
+        changes = {day + edge for edges, _ in self.days for edge in edges for day in (midnight, midnight + _DAY_MS)}
+        moments = {from_ms, to_ms, *changes, *self.starts}
+        return tuple(dict.fromkeys(self.at(each) for each in sorted(moments) if from_ms <= each <= to_ms))
+
     def at(self, at_ms: int) -> Price:
         edges, prices = self.days[max(bisect_right(self.starts, at_ms) - 1, 0)]
         return prices[0] if len(edges) == 1 else prices[bisect_right(edges, at_ms % _DAY_MS) - 1]
@@ -254,6 +248,16 @@ class Catalogue:
         entry = self._entries.get((provider, model)) or self._by_rule(provider, model)[0]
         prices = entry.prices.values() if entry else ()
         return next((price for price in prices if price.version == version), None)
+
+    def current(self, price: Price, at_ms: int) -> Price:
+        """The price of the same model at another time: some change with the hour of the day."""
+        entry = self._entries.get((price.provider, price.model))
+        return price if entry is None or len(entry.prices) == 1 else entry.at(at_ms)
+
+    def between(self, price: Price, from_ms: int, to_ms: int) -> tuple[Price, ...]:
+        """The prices of the same model that are in force at some time of a span of at most a day; most have one."""
+        entry = self._entries.get((price.provider, price.model))
+        return (price,) if entry is None or len(entry.prices) == 1 else entry.between(from_ms, to_ms)
 
     def provider_of(self, model: str) -> str | None:
         """Who serves this model; None where nobody or more than one provider does."""

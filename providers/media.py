@@ -207,6 +207,16 @@ def gemini_audio(data: bytes) -> Bound:
     return Bound(-(-size * 32 // 8_000), -(-size * 32 // 4_000), -(-size * 40 // 1_000))
 
 
+def duration_ms(data: bytes) -> Bound:
+    """Milliseconds of sound, with the same assumptions about its bytes; where it is PCM in WAV, to the millisecond."""
+    rate = _wav_byte_rate(data)
+    size = len(data)
+    if rate is not None:
+        exact = -(-size * 1000 // rate)
+        return Bound(exact, exact, exact)
+    return Bound(-(-size // 8), -(-size // 4), size)
+
+
 def _wav_byte_rate(data: bytes) -> int | None:
     """Bytes a second of PCM in a WAV file, from the sampling rate and not from the header's own, redundant field."""
     if data[:4] != b"RIFF" or data[8:16] != b"WAVEfmt " or len(data) < 36:

@@ -9,6 +9,7 @@ The first row that fits decides. "Count" is the provider's own usage; "seen" is 
 | any                               | partial                      | estimated | its input; its output or seen, the |
 |                                   |                              |           | larger                             |
 | not 2xx                           | none                         | released  | nothing                            |
+| 2xx, refused in so many words     | none                         | released  | nothing                            |
 | none at all (status 0)            | none                         | estimated | input as estimated                 |
 | 2xx, complete                     | none                         | estimated | input as estimated, output as seen |
 | 2xx, cut by anyone                | none                         | estimated | input as estimated, output as seen |
@@ -18,6 +19,7 @@ The first row that fits decides. "Count" is the provider's own usage; "seen" is 
 * Doubtful: contradictory, incomplete, negative, decreasing, or of two models. Where a count was negative or half of it
   missing, nobody knows what else is wrong with it, and it is raised to the estimate.
 * Partial: Anthropic's `message_start` before any `message_delta`, and the running counts of vendors that count along.
+  A price that the provider stated with it is no more the final one than the count is, so it is left out.
 * Status 0: the request was sent and no answer came, so the provider may have read it. Where a request was provably
   never sent its hold is released by whoever knows that, and nothing is concluded here.
 * An estimate without any count is flagged `usage_missing`. It is never zero: a request has input, or a `typical` of it.
@@ -73,13 +75,14 @@ def conclude(call: Call, reading: Reading, *, ended: Ended, http_status: int) ->
     if usage is not None:
         if reading.partial:
             output = max(usage.output_tokens, reading.output_tokens_seen)
-            return Conclusion("estimated", msgspec.structs.replace(usage, output_tokens=output), flags)
+            usage = msgspec.structs.replace(usage, output_tokens=output, provider_cost_picos=None)
+            return Conclusion("estimated", usage, flags)
         if not _DOUBTFUL.intersection(flags):
             return Conclusion("settled", usage, flags)
         return Conclusion(
             "estimated", _at_least(usage, call, reading) if _UNTRUSTED.intersection(flags) else usage, flags
         )
-    if http_status and not 200 <= http_status < 300:
+    if reading.refused or (http_status and not 200 <= http_status < 300):
         return Conclusion("released", Usage(), flags)
     estimate = msgspec.structs.replace(
         call.input_typical,

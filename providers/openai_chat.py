@@ -15,6 +15,7 @@ from providers.bounds import Extent
 from providers.openai_chat_answer import JsonMeter, StreamMeter
 from providers.openai_input import Content
 from providers.openai_splice import UsageFilter, asks_usage, spliced
+from providers.quirks import PLAIN, Quirks
 from providers.raw import NULL, given, is_list, is_string
 from providers.request import Head, count_field, flag_field, present, read_object, said_bytes, text_field, with_count
 from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Filter, Meter
@@ -35,14 +36,26 @@ _PROMPTS_MAX = 100_000
 _LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class _Shape:
+class Chat:
     """Chat or legacy completions: the same answers, other requests."""
 
-    def __init__(self, name: str, limits: tuple[str, ...], read: Callable[[bytes, Head], Call], own: frozenset[str]):
+    def __init__(
+        self,
+        name: str,
+        limits: tuple[str, ...],
+        read: Callable[[bytes, Head, Quirks], Call],
+        own: frozenset[str],
+        quirks: Quirks = PLAIN,
+    ) -> None:
         self.name = name
         self._limits = limits
         self._read = read
-        self._own = own
+        self._own = own | quirks.refuses.keys()
+        self._quirks = quirks
+
+    def of(self, quirks: Quirks) -> Chat:
+        """The same as a vendor with these quirks speaks it."""
+        return self if quirks == PLAIN else Chat(self.name, self._limits, self._read, self._own, quirks)
 
     def read(self, body: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read a request.
@@ -50,7 +63,11 @@ class _Shape:
         Raises:
             BadRequest: As the interface says.
         """
-        return self._read(body, read_object(body, self._own))
+        head = read_object(body, self._own)
+        for name, reason in self._quirks.refuses.items():
+            if present(head, name):
+                raise BadRequest(reason, param=name, code="unbounded_cost")
+        return self._read(body, head, self._quirks)
 
     def prepare(self, body: bytes, call: Call) -> bytes:
         """The same bytes, with `stream_options.include_usage` true where the call needs it."""
@@ -62,14 +79,14 @@ class _Shape:
 
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
-        return StreamMeter(call) if streamed else JsonMeter(call)
+        return StreamMeter(call, self._quirks) if streamed else JsonMeter(call, self._quirks)
 
     def filter(self, call: Call) -> Filter | None:
         """Takes out the usage event, where we asked for it and the client did not."""
         return UsageFilter() if call.splice else None
 
 
-def _read_chat(body: bytes, head: Head) -> Call:
+def _read_chat(body: bytes, head: Head, quirks: Quirks) -> Call:
     model = text_field(head, "model", required=True)
     messages = head.get("messages")
     if messages is None or not is_list(messages):
@@ -89,10 +106,10 @@ def _read_chat(body: bytes, head: Head) -> Call:
     legacy = count_field(head, "max_tokens", least=0)
     field = "max_tokens" if declared is None and legacy is not None else "max_completion_tokens"
     choices = count_field(head, "n", least=1, most=_CHOICES_MAX) or 1
-    return _call(body, head, model, extent, _larger(declared, legacy), field, choices)
+    return _call(body, head, model, extent, _larger(declared, legacy), field, choices, quirks)
 
 
-def _read_completions(body: bytes, head: Head) -> Call:
+def _read_completions(body: bytes, head: Head, quirks: Quirks) -> Call:
     model = text_field(head, "model", required=True)
     extent = Extent()
     prompts = 1
@@ -114,7 +131,7 @@ def _read_completions(body: bytes, head: Head) -> Call:
         count_field(head, "n", least=1, most=_CHOICES_MAX) or 1,
         count_field(head, "best_of", least=1, most=_CHOICES_MAX) or 1,
     )
-    return _call(body, head, model, extent, declared, "max_tokens", answers * prompts)
+    return _call(body, head, model, extent, declared, "max_tokens", answers * prompts, quirks)
 
 
 def _prompts(raw: msgspec.Raw) -> int:
@@ -133,7 +150,9 @@ def _larger(one: int | None, other: int | None) -> int | None:
     return other if one is None else one if other is None else max(one, other)
 
 
-def _call(body: bytes, head: Head, model: str, extent: Extent, limit: int | None, field: str, choices: int) -> Call:
+def _call(
+    body: bytes, head: Head, model: str, extent: Extent, limit: int | None, field: str, choices: int, quirks: Quirks
+) -> Call:
     stream = flag_field(head, "stream")
     limits = ("max_tokens", "max_completion_tokens")  # no input: the same request with another limit reads the same
     typical, upper, bound = extent.usages(len(body) - said_bytes(body, head, limits))
@@ -148,11 +167,11 @@ def _call(body: bytes, head: Head, model: str, extent: Extent, limit: int | None
         choices=choices,
         service_tier=text_field(head, "service_tier") if "service_tier" in head else "",
         unbounded=extent.unbounded,
-        splice=stream and not asks_usage(head.get("stream_options", NULL)),
+        splice=stream and not asks_usage(head.get("stream_options", NULL)) and quirks.splice,
     )
 
 
-OPENAI_CHAT = _Shape("openai_chat", ("max_completion_tokens", "max_tokens"), _read_chat, _CHAT_OWN)
-OPENAI_COMPLETIONS = _Shape(
+OPENAI_CHAT = Chat("openai_chat", ("max_completion_tokens", "max_tokens"), _read_chat, _CHAT_OWN)
+OPENAI_COMPLETIONS = Chat(
     "openai_completions", ("max_tokens", "max_completion_tokens"), _read_completions, _COMPLETIONS_OWN
 )

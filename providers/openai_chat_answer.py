@@ -26,6 +26,7 @@ from providers.answer import (
     visible,
 )
 from providers.openai_usage import chat_usage
+from providers.quirks import PLAIN, Quirks
 from providers.raw import NULL, given
 from providers.shapes import Call, Reading
 from providers.sse import Event, Scanner
@@ -90,6 +91,7 @@ class _Summary(msgspec.Struct, gc=False):
 
 _ANSWER = msgspec.json.Decoder(_Answer)
 _SUMMARY = msgspec.json.Decoder(_Summary)
+_CHOICES = msgspec.json.Decoder(list[_Choice])
 _LOOSE: msgspec.json.Decoder[Object] = msgspec.json.Decoder(Object)
 
 
@@ -118,6 +120,16 @@ def _see(seen: Seen, choices: list[_Choice]) -> None:
                 seen.piece()
 
 
+def _add_calls(calls: dict[str, int], choices: list[_Choice], quirks: Quirks) -> None:
+    """Count the calls that have a price. A function's name stands in the first piece of its call only."""
+    for choice in choices:
+        message = choice.delta or choice.message
+        for tool in (message.tool_calls if message is not None else None) or ():
+            name = quirks.calls.get((tool.function.name if tool.function else None) or "")
+            if name:
+                calls[name] = calls.get(name, 0) + 1
+
+
 def _see_function(seen: Seen, function: _Function | None) -> None:
     if function is not None:
         seen.add("".join((function.name or "", function.arguments or "", function.input or "")))
@@ -131,9 +143,23 @@ def _without_content(data: bytes) -> _Answer:
 class StreamMeter:
     """Reads a streamed answer."""
 
-    __slots__ = ("_complete", "_error", "_final", "_flags", "_model", "_scanner", "_seen", "_tier", "_usage")
+    __slots__ = (
+        "_calls",
+        "_complete",
+        "_error",
+        "_final",
+        "_flags",
+        "_model",
+        "_quirks",
+        "_scanner",
+        "_seen",
+        "_tier",
+        "_usage",
+    )
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, quirks: Quirks = PLAIN) -> None:
+        self._quirks = quirks
+        self._calls: dict[str, int] = {}
         self._scanner = Scanner()
         self._seen = Seen()
         self._flags: Flags = set()
@@ -159,8 +185,8 @@ class StreamMeter:
         if rest is not None:
             self._event(rest, whole=False)
         usage = self._usage
-        if usage is not None and usage.service_tier != self._tier:
-            usage = msgspec.structs.replace(usage, service_tier=self._tier)
+        if usage is not None and (usage.service_tier != self._tier or self._calls):
+            usage = msgspec.structs.replace(usage, service_tier=self._tier, tools=usage.tools | self._calls)
         return Reading(
             usage=usage,
             complete=self._complete,
@@ -190,7 +216,7 @@ class StreamMeter:
                 self._loose(data)
             return
         if chunk.choices:
-            _see(self._seen, chunk.choices)
+            self._look(chunk.choices)
         if chunk.model:
             self._model = chunk.model
         if chunk.service_tier:
@@ -204,10 +230,19 @@ class StreamMeter:
                 if given(choice.usage):  # Kimi
                     self._count(read_usage(choice.usage, self._flags), chunk.choices)
 
+    def _look(self, choices: list[_Choice]) -> None:
+        if self._quirks.calls:
+            _add_calls(self._calls, choices, self._quirks)
+        if choices[0].message is not None and choices[0].delta is None and self._seen.so_far():
+            return  # MiniMax ends a stream with the whole answer, which has been seen in pieces
+        _see(self._seen, choices)
+
     def _count(self, usage: Object | None, choices: list[_Choice] | None) -> None:
         if usage is None:
             return
-        counted = chat_usage(usage, self._flags, tier=self._tier)
+        if isinstance(tier := usage.get("service_tier"), str):  # Mistral
+            self._tier = term(tier)
+        counted = chat_usage(usage, self._flags, tier=self._tier, quirks=self._quirks)
         if counted is not None:
             self._usage = later(self._usage, counted, self._flags)
             # Some vendors count along with every chunk: only the last count is the count.
@@ -236,10 +271,11 @@ class StreamMeter:
 class JsonMeter(BodyMeter):
     """Reads an answer in one JSON body."""
 
-    __slots__ = ("_tier",)
+    __slots__ = ("_quirks", "_tier")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, quirks: Quirks = PLAIN) -> None:
         super().__init__()
+        self._quirks = quirks
         self._tier = term(call.service_tier)
 
     def finish(self) -> Reading:
@@ -252,32 +288,56 @@ class JsonMeter(BodyMeter):
             answer = _SUMMARY.decode(whole)
         except UNREADABLE:
             flags.add(MALFORMED)
-            usage = tail_usage(self._body.tail())
+            found = tail_usage(self._body.tail())
             return Reading(
-                usage=chat_usage(usage, flags, tier=self._tier) if usage else None,
+                usage=self._usage(found, flags, self._tier) if found else None,
                 model=string_member("model", whole),
                 output_tokens_seen=self._body.output_tokens(),
                 flags=tuple(sorted(flags)),
-                partial=usage is not None,
+                partial=found is not None,
             )
         tier = term(answer.service_tier) if answer.service_tier else self._tier
         counted = read_usage(answer.usage, flags)
-        usage_ = chat_usage(counted, flags, tier=tier) if counted is not None else None
+        if counted is None and given(answer.choices):
+            counted = self._in_choices(answer.choices, flags)
+        calls: dict[str, int] = {}
+        if self._quirks.calls and given(answer.choices):
+            try:
+                _add_calls(calls, _CHOICES.decode(answer.choices), self._quirks)
+            except UNREADABLE:
+                flags.add(MALFORMED)
+        usage = self._usage(counted, flags, tier, calls) if counted is not None else None
         return Reading(
-            usage=usage_,
+            usage=usage,
             complete=True,
             model=answer.model or "",
-            output_tokens_seen=0 if usage_ is not None else visible(answer.choices),
+            output_tokens_seen=0 if usage is not None else visible(answer.choices),
             flags=tuple(sorted(flags)),
             error=given(answer.error),
         )
+
+    def _usage(self, counted: Object, flags: Flags, tier: str, calls: dict[str, int] | None = None) -> Usage | None:
+        if isinstance(stated := counted.get("service_tier"), str):  # Mistral
+            tier = term(stated)
+        return chat_usage(counted, flags, tier=tier, quirks=self._quirks, calls=calls)
+
+    @staticmethod
+    def _in_choices(raw: msgspec.Raw, flags: Flags) -> Object | None:
+        """The usage of an answer that states it in its first choice, as Kimi's chunks do."""
+        if b'"usage"' not in bytes(raw):
+            return None
+        try:
+            choices = _CHOICES.decode(raw)
+        except UNREADABLE:
+            return None
+        return read_usage(choices[0].usage, flags) if choices else None
 
     def _from_ends(self, flags: Flags) -> Reading:
         tail = self._body.tail()
         counted = tail_usage(tail)
         tier = string_member("service_tier", tail, self._body.head())
         return Reading(
-            usage=chat_usage(counted, flags, tier=term(tier) or self._tier) if counted is not None else None,
+            usage=self._usage(counted, flags, term(tier) or self._tier) if counted is not None else None,
             complete=tail.endswith(b"}"),
             model=string_member("model", self._body.head(), tail),
             output_tokens_seen=self._body.output_tokens(),

@@ -216,15 +216,18 @@ class Content:
         self._extent.image(len(raw), bound)
 
     def _audio(self, raw: msgspec.Raw, where: str) -> None:
-        inner = self._object(raw, where)
-        if not is_string(inner.data):
+        by_time = is_string(raw)  # Mistral: base64, a data URL or a link; priced by its seconds beside the tokens
+        data = raw if by_time else self._object(raw, where).data
+        if not is_string(data):
             self._extent.unknown(where)
             return
-        sound = media.decode_base64(string_bytes(bytes(inner.data)))
+        text = string_bytes(bytes(data))
+        found = data_url(text)
+        sound = media.decode_base64(found[1] if found else text)
         if not sound:
             self._extent.unknown(where)
             return
-        self._extent.audio(len(inner.data), media.openai_audio(sound))
+        self._extent.audio(len(data), media.openai_audio(sound), media.duration_ms(sound) if by_time else None)
 
     def _file(self, part: Part, where: str) -> None:
         if part.type == "file":

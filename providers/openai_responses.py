@@ -30,6 +30,7 @@ from providers.answer import (
 from providers.bounds import Extent
 from providers.openai_input import Content
 from providers.openai_usage import responses_usage
+from providers.quirks import PLAIN, Quirks
 from providers.raw import NULL, given, is_list, is_string
 from providers.request import count_field, flag_field, present, read_object, said_bytes, text_field, with_count
 from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Filter, Meter, Reading
@@ -54,10 +55,17 @@ _TOOL_ITEMS = {
 _TEXT = msgspec.json.Decoder(str)
 
 
-class _Responses:
+class Responses:
     """The shape."""
 
     name = "openai_responses"
+
+    def __init__(self, quirks: Quirks = PLAIN) -> None:
+        self._quirks = quirks
+
+    def of(self, quirks: Quirks) -> Responses:
+        """The same as a vendor with these quirks speaks it."""
+        return self if quirks == PLAIN else Responses(quirks)
 
     def read(self, body: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read a request.
@@ -115,7 +123,7 @@ class _Responses:
 
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
-        return _StreamMeter(call) if streamed else _JsonMeter(call)
+        return _StreamMeter(call, self._quirks) if streamed else _JsonMeter(call, self._quirks)
 
     def filter(self, call: Call) -> Filter | None:
         """Nothing was spliced."""
@@ -161,7 +169,7 @@ def _tools(items: list[_Item]) -> dict[str, int]:
     return tools
 
 
-def _answer_usage(answer: _Response, tools: dict[str, int], tier: str, flags: Flags) -> Usage | None:
+def _answer_usage(answer: _Response, tools: dict[str, int], tier: str, flags: Flags, quirks: Quirks) -> Usage | None:
     """Usage of an answer; `tools` are the calls seen besides those in its own list of output."""
     counted = read_usage(answer.usage, flags)
     if counted is None:
@@ -179,16 +187,17 @@ def _answer_usage(answer: _Response, tools: dict[str, int], tier: str, flags: Fl
         called["web_search"] = searches
     called = {name: number for name, number in sorted(called.items()) if number}
     return responses_usage(
-        counted, flags, tier=term(answer.service_tier) if answer.service_tier else tier, tools=called
+        counted, flags, tier=term(answer.service_tier) if answer.service_tier else tier, tools=called, quirks=quirks
     )
 
 
 class _StreamMeter:
     """Reads a streamed answer."""
 
-    __slots__ = ("_complete", "_error", "_flags", "_model", "_scanner", "_seen", "_tier", "_tools", "_usage")
+    __slots__ = ("_complete", "_error", "_flags", "_model", "_quirks", "_scanner", "_seen", "_tier", "_tools", "_usage")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, quirks: Quirks = PLAIN) -> None:
+        self._quirks = quirks
         self._scanner = Scanner()
         self._seen = Seen()
         self._flags: Flags = set()
@@ -267,7 +276,7 @@ class _StreamMeter:
             return
         self._complete = True
         self._error = self._error or kind == "response.failed"
-        usage = _answer_usage(answer, self._tools, self._tier, self._flags)
+        usage = _answer_usage(answer, self._tools, self._tier, self._flags, self._quirks)
         if usage is not None:
             self._usage = later(self._usage, usage, self._flags)
 
@@ -275,10 +284,11 @@ class _StreamMeter:
 class _JsonMeter(BodyMeter):
     """Reads an answer in one JSON body."""
 
-    __slots__ = ("_tier",)
+    __slots__ = ("_quirks", "_tier")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, quirks: Quirks = PLAIN) -> None:
         super().__init__()
+        self._quirks = quirks
         self._tier = term(call.service_tier)
 
     def finish(self) -> Reading:
@@ -290,7 +300,7 @@ class _JsonMeter(BodyMeter):
             counted: Object | None = tail_usage(tail)
             tier = term(string_member("service_tier", tail, self._body.head())) or self._tier
             return Reading(
-                usage=responses_usage(counted, flags, tier=tier) if counted is not None else None,
+                usage=responses_usage(counted, flags, tier=tier, quirks=self._quirks) if counted is not None else None,
                 complete=tail.endswith(b"}"),
                 model=string_member("model", self._body.head(), tail),
                 output_tokens_seen=self._body.output_tokens(),
@@ -304,7 +314,7 @@ class _JsonMeter(BodyMeter):
                 output_tokens_seen=self._body.output_tokens(),
                 flags=(MALFORMED,),
             )
-        usage = _answer_usage(answer, {}, self._tier, flags)
+        usage = _answer_usage(answer, {}, self._tier, flags, self._quirks)
         return Reading(
             usage=usage,
             complete=True,
@@ -315,4 +325,4 @@ class _JsonMeter(BodyMeter):
         )
 
 
-OPENAI_RESPONSES = _Responses()
+OPENAI_RESPONSES = Responses()

@@ -1,36 +1,61 @@
 """What OpenAI's two usage objects mean: chat's (`prompt_tokens`, …) and Responses' (`input_tokens`, …).
 
-Promises: totals that include their parts, whatever the object says; of two readings the larger, flagged. Vendors that
-speak these objects differ in details, all of which are read here, since none contradicts another. Never raises.
-Source: providers.md §3.
+Promises: totals that include their parts, whatever the object says; of two readings the larger, flagged. Vendors put
+some counts elsewhere: all these places are read, since none contradicts another. What one vendor means otherwise is
+read so for that vendor only (`providers.quirks`). Never raises. Source: providers.md §3.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from providers.answer import CONTRADICTORY, INCOMPLETE, Flags, Object, count, part
+from providers.quirks import PICOS_PER_TICK, PLAIN, Quirks
 from providers.usage import Usage
 
+# Where input read from a cache is counted: the first of these that is there.
+_CACHED = (
+    ("prompt_tokens_details", "cached_tokens"),
+    ("cached_tokens",),  # Kimi
+    ("prompt_cache_hit_tokens",),  # DeepSeek
+    ("num_cached_tokens",),  # Mistral
+    ("prompt_token_details", "cached_tokens"),  # Mistral, at times
+)
+_WRITTEN = (
+    ("prompt_tokens_details", "cache_write_tokens"),
+    ("prompt_tokens_details", "cache_creation_input_tokens"),  # Qwen
+)
 
-def chat_usage(usage: Object, flags: Flags, *, tier: str = "", output: bool = True) -> Usage | None:
+
+def chat_usage(
+    usage: Object,
+    flags: Flags,
+    *,
+    tier: str = "",
+    output: bool = True,
+    quirks: Quirks = PLAIN,
+    calls: Mapping[str, int] | None = None,
+) -> Usage | None:
     """Usage from a chat, legacy completion or embedding answer; None where the object counts nothing at all.
 
-    `output` says whether the operation has any: an embedding's total is all input.
+    Args:
+        usage: The object.
+        flags: Takes what is odd about it.
+        tier: The service tier that was served, as far as the rest of the answer says.
+        output: Whether the operation has any: an embedding's total is all input.
+        quirks: The vendor's.
+        calls: Priced calls that were seen in the answer.
     """
     details = "prompt_tokens_details"
-    cached = count(usage, flags, details, "cached_tokens")
-    if cached is None:
-        cached = count(usage, flags, "cached_tokens")  # Kimi
-    if cached is None:
-        cached = count(usage, flags, "prompt_cache_hit_tokens")  # DeepSeek
-    if cached is None:
-        cached = count(usage, flags, "num_cached_tokens")  # Mistral
-    written = count(usage, flags, details, "cache_write_tokens")
-    if written is None:
-        written = count(usage, flags, details, "cache_creation_input_tokens")  # Qwen
+    cached = _first(usage, flags, _CACHED)
+    written = _first(usage, flags, _WRITTEN)
     reasoning = count(usage, flags, "completion_tokens_details", "reasoning_tokens")
+    prompt = count(usage, flags, "prompt_tokens")
+    if prompt is None and "prompt_cache_miss_tokens" in usage:  # DeepSeek counts both parts
+        prompt = (cached or 0) + (count(usage, flags, "prompt_cache_miss_tokens") or 0)
     return _usage(
         flags,
-        tokens_in=count(usage, flags, "prompt_tokens"),
+        tokens_in=prompt,
         tokens_out=count(usage, flags, "completion_tokens") if output else 0,
         total=count(usage, flags, "total_tokens"),
         cached=cached or 0,
@@ -40,13 +65,17 @@ def chat_usage(usage: Object, flags: Flags, *, tier: str = "", output: bool = Tr
         audio_in=count(usage, flags, details, "audio_tokens"),
         image_in=count(usage, flags, details, "image_tokens"),
         audio_out=count(usage, flags, "completion_tokens_details", "audio_tokens"),
+        audio_ms=_audio_ms(usage, flags),
         tier=tier,
         output=output,
+        tools=_tools(usage, flags, quirks, calls),
+        cost_picos=_stated_picos(usage, flags, quirks),
+        beside=quirks.beside,
     )
 
 
 def responses_usage(
-    usage: Object, flags: Flags, *, tier: str = "", tools: dict[str, int] | None = None
+    usage: Object, flags: Flags, *, tier: str = "", tools: dict[str, int] | None = None, quirks: Quirks = PLAIN
 ) -> Usage | None:
     """Usage from a Responses answer; None where the object counts nothing at all."""
     details = "input_tokens_details"
@@ -63,8 +92,40 @@ def responses_usage(
         image_in=count(usage, flags, details, "image_tokens"),
         audio_out=count(usage, flags, "output_tokens_details", "audio_tokens"),
         tier=tier,
-        tools=tools,
+        tools=_tools(usage, flags, quirks, tools),
+        cost_picos=_stated_picos(usage, flags, quirks),
+        beside=quirks.beside,
     )
+
+
+def _first(usage: Object, flags: Flags, places: tuple[tuple[str, ...], ...]) -> int | None:
+    for place in places:
+        found = count(usage, flags, *place)
+        if found is not None:
+            return found
+    return None
+
+
+def _audio_ms(usage: Object, flags: Flags) -> int:
+    """Mistral prices heard audio by its seconds, beside the tokens. An empty object means none."""
+    seconds = usage.get("prompt_audio_seconds")
+    return 0 if not seconds else (count(usage, flags, "prompt_audio_seconds") or 0) * 1000
+
+
+def _tools(usage: Object, flags: Flags, quirks: Quirks, seen: Mapping[str, int] | None) -> dict[str, int]:
+    """Calls of priced tools: what the vendor states of those that it ran, else what was seen of them."""
+    tools = dict(seen or {})
+    if quirks.server_tools and "server_side_tool_usage_details" in usage:
+        for member, name in quirks.server_tools.items():
+            stated = count(usage, flags, "server_side_tool_usage_details", member)
+            if stated is not None:
+                tools[name] = stated
+    return {name: number for name, number in tools.items() if number}
+
+
+def _stated_picos(usage: Object, flags: Flags, quirks: Quirks) -> int | None:
+    ticks = count(usage, flags, "cost_in_usd_ticks") if quirks.ticks else None
+    return None if ticks is None else ticks * PICOS_PER_TICK
 
 
 def _usage(
@@ -81,12 +142,15 @@ def _usage(
     image_in: int | None,
     audio_out: int | None,
     tier: str,
+    tools: dict[str, int],
+    cost_picos: int | None,
+    beside: bool,
+    audio_ms: int = 0,
     output: bool = True,
-    tools: dict[str, int] | None = None,
 ) -> Usage | None:
     if tokens_in is None and not tokens_out and (total is None or not output):
         if total is None:
-            return None
+            return None if cost_picos is None else Usage(tools=tools, provider_cost_picos=cost_picos)
         tokens_in = total
     if tokens_in is None or tokens_out is None:
         # One side is missing, which no honest provider leaves out. The total tells it, or nothing does.
@@ -101,10 +165,13 @@ def _usage(
     assert tokens_out is not None  # noqa: S101 - for the type checker only
     if total is not None and total != tokens_in + tokens_out:
         extra = total - tokens_in - tokens_out
-        if extra == reasoning and reasoning:
-            tokens_out += reasoning  # xAI's chat counts reasoning beside the output
-        elif extra == cached and cached > tokens_in:
-            tokens_in += cached  # xAI at times counts cached input beside the input
+        if beside and extra == reasoning and reasoning:
+            tokens_out += reasoning
+        elif beside and extra == cached and cached > tokens_in:
+            tokens_in += cached
+        elif beside and reasoning and extra == cached + reasoning and cached > tokens_in:
+            tokens_in += cached
+            tokens_out += reasoning
         else:
             flags.add(CONTRADICTORY)
             if extra > 0 and output:
@@ -112,7 +179,8 @@ def _usage(
             elif extra > 0:
                 tokens_in += extra
     if cached > tokens_in:
-        flags.add(CONTRADICTORY)
+        if not beside:
+            flags.add(CONTRADICTORY)
         tokens_in += cached
     if written > tokens_in - cached:
         flags.add(CONTRADICTORY)
@@ -130,6 +198,8 @@ def _usage(
         output_tokens=tokens_out,
         reasoning_tokens=reasoning,
         output_audio_tokens=part(audio_out, tokens_out, flags),
-        tools=tools or {},
+        audio_ms=audio_ms,
+        tools=tools,
         service_tier=tier,
+        provider_cost_picos=cost_picos,
     )

@@ -14,17 +14,32 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from providers.table import anthropic, compatible, deepgram, elevenlabs, google, openai, sockets
+from providers.table import (
+    anthropic,
+    compatible,
+    deepgram,
+    elevenlabs,
+    google,
+    minimax,
+    mistral,
+    openai,
+    sockets,
+    vendors,
+)
 from providers.table.row import Operation as Operation
 from providers.table.row import Row as Row
 
 TABLE: tuple[Row, ...] = (
-    *compatible.ROWS,
+    *compatible.OPENAIS,
     *openai.ROWS,
     *anthropic.ROWS,
+    *compatible.ANTHROPICS,
     *elevenlabs.ROWS,
     *deepgram.ROWS,
     *google.ROWS,
+    *vendors.ROWS,
+    *mistral.ROWS,
+    *minimax.ROWS,
     *sockets.ROWS,
 )
 """Every row. Where several providers have a path and nothing tells which is meant, the first of them is."""

@@ -108,6 +108,7 @@ _ROOTS: dict[str, tuple[Vendor, ...]] = {
     for vendor in VENDORS.values()
     for root in vendor.roots
 }
+_BARE: dict[str, tuple[Vendor, ...]] = {root: (vendor,) for vendor in VENDORS.values() for root in vendor.bare}
 
 
 def _route(row: Row, params: Mapping[str, str]) -> Route:
@@ -123,7 +124,8 @@ def _exact() -> Mapping[tuple[str, str], Route | Shared]:
     """Most calls are spelt exactly as the table spells them: one look-up decides."""
     index: dict[tuple[str, str], dict[str, Route]] = {}
     for row in TABLE:
-        if "{" not in row.path:
+        # A path that begins with a mount's name is another vendor's form, and stands behind that vendor's own mount.
+        if "{" not in row.path and row.path.split("/")[1] not in MOUNTS:
             index.setdefault((row.method, row.path), {})[row.provider] = _route(row, {})
     return MappingProxyType(
         {
@@ -176,10 +178,17 @@ def match(method: str, path: str, headers: Mapping[str, str], query: bytes = b""
         return _not_allowed(mounted)
     if len(segments) >= 2 and segments[0] == "ws" and segments[1].startswith("google."):
         return _not_allowed(VENDORS["google"])
-    if len(segments) >= 2 and _VERSION.fullmatch(segments[0]) and segments[1] in _ROOTS:
-        owners = _ROOTS[segments[1]]
+    if owners := _owners(segments):
         return _not_allowed(hinted if hinted in owners else owners[0])
     return _not_found(hinted or _OPENAI)
+
+
+def _owners(segments: list[str]) -> tuple[Vendor, ...]:
+    """Whose path this is known to be, though it is not listed."""
+    known = _BARE
+    if segments and _VERSION.fullmatch(segments[0]):
+        segments, known = segments[1:], _ROOTS
+    return known.get("/".join(segments[:2])) or known.get(segments[0], ()) if segments else ()
 
 
 def _among(method: str, found: Found, mounted: Vendor | None, hinted: Vendor | None) -> Route | Shared | Refusal | None:

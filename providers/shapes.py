@@ -130,6 +130,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             "usage_incomplete", "usage_negative", "usage_decreased", "usage_other_model", "malformed", "oversize".
         error: The provider reported a failure inside a 200 answer.
         partial: Usage seen so far is a true lower bound but not the final count (Anthropic's `message_start`).
+        refused: The provider says, in a 200 answer, that it has not done what was asked, and charges nothing (MiniMax).
     """
 
     usage: Usage | None = None
@@ -139,6 +140,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     flags: tuple[str, ...] = ()
     error: bool = False
     partial: bool = False
+    refused: bool = False
 
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})

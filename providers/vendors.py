@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from providers.quirks import PLAIN, Quirks
 from providers.text import words
 
 
@@ -30,14 +31,17 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
         key_header: Lower-case name of the request header that carries our credential upstream.
         key_prefix: What stands before the credential in that header ("Bearer ").
         headers: Further request headers it insists on, sent when the client sent none.
-        speaks: Names of OpenAI's operations that it offers in OpenAI's shape (`providers.operations`).
+        speaks: Names of OpenAI's operations that it offers in OpenAI's shape (`providers.table.compatible`).
+        quirks: What it does otherwise there.
+        anthropic: What the upstream path of its Anthropic-compatible messages begins with; "" where it has none.
         models: Beginnings of model ids that are its alone, as a regular expression; "" where names tell nothing.
         clients: What its own SDKs' `user-agent` or `x-fern-sdk-name` begins with, in lower case.
         hints: Request headers, in lower case, that only its own clients send.
         passes: Request headers of its API that are forwarded; a trailing `*` is a prefix.
         returns: Response headers of its API that clients get to see; a trailing `*` is a prefix.
-        roots: First path segments that are known to be its own, listed or not. One of these without a version segment
-            gets `/v1`; one of these without a listed operation is refused with 403 rather than 404.
+        roots: First path segments that are known to be its own, listed or not, or the first two. One of these without
+            a version segment gets `/v1`; one of these without a listed operation is refused with 403 rather than 404.
+        bare: The same of paths that begin without a version ("user/balance").
     """
 
     name: str
@@ -51,13 +55,19 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     key_prefix: str = "Bearer "
     headers: tuple[tuple[str, str], ...] = ()
     speaks: tuple[str, ...] = ()
+    quirks: Quirks = PLAIN
+    anthropic: str = ""
     models: str = ""
     clients: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
     passes: tuple[str, ...] = ()
     returns: tuple[str, ...] = ()
     roots: frozenset[str] = frozenset()
+    bare: frozenset[str] = frozenset()
 
+
+# What the SDKs of OpenAI and Anthropic send, to whichever vendor they are pointed at.
+_SHARED_CLIENTS = ("anthropic-beta", "anthropic-version", "x-stainless-*")
 
 _ROWS = (
     Vendor(
@@ -160,10 +170,25 @@ _ROWS = (
         origin="https://api.x.ai",
         key_env="XAI_API_KEY",
         speaks=("chat.completions", "responses", "responses.stored", "models"),
+        quirks=Quirks(
+            beside=True,
+            ticks=True,
+            server_tools={
+                "web_search_calls": "web_search",
+                "x_search_calls": "x_search",
+                "code_interpreter_calls": "code_interpreter",
+                "file_search_calls": "file_search",
+                "document_search_calls": "file_search",
+            },
+            refuses={"deferred": "Deferred answers are not offered here: their usage cannot be metered."},
+        ),
         models=r"grok-",
         passes=("x-grok-*", "x-stainless-*"),
-        returns=("x-ratelimit-*",),
-        roots=words("tokenize-text image-generation-models language-models deferred-completion tts stt"),
+        returns=("x-ratelimit-*", "x-metrics-e2e-ms"),
+        roots=words(
+            "tokenize-text image-generation-models video-generation-models language-models deferred-completion tts stt "
+            "api-key documents custom-voices"
+        ),
     ),
     Vendor(
         name="qwen",
@@ -173,12 +198,14 @@ _ROWS = (
         origin="https://dashscope-intl.aliyuncs.com",
         path_prefix="/compatible-mode",
         key_env="DASHSCOPE_API_KEY",
-        speaks=("chat.completions", "embeddings", "models"),
+        speaks=("chat.completions", "responses", "embeddings", "models"),
+        anthropic="/apps/anthropic",
         models=r"qwen|qwq|qvq|wan|cosyvoice|paraformer|text-embedding-v|gte-rerank",
         clients=("dashscope/",),
         hints=("x-dashscope-sdk-client", "x-dashscope-sse", "x-dashscope-async"),
-        passes=("x-dashscope-*", "x-stainless-*"),
+        passes=("x-dashscope-*", *_SHARED_CLIENTS),
         returns=("x-dashscope-*",),
+        bare=words("compatible-mode compatible-api apps"),
     ),
     Vendor(
         name="kimi",
@@ -188,8 +215,10 @@ _ROWS = (
         origin="https://api.moonshot.ai",
         key_env="MOONSHOT_API_KEY",
         speaks=("chat.completions", "models"),
+        quirks=Quirks(calls={"$web_search": "web_search"}),
+        anthropic="/anthropic",
         models=r"kimi-|moonshot-",
-        passes=("x-stainless-*",),
+        passes=_SHARED_CLIENTS,
         returns=("x-ratelimit-*", "msh-*"),
         roots=words("tokenizers users caching"),
     ),
@@ -200,11 +229,14 @@ _ROWS = (
         origin="https://api.minimax.io",
         key_env="MINIMAX_API_KEY",
         speaks=("chat.completions", "responses", "models"),
-        models=r"MiniMax-|abab|speech-|M2-her",
-        passes=("x-stainless-*",),
+        quirks=Quirks(base_resp=True),
+        anthropic="/anthropic",
+        models=r"MiniMax-|minimax-|abab|speech-|[Mm]2-her",
+        passes=_SHARED_CLIENTS,
         returns=("trace-id", "minimax-request-id", "x-ratelimit-*"),
         roots=words(
-            "t2a_v2 t2a_async_v2 text image_generation video_generation music_generation voice_clone get_voice"
+            "t2a_v2 t2a_async_v2 text image_generation video_generation music_generation voice_clone get_voice "
+            "voice_design delete_voice query/video_generation query/t2a_async_query_v2 files/retrieve lyrics_generation"
         ),
     ),
     Vendor(
@@ -214,9 +246,11 @@ _ROWS = (
         origin="https://api.deepseek.com",
         key_env="DEEPSEEK_API_KEY",
         speaks=("chat.completions", "models"),
+        anthropic="/anthropic",
         models=r"deepseek-",
-        passes=("x-stainless-*",),
+        passes=_SHARED_CLIENTS,
         returns=("x-ds-trace-id", "x-ratelimit-*"),
+        bare=words("beta user/balance"),
     ),
     Vendor(
         name="mistral",
@@ -225,6 +259,7 @@ _ROWS = (
         origin="https://api.mistral.ai",
         key_env="MISTRAL_API_KEY",
         speaks=("chat.completions", "embeddings", "models"),
+        quirks=Quirks(splice=False),  # usage comes unasked, and fields that it does not know it refuses
         models=r"mistral-|ministral|magistral|codestral|devstral|pixtral|voxtral|open-mistral|open-mixtral|labs-",
         clients=("mistral-client",),
         returns=("x-ratelimit*", "mistral-correlation-id", "x-kong-*"),

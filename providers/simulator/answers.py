@@ -39,7 +39,8 @@ class Answer(msgspec.Struct, kw_only=True):
             (reasoning inside), `reasoning_tokens`. Anthropic: `input_tokens` (cache outside),
             `cache_read_input_tokens`, `cache_creation_input_tokens`, `ephemeral_5m_input_tokens`,
             `ephemeral_1h_input_tokens`, `output_tokens`.
-            Both: `web_searches` where there were any.
+            Both: `web_searches` where there were any. xAI: `usd_ticks`, its price (1 tick = 1e-10 USD).
+            Others by their units: `characters`, `pages`, `images`.
     """
 
     status: int

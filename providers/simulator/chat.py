@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from providers.simulator import openai, openai_input, prose, schemas
+from providers.simulator import openai, openai_input, prose, schemas, vendors
 from providers.simulator.answers import Draft, Stream, Whole, event
 from providers.simulator.openai import Request
 from providers.simulator.openai_input import Message, Tool
@@ -72,6 +72,8 @@ def answer(request: Request) -> Draft:
     model = openai.served_model(request, body.model)
     messages = _checked(request, body)
     stream = openai.streamed(request, body.stream)
+    if body.stream_options is not None and request.provider == "mistral":
+        vendors.refuse_unknown(request, "stream_options")
     if body.stream_options is not None and not body.stream:
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
         openai.refuse(request, message, param="stream_options")
@@ -87,7 +89,7 @@ def answer(request: Request) -> Draft:
         "output_tokens": sum(choice.said.tokens for choice in choices),
         "reasoning_tokens": sum(choice.said.hidden for choice in choices),
     }
-    base = {
+    base: dict[str, Any] = {
         "id": prose.ident("chatcmpl-", request.request_id),
         "object": "chat.completion.chunk" if stream else "chat.completion",
         "created": request.now_s,
@@ -95,11 +97,12 @@ def answer(request: Request) -> Draft:
         "service_tier": openai.tier(request, body.service_tier),
         "system_fingerprint": "fp_simulated",
     }
-    invoice = invoiced(billed, request.faults.usage)
+    base = vendors.based(request, base)
+    invoice = invoiced(vendors.invoice(request, billed), request.faults.usage)
     if stream:
         return Stream(
             headers=openai.headers(request, stream=True),
-            events=_events(request, body, base, choices, billed),
+            events=vendors.streamed(request, _events(request, body, base, choices, billed)),
             billed=invoice,
             failure=openai.in_band_error,
             garbage=GARBAGE,
@@ -108,9 +111,18 @@ def answer(request: Request) -> Draft:
     full: dict[str, Any] = base | {
         "choices": [_full(request, number, choice, logprobs=logprobs) for number, choice in enumerate(choices)]
     }
-    for usage in openai.chat_usage(billed, request.faults):
+    for usage in vendors.usages(request, billed):
         full["usage"] = usage
-    return Whole(headers=openai.headers(request), body=msgspec.json.encode(full), billed=invoice)
+    return Whole(headers=openai.headers(request), body=vendors.finished(request, full), billed=invoice)
+
+
+def estimate(request: Request) -> Draft:
+    """POST /v1/tokenizers/estimate-token-count: what Kimi would count of a chat; it is free."""
+    body = openai.read(request, _Body)
+    openai.served_model(request, body.model)
+    total, _, _ = openai_input.conversation(_checked(request, body), extra=openai_input.schema(body.tools))
+    counted = {"code": 0, "data": {"total_tokens": total}, "scode": "0x0", "status": True}
+    return Whole(headers=openai.headers(request), body=msgspec.json.encode(counted))
 
 
 def _checked(request: Request, body: _Body) -> list[Message]:
@@ -198,15 +210,19 @@ def _logprob(piece: str) -> dict[str, Any]:
 def _events(
     request: Request, body: _Body, base: dict[str, Any], choices: list[_Choice], billed: dict[str, int]
 ) -> Iterator[tuple[bytes, int]]:
-    usages = openai.chat_usage(billed, request.faults)
+    usages = vendors.usages(request, billed)
     asked = bool(body.stream_options and body.stream_options.include_usage) and bool(usages)
+    asked = asked and vendors.habit(request).extra
     null: dict[str, Any] = {"usage": None} if asked else {}
     logprobs = bool(body.logprobs)
 
-    def chunk(number: int, delta: dict[str, Any], finish: str | None = None, piece: str | None = None) -> bytes:
+    def chunk(
+        number: int, delta: dict[str, Any], finish: str | None = None, piece: str | None = None, *, last: bool = False
+    ) -> bytes:
         certain = {"content": [_logprob(piece)], "refusal": None} if logprobs and piece is not None else None
         choice = {"index": number, "delta": delta, "logprobs": certain, "finish_reason": finish}
-        return event(base | {"choices": [choice]} | null)
+        said = base | {"choices": [choice]} | null
+        return event(vendors.last(request, said, usages) if last else said)
 
     generated = sum(choice.said.hidden for choice in choices)
     for number, choice in enumerate(choices):
@@ -222,7 +238,10 @@ def _events(
             else:
                 yield chunk(number, {"content": piece}, piece=piece), generated
     for number, choice in enumerate(choices):
-        yield chunk(number, {}, choice.finish), generated
+        yield chunk(number, {}, choice.finish, last=number == len(choices) - 1), generated
+    message = _full(request, 0, choices[0], logprobs=False)["message"]
+    for data in vendors.whole(request, base, message, choices[0].finish, usages):
+        yield data, generated
     for usage in usages if asked else []:
         yield event(base | {"choices": [], "usage": usage}), generated
     yield b"data: [DONE]\n\n", generated

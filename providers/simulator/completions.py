@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from providers.simulator import openai, prose, tokens
+from providers.simulator import openai, prose, tokens, vendors
 from providers.simulator.answers import Draft, Stream, Whole, event
 from providers.simulator.chat import GARBAGE, StreamOptions
 from providers.simulator.openai import Request
@@ -65,13 +65,14 @@ def answer(request: Request) -> Draft:
         "model": model,
         "system_fingerprint": "fp_simulated",
     }
-    invoice = invoiced(billed, request.faults.usage)
-    usages = openai.chat_usage(billed, request.faults)
+    base = vendors.based(request, base)
+    invoice = invoiced(vendors.invoice(request, billed), request.faults.usage)
+    usages = vendors.usages(request, billed)
     if openai.streamed(request, body.stream):
         asked = bool(body.stream_options and body.stream_options.include_usage)
         return Stream(
             headers=openai.headers(request, stream=True),
-            events=_events(base, texts, echoes, usages if asked else []),
+            events=vendors.streamed(request, _events(base, texts, echoes, usages if asked else [])),
             billed=invoice,
             failure=openai.in_band_error,
             garbage=GARBAGE,
@@ -81,7 +82,7 @@ def answer(request: Request) -> Draft:
         for number, text in enumerate(texts)
     ]
     full = base | {"choices": choices} | ({"usage": usages[-1]} if usages else {})
-    return Whole(headers=openai.headers(request), body=msgspec.json.encode(full), billed=invoice)
+    return Whole(headers=openai.headers(request), body=vendors.finished(request, full), billed=invoice)
 
 
 def _prompts(given: str | list[str | int | list[int]] | None) -> list[tuple[str, int]]:

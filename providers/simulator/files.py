@@ -196,7 +196,7 @@ def _body(found: Work, at: int, file: File) -> dict[str, Any]:
         "output_tokens": counts["output"],
         "reasoning_tokens": 0,
     }
-    usage = openai.chat_usage(billed, openai.Faults())[0]
+    usage = openai.chat_usage(billed)
     base = {"id": prose.ident("chatcmpl-", file.nonce, str(at)), "created": file.created_s, "model": found.model}
     if found.url == "/v1/embeddings":
         usage = {"prompt_tokens": counts["input"], "total_tokens": counts["input"]}

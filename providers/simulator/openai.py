@@ -12,7 +12,6 @@ import msgspec
 
 from providers.simulator.answers import Headers, Whole, event
 from providers.simulator.faults import Faults as Faults
-from providers.simulator.usages import distorted
 
 T = TypeVar("T")
 
@@ -61,10 +60,25 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     now_s: int
 
 
+# Vendors' own ids of a request, beside the usual one.
+_IDS: Final = {
+    "xai": (),
+    "qwen": ("x-dashscope-call-gateway",),
+    "kimi": ("msh-request-id",),
+    "minimax": ("trace-id", "minimax-request-id"),
+    "deepseek": ("x-ds-trace-id",),
+    "mistral": ("mistral-correlation-id",),
+    "cerebras": ("inference-id",),
+}
+
+
 def headers(request: Request, *, stream: bool = False) -> Headers:
     """The head that the provider sends; the limits are a large account's."""
+    kind = "text/event-stream; charset=utf-8" if stream else "application/json"
+    if (ids := _IDS.get(request.provider)) is not None:
+        return [("content-type", kind), ("x-request-id", request.request_id), *((n, request.request_id) for n in ids)]
     return [
-        ("content-type", "text/event-stream; charset=utf-8" if stream else "application/json"),
+        ("content-type", kind),
         ("x-request-id", request.request_id),
         ("openai-organization", "farthing-simulator"),
         ("openai-processing-ms", str(20 + len(request.body) % 180)),
@@ -173,9 +187,9 @@ def cache(request: Request, model: str, total: int, resent: int | None) -> tuple
     return read, (total // 128 * 128 - read if writes else 0)
 
 
-def chat_usage(billed: dict[str, int], faults: Faults) -> list[dict[str, Any]]:
-    """`usage` in the terms of chat completions: as often as it is to be stated, none for "missing"."""
-    usage = {
+def chat_usage(billed: dict[str, int]) -> dict[str, Any]:
+    """`usage` in the terms of chat completions."""
+    return {
         "prompt_tokens": billed["input_tokens"],
         "completion_tokens": billed["output_tokens"],
         "total_tokens": billed["input_tokens"] + billed["output_tokens"],
@@ -191,7 +205,6 @@ def chat_usage(billed: dict[str, int], faults: Faults) -> list[dict[str, Any]]:
             "rejected_prediction_tokens": 0,
         },
     }
-    return distorted(usage, faults.usage)
 
 
 def in_band_error(_number: int) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from providers.simulator import memory, openai, openai_input, prose, schemas, tokens
+from providers.simulator import memory, openai, openai_input, prose, schemas, tokens, vendors
 from providers.simulator.answers import Draft, Stream, Whole, event
 from providers.simulator.chat import called, structured
 from providers.simulator.openai import Request
@@ -124,12 +124,13 @@ def answer(request: Request) -> Draft:
     if request.faults.web_searches:
         billed["web_searches"] = request.faults.web_searches
     base = _base(body, model, memory.keep("resp_", stored), stored)
-    usages = distorted(_usage(billed), request.faults.usage)
+    usages = distorted(vendors.responses_usage(request, _usage(billed), billed), request.faults.usage)
     final = base | _ending(base["id"], stored, said, tool)
     if usages:
         final["usage"] = usages[-1]
         final["tool_usage"] = _tool_usage(request.faults.web_searches)
-    invoice = invoiced(billed, request.faults.usage)
+    final |= vendors.habit(request).always
+    invoice = invoiced(vendors.invoice(request, billed), request.faults.usage)
     if openai.streamed(request, body.stream):
         return Stream(
             headers=openai.headers(request, stream=True),

@@ -25,12 +25,15 @@ from providers.simulator import (
     gemini_input,
     images,
     messages,
+    minimax,
+    mistral,
     models,
     moderations,
     openai,
     responses,
     speech,
     transcriptions,
+    xai,
 )
 from providers.simulator.answers import Answer, Draft, Whole
 from providers.simulator.delivery import deliver
@@ -57,6 +60,9 @@ _NATIVES: Final[Mapping[str, Native]] = MappingProxyType(
         "deepgram": Native(deepgram.find, deepgram.error),
         "elevenlabs": Native(elevenlabs.find, elevenlabs.error),
         "google": Native(gemini.find, gemini_input.error),
+        "minimax": Native(minimax.find, minimax.error),
+        "mistral": Native(mistral.find, mistral.error),
+        "xai": Native(xai.find, openai.error),
     }
 )
 # By the end of the path, so that vendors' own prefixes (`/compatible-mode/v1`, `/anthropic/v1`, none) all do.
@@ -75,6 +81,8 @@ _POSTS: Final[tuple[tuple[str, Operation], ...]] = (
     ("/moderations", moderations.answer),
     ("/v1/messages", messages.answer),
     ("/v1/messages/count_tokens", messages.count_tokens),
+    ("/text/chatcompletion_v2", chat.answer),
+    ("/tokenizers/estimate-token-count", chat.estimate),
 )
 _ELSEWHERE: Final = "/followed-redirect"  # here again, so that whoever follows is seen and nobody is harmed
 _HTML: Final = (

@@ -1,21 +1,29 @@
-"""OpenAI's operations in OpenAI's shape, for every vendor whose row names them (`speaks`)."""
+"""What vendors offer in another one's shape: OpenAI's operations, and Anthropic's messages.
+
+A vendor needs no row here: its own row in `providers.vendors` says what it `speaks` and where its `anthropic` API is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
+from providers.anthropic_messages import ANTHROPIC_MESSAGES
 from providers.free import FREE_READ
+from providers.minimax import with_base_resp
 from providers.objects import Makes, Refers
 from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
 from providers.openai_embeddings import OPENAI_EMBEDDINGS
 from providers.openai_responses import OPENAI_RESPONSES
+from providers.quirks import Quirks
 from providers.shapes import Shape
 from providers.table.row import NOBODY, Row, row
-from providers.vendors import VENDORS
+from providers.vendors import VENDORS, Vendor
+
+Make = Callable[[Quirks], Shape]
 
 DAY_S = 86_400
 # Answers are kept for 30 days unless `store` is false. A day more here: who is late sees the provider's own word.
@@ -51,12 +59,16 @@ STATE_NAMES: Mapping[str, Refers] = MappingProxyType(
 )
 
 
+def _always(shape: Shape) -> Make:
+    return lambda quirks: shape
+
+
 class _Offer(msgspec.Struct, frozen=True, kw_only=True):
     """One row that a name stands for; see `row`."""
 
     method: str = "POST"
     path: str
-    shape: Shape
+    make: Make
     billable: bool = True
     of: str = ""
     forgets: bool = False
@@ -65,7 +77,7 @@ class _Offer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _free(method: str, path: str, **walls: Any) -> _Offer:
-    return _Offer(method=method, path=path, shape=FREE_READ, billable=False, **walls)
+    return _Offer(method=method, path=path, make=_always(FREE_READ), billable=False, **walls)
 
 
 _OFFERS: Mapping[str, tuple[_Offer, ...]] = MappingProxyType(
@@ -73,43 +85,61 @@ _OFFERS: Mapping[str, tuple[_Offer, ...]] = MappingProxyType(
         "chat.completions": (
             _Offer(
                 path="/v1/chat/completions",
-                shape=OPENAI_CHAT,
+                make=OPENAI_CHAT.of,
                 makes=(_SOUND,),
                 names=CHAT_NAMES,
             ),
         ),
-        "completions": (_Offer(path="/v1/completions", shape=OPENAI_COMPLETIONS),),
-        "responses": (_Offer(path="/v1/responses", shape=OPENAI_RESPONSES, makes=_KEPT, names=STATE_NAMES),),
+        "completions": (_Offer(path="/v1/completions", make=OPENAI_COMPLETIONS.of),),
+        "responses": (_Offer(path="/v1/responses", make=OPENAI_RESPONSES.of, makes=_KEPT, names=STATE_NAMES),),
         "responses.stored": (
             _free("GET", "/v1/responses/{id}", of="response"),
             _free("DELETE", "/v1/responses/{id}", of="response", forgets=True),
             _free("GET", "/v1/responses/{id}/input_items", of="response"),
             _free("POST", "/v1/responses/{id}/cancel", of="response"),
         ),
-        "embeddings": (_Offer(path="/v1/embeddings", shape=OPENAI_EMBEDDINGS),),
+        "embeddings": (_Offer(path="/v1/embeddings", make=_always(OPENAI_EMBEDDINGS)),),
         "models": (_free("GET", "/v1/models"), _free("GET", "/v1/models/{id}")),
     }
 )
 """What a vendor's `speaks` can name."""
 
 
-def _compatible() -> Iterator[Row]:
+def spoken(vendor: Vendor, make: Make) -> Shape:
+    """A shape as this vendor speaks it."""
+    shape = make(vendor.quirks)
+    return with_base_resp(shape) if vendor.quirks.base_resp else shape
+
+
+def _openais() -> Iterator[Row]:
     for vendor in VENDORS.values():
         for name in vendor.speaks:
             for offer in _OFFERS[name]:
-                yield row(
-                    offer.method,
-                    offer.path,
-                    vendor.name,
-                    name,
-                    offer.shape,
-                    billable=offer.billable,
-                    upstream=vendor.path_prefix + offer.path,
-                    of=offer.of,
-                    forgets=offer.forgets,
-                    makes=offer.makes,
-                    names=offer.names,
-                )
+                upstream = vendor.path_prefix + offer.path
+                # Clients that know the vendor's own URL send its prefix too.
+                for path in dict.fromkeys((offer.path, upstream)):
+                    yield row(
+                        offer.method,
+                        path,
+                        vendor.name,
+                        name,
+                        spoken(vendor, offer.make),
+                        billable=offer.billable,
+                        upstream=upstream,
+                        of=offer.of,
+                        forgets=offer.forgets,
+                        makes=offer.makes,
+                        names=offer.names,
+                    )
 
 
-ROWS = tuple(_compatible())
+def _anthropics() -> Iterator[Row]:
+    for vendor in VENDORS.values():
+        if vendor.anthropic:
+            shape, upstream = spoken(vendor, _always(ANTHROPIC_MESSAGES)), vendor.anthropic + "/v1/messages"
+            for path in ("/v1/messages", upstream):
+                yield row("POST", path, vendor.name, "messages", shape, dialect="anthropic", upstream=upstream)
+
+
+OPENAIS: tuple[Row, ...] = tuple(_openais())
+ANTHROPICS: tuple[Row, ...] = tuple(_anthropics())

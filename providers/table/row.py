@@ -40,6 +40,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         lists: It lists the caller's own objects; it is answered out of them, see `providers.listing`.
         batch: It makes, or is about, a batch.
         socket: What it speaks over a WebSocket; None for everything that is a request and an answer.
+        here: The gateway answers it itself, with nothing and to anybody: nothing is forwarded, held or recorded.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     lists: Listing | None = None
     batch: Batch | None = None
     socket: SocketShape | None = None
+    here: bool = False
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +96,7 @@ def row(
     lists: Listing | None = None,
     batch: Batch | None = None,
     socket: SocketShape | None = None,
+    here: bool = False,
 ) -> Row:
     """One row; what is not said is the provider's usual. `uploads` is the operation's `upload_bytes_max`."""
     operation = Operation(
@@ -111,5 +114,6 @@ def row(
         lists=lists,
         batch=batch,
         socket=socket,
+        here=here,
     )
     return Row(method=method, path=path, provider=provider, upstream=upstream or path, operation=operation)

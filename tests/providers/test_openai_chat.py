@@ -420,11 +420,12 @@ class TestUsage:
                 {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105, "cached_tokens": 60},
                 Usage(input_tokens=100, cache_read_tokens=60, output_tokens=5), (),
             ),
-            # xAI: reasoning outside
+            # reasoning beside the output, as only xAI may count it
             (
                 {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 150, "prompt_tokens_details":
                  {"cached_tokens": 10}, "completion_tokens_details": {"reasoning_tokens": 30}},
-                Usage(input_tokens=100, cache_read_tokens=10, output_tokens=50, reasoning_tokens=30), (),
+                Usage(input_tokens=100, cache_read_tokens=10, output_tokens=50, reasoning_tokens=30),
+                ("usage_contradictory",),
             ),
             # Qwen
             (

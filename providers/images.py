@@ -1,0 +1,116 @@
+"""Pictures from a text, in OpenAI's frame, by vendors who price them by the piece and may state the price (xAI).
+
+Promises: as every shape. Pictures that were asked for and not made (moderation) are not billed, if the answer says how
+many there are. Source: providers.md P6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from providers.answer import MALFORMED, UNREADABLE, BodyMeter, Flags, Object, count, read_usage, tail_usage
+from providers.quirks import PICOS_PER_TICK
+from providers.raw import NULL, given, is_list
+from providers.request import count_field, read_object, text_field
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
+from providers.usage import Usage
+
+_OWN = frozenset({"model", "prompt", "n"})
+_IMAGES_MAX = 10
+
+
+class _Images:
+    """The shape."""
+
+    name = "images"
+
+    def read(self, body: bytes, asked: Asked = NOTHING_ELSE) -> Call:
+        """Read a request.
+
+        Raises:
+            BadRequest: As the interface says.
+        """
+        head = read_object(body, _OWN)
+        wanted = Usage(images=count_field(head, "n", least=1, most=_IMAGES_MAX) or 1)
+        return Call(
+            model=text_field(head, "model", required=True),
+            input_typical=wanted,
+            input_upper=wanted,
+            input_bound=wanted,
+            cache_writes=False,
+        )
+
+    def prepare(self, body: bytes, call: Call) -> bytes:
+        """The same bytes."""
+        return body
+
+    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
+        """The same bytes: there are no output tokens to limit."""
+        return body
+
+    def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
+        """A meter for one answer."""
+        return _Meter(call)
+
+    def filter(self, call: Call) -> Filter | None:
+        """Nothing was spliced."""
+        return None
+
+
+class _Answer(msgspec.Struct, gc=False):
+    data: msgspec.Raw = NULL
+    model: str | None = None
+    usage: msgspec.Raw = NULL
+    error: msgspec.Raw = NULL
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+_LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class _Meter(BodyMeter):
+    """Reads an answer."""
+
+    __slots__ = ("_wanted",)
+
+    def __init__(self, call: Call) -> None:
+        super().__init__()
+        self._wanted = call.input_bound.images
+
+    def finish(self) -> Reading:
+        """See the interface."""
+        flags: Flags = set()
+        whole = self._body.whole()
+        if whole is None:
+            tail = self._body.tail()
+            ended = tail.endswith(b"}")
+            return self._reading(tail_usage(tail), self._wanted if ended else None, flags, complete=ended)
+        try:
+            answer = _ANSWER.decode(whole)
+            images = len(_LIST.decode(answer.data)) if is_list(answer.data) else None
+        except UNREADABLE:
+            return Reading(flags=(MALFORMED,))
+        stated = read_usage(answer.usage, flags)
+        return self._reading(stated, images, flags, complete=True, model=answer.model, error=given(answer.error))
+
+    @staticmethod
+    def _reading(
+        stated: Object | None,
+        images: int | None,
+        flags: Flags,
+        *,
+        complete: bool,
+        model: str | None = None,
+        error: bool = False,
+    ) -> Reading:
+        ticks = count(stated, flags, "cost_in_usd_ticks") if stated is not None else None
+        usage = None
+        if ticks is not None or images is not None:
+            cost_picos = None if ticks is None else ticks * PICOS_PER_TICK
+            usage = Usage(images=images or 0, provider_cost_picos=cost_picos)
+        return Reading(usage=usage, complete=complete, model=model or "", flags=tuple(sorted(flags)), error=error)
+
+
+IMAGES = _Images()
