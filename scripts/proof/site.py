@@ -108,7 +108,7 @@ class Site:
         self.started_ms = 0
         self._marks = itertools.count(1)
         self._seed = seed
-        self._cleanup: list[Any] = []
+        self._raws: list[Raw] = []
 
     @property
     def sqlite(self) -> SqliteFile:
@@ -247,7 +247,16 @@ class Site:
     ) -> Raw:  # fmt: skip
         """A call on a socket of its own; nothing sent yet."""
         key = key or self.keys["wide"]
-        return await Raw.open(node.url, key.secret, self.record(key, kind, sim, expect), **options)
+        raw = await Raw.open(node.url, key.secret, self.record(key, kind, sim, expect), **options)
+        self._raws.append(raw)
+        return raw
+
+    async def all_leave(self) -> None:
+        """Clients whose fault broke off leave, too."""
+        for raw in self._raws:
+            if raw.call.end == "open":
+                await raw.leave("rst")
+        self._raws.clear()
 
     @contextlib.asynccontextmanager
     async def load(self, workers: int = 3) -> AsyncIterator[None]:

@@ -132,6 +132,7 @@ async def _round(
     except (ConnectionError, TimeoutError, AssertionError, OSError) as error:
         results = [error]
     finally:
+        await site.all_leave()
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
     if site.alone:
