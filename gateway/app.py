@@ -22,7 +22,7 @@ from gateway.admission import Admission
 from gateway.api import end_users, events, keys, plans, reports, reservations, usage
 from gateway.api.endpoint import Handler, Services, endpoint, http_error, json_response
 from gateway.batches import Batches
-from gateway.bounds import DRAIN_S, FIGURES_INTERVAL_S, REVOCATIONS_INTERVAL_S, SWEEP_INTERVAL_S
+from gateway.bounds import DRAIN_S, FIGURES_INTERVAL_S, RETENTION_INTERVAL_S, REVOCATIONS_INTERVAL_S, SWEEP_INTERVAL_S
 from gateway.config import Settings
 from gateway.duplex import SimulatedSockets, WebSocketUpstream
 from gateway.flight import Flights
@@ -210,6 +210,8 @@ class Gateway:
             housework = [asyncio.create_task(gateway.sweep()), asyncio.create_task(gateway.batches.watch())]
             if ledger.shared:
                 housework.append(asyncio.create_task(gateway.watch_revocations()))
+            if settings.retention_days:
+                housework.append(asyncio.create_task(gateway.drop_events()))
             if board is not None:
                 housework.append(asyncio.create_task(gateway.show_figures()))
             try:
@@ -250,6 +252,13 @@ class Gateway:
             with contextlib.suppress(LedgerUnavailable):
                 for account_id in await self.ledger.revoked():
                     self.flights.cut_account(account_id, "key_revoked")
+
+    async def drop_events(self) -> None:
+        """Drop events whose time is over, for as long as the gateway runs."""
+        while True:
+            with contextlib.suppress(LedgerUnavailable):
+                await self.ledger.drop_events(self.settings.retention_days)
+            await asyncio.sleep(RETENTION_INTERVAL_S)
 
     async def show_figures(self) -> None:
         """Let the other workers tell of this one, for as long as the gateway runs."""

@@ -40,6 +40,7 @@ from ledger.ledger import Ledger
 from ledger.migrations import SchemaTooNew
 from ledger.money import micros_to_usd
 from ledger.records import LedgerUnavailable
+from ledger.retention import Dropped
 from ledger.sqlite import AlreadyOpen
 from ledger.usage import Query
 from providers.catalogue import Catalogue
@@ -64,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
             return runner.run(command(options, settings))
     except (AlreadyOpen, SchemaTooNew, LedgerUnavailable, ValueError) as error:
         return _complain(str(error), CANNOT_START)
-    except (NotFound, Invalid, Exceeds, ScopeRefused, Closed) as error:
+    except (NotFound, Invalid, Exceeds, ScopeRefused, Closed, Dropped) as error:
         return _complain(f"{type(error).__name__}: {error}", FAILED)
     except KeyboardInterrupt:
         return FAILED
@@ -345,6 +346,8 @@ async def _audit(options: argparse.Namespace, settings: config.Settings) -> int:
         f"{difference.check}: {difference.subject}: kept {difference.kept}, parts add up to {difference.summed}"
         for difference in finding.differences
     ]
+    if finding.dropped:
+        lines.append(f"{finding.dropped} events were dropped, and what they came to carried forward")
     lines.append(
         f"{finding.events} events, {finding.accounts} accounts, ${micros_to_usd(finding.cost_micros)};"
         f" {finding.open_holds} holds open, {finding.unsettled_holds} unsettled; {finding.count} differences"

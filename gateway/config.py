@@ -18,6 +18,7 @@ from providers.catalogue import ELEVENLABS_PICOS_PER_CREDIT
 from providers.vendors import VENDORS
 
 WORKERS_MAX = 64
+RETENTION_DAYS_MIN = 7  # a report that is sent again is known by its event
 LOG_LEVELS = ("debug", "info", "warning", "error")
 MASTER_KEY_MIN = 24
 
@@ -51,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     unsettled: Unsettled
     lease_s: int
     workers: int
+    retention_days: int
     state_dir: Path
     elevenlabs_picos_per_credit: int
     price_files: tuple[Path, ...]
@@ -93,6 +95,7 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
         unsettled=_unsettled(values),
         lease_s=_integer(values, "FARTHING_LEASE_S", 15, 2, 300),
         workers=_integer(values, "FARTHING_WORKERS", 1, 1, WORKERS_MAX),
+        retention_days=_retention_days(values),
         state_dir=Path(values.get("FARTHING_STATE_DIR", ".")),
         elevenlabs_picos_per_credit=_picos(values, "FARTHING_ELEVENLABS_USD_PER_CREDIT", ELEVENLABS_PICOS_PER_CREDIT),
         disconnect_drain_s=_integer(values, "FARTHING_DISCONNECT_DRAIN_S", 3, 0, 600),
@@ -143,6 +146,13 @@ def _tls(values: Mapping[str, str]) -> tuple[str, str] | None:
 
 def _no_password() -> str:
     raise ValueError("the key is encrypted; decrypt it first")
+
+
+def _retention_days(values: Mapping[str, str]) -> int:
+    days = _integer(values, "FARTHING_EVENTS_RETENTION_DAYS", 0, 0, 36_500)
+    if 0 < days < RETENTION_DAYS_MIN:
+        raise BadSetting(f"FARTHING_EVENTS_RETENTION_DAYS must be 0 (for ever) or at least {RETENTION_DAYS_MIN}")
+    return days
 
 
 def _unsettled(values: Mapping[str, str]) -> Unsettled:

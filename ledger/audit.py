@@ -2,7 +2,8 @@
 
 Shares no code with the rules that wrote them, only the names of what is measured: each check is one statement of SQL
 that compares two independent ways to one figure and returns only what differs. Runs on one snapshot, beside live
-gateways; open and unsettled holds are no difference. Invariants I1 to I3 and I5 stand behind the names.
+gateways; open and unsettled holds are no difference. Events that were dropped (see `ledger.retention`) are added up
+from what was carried forward of them. Invariants I1 to I3 and I5 stand behind the names.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from ledger.records import Measures
 
 SHOWN_MAX = 20  # differences shown of each check; the count is always whole
 
-_EVENT_LEGS = (
+LEGS = (
     "SELECT json_extract(value, '$[0]') AS limit_id, json_extract(value, '$[1]') AS subject_id,"
     " json_extract(value, '$[2]') AS window_start_ms, json_extract(value, '$[3]') AS amount"
     " FROM events, json_each(events.legs)"
 )
+"""What each event used of which counter."""
+_EVENT_LEGS = f"{LEGS} UNION ALL SELECT limit_id, subject_id, window_start_ms, used FROM carried_legs"  # noqa: S608
 _HOLD_LEGS = (
     "SELECT json_extract(value, '$[0]') AS limit_id, json_extract(value, '$[1]') AS subject_id,"
     " json_extract(value, '$[2]') AS window_start_ms, json_extract(value, '$[4]') AS amount, holds.state AS state"
@@ -26,45 +29,75 @@ _HOLD_LEGS = (
 )
 
 _MEASURED = ("latency_ms_sum", *Measures.__struct_fields__)
-_EVENT_MEASURES = ", ".join(
-    f"SUM(CASE WHEN usage = '{{}}' THEN 0 ELSE COALESCE(json_extract(usage, '$.{name}'), 0) END)"
+DAY_SUMS = (
+    "created_ms - created_ms % 86400000 AS day_ms, account_id, subject_id, provider, model,"
+    " COUNT(*) FILTER (WHERE decision = 'allowed' AND (mode IN ('proxy', 'monitor') OR mode = 'reservation'"
+    " AND status <> 'released')) AS requests,"
+    " COUNT(*) FILTER (WHERE decision = 'blocked') AS blocked, SUM(cost_micros) AS cost_micros,"
+    " SUM(cost_picos) AS cost_picos, SUM(price_micros) AS price_micros,"
+    " SUM(CASE WHEN decision = 'allowed' THEN COALESCE(latency_ms, 0) ELSE 0 END) AS latency_ms_sum, "
+) + ", ".join(
+    f"SUM(CASE WHEN decision <> 'allowed' OR usage = '{{}}' THEN 0"
+    f" ELSE COALESCE(json_extract(usage, '$.{name}'), 0) END) AS {name}"
     for name in Measures.__struct_fields__
+)
+"""What events came to by day, key, end user and model."""
+CALLER_SUMS = (
+    "account_id, subject_id, run_id, COUNT(*) AS events, SUM(cost_micros) AS cost_micros,"
+    " SUM(cost_picos) AS cost_picos,"
+    " SUM(CASE WHEN mode <> 'monitor' AND cost_micros > held_micros THEN cost_micros - held_micros ELSE 0 END)"
+    " AS overrun_micros"
+)
+"""What events came to by who called."""
+_DAY_FIGURES = ("requests", "blocked", "cost_micros", "cost_picos", "price_micros")
+DAY_COLUMNS = ("day_ms", "account_id", "subject_id", "provider", "model", *_DAY_FIGURES, *_MEASURED)
+_DAYS = (
+    f"SELECT {DAY_SUMS} FROM events GROUP BY 1, 2, 3, 4, 5"  # noqa: S608 - constants
+    f" UNION ALL SELECT {', '.join(DAY_COLUMNS)} FROM carried_days"
+)
+_CALLERS = (
+    f"SELECT {CALLER_SUMS} FROM events GROUP BY 1, 2, 3"  # noqa: S608 - constants
+    " UNION ALL SELECT account_id, subject_id, run_id, events, cost_micros, cost_picos, overrun_micros FROM carried"
+)
+_SPENT = (
+    "SELECT account_id, SUM(cost_micros) AS micros, SUM(cost_picos) AS picos,"  # noqa: S608 - constants
+    " SUM(overrun_micros) AS overrun"
+    f" FROM ({_CALLERS}) AS calls GROUP BY account_id"
 )
 
 CHECKS: tuple[tuple[str, str, str], ...] = (
     (
         "charges",
         "an account's spending and carry are the sum of its events' exact costs",
-        """
-        SELECT a.public_id, CAST(a.spent_micros AS NUMERIC) * 1000000 + a.carry_picos, COALESCE(SUM(e.cost_picos), 0)
-        FROM accounts AS a LEFT JOIN events AS e ON e.account_id = a.id
-        WHERE a.kind = 'key' GROUP BY a.id
-        HAVING CAST(a.spent_micros AS NUMERIC) * 1000000 + a.carry_picos <> COALESCE(SUM(e.cost_picos), 0)
-            OR a.spent_micros <> COALESCE(SUM(e.cost_micros), 0)
-            OR a.carry_picos NOT BETWEEN 0 AND 999999
-        """,
+        f"""
+        SELECT a.public_id, CAST(a.spent_micros AS NUMERIC) * 1000000 + a.carry_picos, COALESCE(e.picos, 0)
+        FROM accounts AS a LEFT JOIN ({_SPENT}) AS e ON e.account_id = a.id
+        WHERE a.kind = 'key' AND (
+            CAST(a.spent_micros AS NUMERIC) * 1000000 + a.carry_picos <> COALESCE(e.picos, 0)
+            OR a.spent_micros <> COALESCE(e.micros, 0) OR a.carry_picos NOT BETWEEN 0 AND 999999
+        )
+        """,  # noqa: S608 - constants
     ),
     (
         "end users",
         "what an end user or a run has spent is the sum of its events",
-        """
+        f"""
         SELECT a.public_id, a.spent_micros, COALESCE(e.cost, 0) FROM accounts AS a LEFT JOIN (
-            SELECT subject_id AS id, SUM(cost_micros) AS cost FROM events WHERE subject_id <> 0 GROUP BY subject_id
+            SELECT subject_id AS id, SUM(cost_micros) AS cost FROM ({_CALLERS}) AS c WHERE subject_id <> 0 GROUP BY 1
             UNION ALL
-            SELECT run_id, SUM(cost_micros) FROM events WHERE run_id <> 0 GROUP BY run_id
+            SELECT run_id, SUM(cost_micros) FROM ({_CALLERS}) AS c WHERE run_id <> 0 GROUP BY 1
         ) AS e ON e.id = a.id
         WHERE a.kind <> 'key' AND a.spent_micros <> COALESCE(e.cost, 0)
-        """,
+        """,  # noqa: S608 - constants
     ),
     (
         "balances",
         "an account's balance is the sum of the events of its subtree",
-        """
+        f"""
         WITH RECURSIVE
         own (id, parent_id, livemode, cost) AS MATERIALIZED (
-            SELECT a.id, a.parent_id, a.livemode,
-                COALESCE((SELECT SUM(e.cost_micros) FROM events AS e WHERE e.account_id = a.id), 0)
-            FROM accounts AS a WHERE a.kind = 'key'
+            SELECT a.id, a.parent_id, a.livemode, COALESCE(e.micros, 0)
+            FROM accounts AS a LEFT JOIN ({_SPENT}) AS e ON e.account_id = a.id WHERE a.kind = 'key'
         ),
         shares (account_id, parent_id, livemode, cost) AS (
             SELECT id, parent_id, livemode, cost FROM own WHERE cost <> 0
@@ -82,7 +115,7 @@ CHECKS: tuple[tuple[str, str, str], ...] = (
         LEFT JOIN counters AS c ON c.limit_id = l.id AND c.subject_id = 0 AND c.window_start_ms = 0
         LEFT JOIN sums AS s ON s.account_id = a.id
         WHERE a.kind = 'key' AND COALESCE(c.used, 0) <> COALESCE(s.cost, 0)
-        """,
+        """,  # noqa: S608 - constants
     ),
     (
         "counters",
@@ -108,7 +141,7 @@ CHECKS: tuple[tuple[str, str, str], ...] = (
     (
         "rollup",
         "every rollup row is the sum of its day's events",
-        """
+        f"""
         SELECT day_ms || '/' || account_id || '/' || model,
             SUM(requests) || ' ' || SUM(blocked) || ' ' || SUM(cost_picos),
             SUM(e_requests) || ' ' || SUM(e_blocked) || ' ' || SUM(e_cost_picos)
@@ -117,18 +150,14 @@ CHECKS: tuple[tuple[str, str, str], ...] = (
                 price_micros, 0 AS e_requests, 0 AS e_blocked, 0 AS e_cost_micros, 0 AS e_cost_picos, 0 AS e_price
             FROM rollups
             UNION ALL
-            SELECT created_ms - created_ms % 86400000, account_id, subject_id, provider, model, 0, 0, 0, 0, 0,
-                COUNT(*) FILTER (WHERE decision = 'allowed' AND (mode IN ('proxy', 'monitor') OR mode = 'reservation'
-                    AND status <> 'released')),
-                COUNT(*) FILTER (WHERE decision = 'blocked'), SUM(cost_micros),
-                SUM(cost_picos), SUM(price_micros)
-            FROM events GROUP BY 1, 2, 3, 4, 5
+            SELECT day_ms, account_id, subject_id, provider, model, 0, 0, 0, 0, 0, {", ".join(_DAY_FIGURES)}
+            FROM ({_DAYS}) AS e
         ) AS days
         GROUP BY day_ms, account_id, subject_id, provider, model
         HAVING SUM(requests) <> SUM(e_requests) OR SUM(blocked) <> SUM(e_blocked)
             OR SUM(cost_micros) <> SUM(e_cost_micros) OR SUM(cost_picos) <> SUM(e_cost_picos)
             OR SUM(price_micros) <> SUM(e_price)
-        """,
+        """,  # noqa: S608 - constants
     ),
     (
         "measures",
@@ -141,9 +170,8 @@ CHECKS: tuple[tuple[str, str, str], ...] = (
                 {", ".join(f"0 AS e_{n}" for n in _MEASURED)}
             FROM rollups
             UNION ALL
-            SELECT created_ms - created_ms % 86400000, account_id, subject_id, provider, model,
-                {", ".join("0" for _ in _MEASURED)}, SUM(COALESCE(latency_ms, 0)), {_EVENT_MEASURES}
-            FROM events WHERE decision = 'allowed' GROUP BY 1, 2, 3, 4, 5
+            SELECT day_ms, account_id, subject_id, provider, model, {", ".join("0" for _ in _MEASURED)},
+                {", ".join(_MEASURED)} FROM ({_DAYS}) AS e
         ) AS days
         GROUP BY day_ms, account_id, subject_id, provider, model
         HAVING {" OR ".join(f"SUM({n}) <> SUM(e_{n})" for n in _MEASURED)}
@@ -152,14 +180,11 @@ CHECKS: tuple[tuple[str, str, str], ...] = (
     (
         "overruns",
         "what an account was charged above its holds is the sum of what its events cost above theirs",
-        """
-        SELECT a.public_id, a.overrun_micros,
-            COALESCE(SUM(CASE WHEN e.cost_micros > e.held_micros THEN e.cost_micros - e.held_micros ELSE 0 END), 0)
-        FROM accounts AS a LEFT JOIN events AS e ON e.account_id = a.id AND e.mode <> 'monitor'
-        WHERE a.kind = 'key' GROUP BY a.id, a.public_id, a.overrun_micros
-        HAVING a.overrun_micros <>
-            COALESCE(SUM(CASE WHEN e.cost_micros > e.held_micros THEN e.cost_micros - e.held_micros ELSE 0 END), 0)
-        """,
+        f"""
+        SELECT a.public_id, a.overrun_micros, COALESCE(e.overrun, 0)
+        FROM accounts AS a LEFT JOIN ({_SPENT}) AS e ON e.account_id = a.id
+        WHERE a.kind = 'key' AND a.overrun_micros <> COALESCE(e.overrun, 0)
+        """,  # noqa: S608 - constants
     ),
     (
         "one end",
@@ -192,9 +217,13 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
-    """The finding. `differences` shows at most `SHOWN_MAX` of each check; `count` is all of them."""
+    """The finding. `differences` shows at most `SHOWN_MAX` of each check; `count` is all of them.
+
+    `dropped` events were carried forward; their cost is in `cost_micros`.
+    """
 
     events: int
+    dropped: int
     accounts: int
     open_holds: int
     unsettled_holds: int
@@ -215,6 +244,7 @@ def audit() -> Script[Audit]:
             for row in rows[:SHOWN_MAX]
         ]
     ((events, cost),) = yield "SELECT count(*), COALESCE(SUM(cost_micros), 0) FROM events", ()
+    ((dropped, dropped_cost),) = yield "SELECT COALESCE(SUM(events), 0), COALESCE(SUM(cost_micros), 0) FROM carried", ()
     ((accounts,),) = yield "SELECT count(*) FROM accounts", ()
     ((opened, unsettled),) = yield (
         "SELECT COUNT(*) FILTER (WHERE state = 'open'), COUNT(*) FILTER (WHERE state = 'unsettled') FROM holds",
@@ -222,10 +252,11 @@ def audit() -> Script[Audit]:
     )
     return Audit(
         events=events,
+        dropped=dropped,
         accounts=accounts,
         open_holds=opened,
         unsettled_holds=unsettled,
-        cost_micros=cost,
+        cost_micros=cost + dropped_cost,
         count=count,
         differences=tuple(differences),
     )

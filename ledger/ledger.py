@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
-from ledger import accounts, changes, nodes, objects
+from ledger import accounts, changes, nodes, objects, retention
 from ledger.accounts import AccountView, Credential, Node
 from ledger.audit import Audit, audit
 from ledger.changes import Answer, Credit, Edit, NewAccount, Once
@@ -50,6 +50,7 @@ from ledger.records import (
 from ledger.rules import EXPIRED
 from ledger.sqlite import SqliteEngine
 from ledger.usage import Query, UsageReport, report
+from ledger.windows import DAY_MS, day_start_ms
 from ledger.writer import Writer
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ T = TypeVar("T")
 LEASE_S = 15.0  # how long after its last word a gateway counts as alive where several share a database
 RENEWALS = 3  # how many times a lease is renewed before it would end
 REPLAYED_AT_ONCE = 1_000  # settlements of a dead process's journal: well within the writer's queue
+DROP_PAUSE_S = 0.05  # between the transactions that drop old events: calls come first
 RENEW_AGAIN_S = 0.2  # until a lease that could not be renewed is tried again
 REVOKED_OVERLAP_MS = 10_000  # a revocation bears the time at which it was asked for, and is seen when it is committed
 
@@ -536,6 +538,15 @@ class Ledger:
     async def probe(self) -> None:
         """Whether the database takes a transaction. Raises LedgerUnavailable."""
         await self._writer.submit(Change(lambda touched: _nothing()))
+
+    async def drop_events(self, days: int) -> int:
+        """Drop the events of calls made before the last `days` UTC days, a little at a time; how many went."""
+        before_ms = day_start_ms(self._clock_ms()) - days * DAY_MS
+        count = 0
+        while dropped := await self._writer.submit(Change(lambda touched: retention.drop(before_ms))):
+            count += dropped
+            await asyncio.sleep(DROP_PAUSE_S)
+        return count
 
     # ---- settings
 

@@ -15,6 +15,7 @@ from ledger.accounts import find
 from ledger.book import is_call
 from ledger.engine import Script
 from ledger.records import Measures
+from ledger.retention import Dropped, kept_from
 from ledger.rows import marks
 from ledger.windows import DAY_MS, day_start_ms
 
@@ -88,13 +89,23 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def report(query: Query) -> Script[UsageReport]:
-    """Sum the calls of a range. Raises NotFound if `key` is not under the owner."""
+    """Sum the calls of a range.
+
+    Raises:
+        NotFound: `key` is not under the owner.
+        Dropped: The range, or its ragged first day, needs events that are gone.
+    """
     account_id = query.owner_id
     if query.key is not None:
         account_id = yield from find(query.owner_id, query.key)
     where, parameters, listed = yield from _scope(query, account_id)
     groups: dict[Group, Sums] = {}
+    kept_from_ms = yield from kept_from()
     first_day, end_day = -(-query.from_ms // DAY_MS) * DAY_MS, day_start_ms(query.to_ms)
+    if query.from_ms < kept_from_ms and (query.tag is not None or first_day >= end_day or query.from_ms < first_day):
+        raise Dropped(kept_from_ms)
+    if end_day < min(query.to_ms, kept_from_ms):
+        raise Dropped(kept_from_ms)
     if query.tag is not None or first_day >= end_day:
         yield from _from_events(query, where, parameters, query.from_ms, query.to_ms, groups)
     else:

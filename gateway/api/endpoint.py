@@ -30,6 +30,7 @@ from ledger.accounts import NotFound
 from ledger.changes import Closed, InUse, Once, ReplayMismatch, TooDeep, TooManySubjects, Uncapped
 from ledger.ledger import Ledger
 from ledger.records import LedgerUnavailable
+from ledger.retention import Dropped
 from providers.catalogue import Catalogue
 
 _log = logging.getLogger("farthing.api")
@@ -231,6 +232,7 @@ REFUSALS = (
     InUse,
     Uncapped,
     TooManySubjects,
+    Dropped,
 )
 """What the other rooms refuse with: each has its answer in `as_call_error`."""
 
@@ -289,6 +291,9 @@ def as_call_error(error: Exception) -> CallError:
             return CallError(400, "no_cap", "The key has no cap that could be raised.")
         case TooManySubjects():
             return CallError(429, "too_many_end_users", "This key has too many end users or runs.")
+        case Dropped():
+            kept = f"Events before {error.kept_from_ms} are gone: ask from then on, or for whole UTC days and no tag."
+            return CallError(400, "events_dropped", kept, param="from_ms")
         case TooDeep():
             return CallError(400, "too_deep", "Keys cannot be nested any deeper.")
         case ReplayMismatch():
