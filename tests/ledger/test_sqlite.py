@@ -168,7 +168,8 @@ async def test_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
     async with opened(path) as world:
         key = await world.open()
     with outside(path) as connection:
-        connection.execute("DROP TABLE objects")
+        for table in ("objects", "carried", "carried_days", "carried_legs"):
+            connection.execute(f"DROP TABLE {table}")
         connection.execute("PRAGMA user_version = 1")
     async with opened(path) as world:
         world.accounts[key] = (await world.ledger.root()) or 0
