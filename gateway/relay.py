@@ -30,9 +30,9 @@ from gateway.bounds import (
 from gateway.config import Place
 from gateway.errors import CallError, in_stream, render
 from gateway.flight import Flight, Flights
+from gateway.grants import Grants
 from gateway.headers import RawHeaders, to_client, to_provider, without_key
 from gateway.lists import Lists
-from gateway.quote import quote
 from gateway.settlement import Ending, Till
 from gateway.telemetry import Metrics
 from gateway.upload import ClientGone, Upload
@@ -157,6 +157,7 @@ class _Trip:
         self._makings = relay.walls.makings(admitted.key, admitted.route, admitted.body)
         self._flight = Flight(admitted.call_id, admitted.key.chain, task, self._now() + HEAD_TIMEOUT_S)
         self._upload = admitted.upload
+        self._grants: Grants | None = None
         self._broken = ""  # why the upload ended early
         if self._upload is not None:
             self._expect_upload(self._upload)
@@ -242,8 +243,7 @@ class _Trip:
         flight = self._flight
         last_moment = self._now() + UPLOAD_TIMEOUT_S
         self._last_moment += UPLOAD_TIMEOUT_S  # the answer's own time begins when the upload is over
-        terms = self._admitted.terms
-        self._fixed = (terms.fixed_picos, terms.fixed_tokens, terms.seconds)
+        self._grants = grants = Grants(self._admitted, upload, self._relay.ledger)
 
         def moved() -> None:
             if not flight.client_gone:
@@ -251,29 +251,8 @@ class _Trip:
                 flight.deadline = max(min(self._now() + wait_s, last_moment), self._now())
 
         upload.moved = moved
-        upload.grant = self._grant
+        upload.grant = grants.grant
         moved()
-
-    async def _grant(self, least_bytes: int) -> int:
-        """Hold for more of a body whose length is not known: twice as much, or as much as is here. Raises CallError."""
-        upload, admitted = self._upload, self._admitted
-        assert upload is not None  # noqa: S101 - it asks
-        most = admitted.route.operation.upload_bytes_max
-        if admitted.price is None:
-            return most
-        for length in (min(2 * least_bytes, most), least_bytes):
-            policy = admitted.key.policy
-            clamp = policy.on_insufficient == "clamp"
-            terms = quote(upload.bounded(length), admitted.price, overdraft=policy.overdraft, clamp=clamp)
-            fixed = (terms.fixed_picos, terms.fixed_tokens, terms.seconds)
-            picos, tokens, seconds = (max(new - old, 0) for new, old in zip(fixed, self._fixed, strict=True))
-            more = Extend(id=admitted.call_id, each_picos=picos, each_tokens=tokens, each_seconds=seconds, allowance=1)
-            if await self._relay.ledger.extend(more):
-                self._fixed = fixed
-                self._held_picos += picos
-                return length
-        message = f"A limit has no room for more than the first {upload.granted_bytes} bytes of this upload."
-        raise CallError(policy.over_cap_status, "spend_cap_exceeded", message)
 
     async def _may_delete(self) -> bool:
         """Whether nothing is deleted that tells what a batch has cost; else the client has been told."""
@@ -560,7 +539,7 @@ class _Trip:
         now = self._now()
         ending = Ending(
             sent=sent,
-            held_picos=self._held_picos,
+            held_picos=self._held_picos + (self._grants.raised_picos if self._grants is not None else 0),
             reason=flight.cut_reason or self._broken or None,
             http_status=self._status,
             latency_ms=round((now - self._started) * 1000),

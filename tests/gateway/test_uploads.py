@@ -244,6 +244,27 @@ async def test_a_body_of_unknown_length_is_ended_where_the_money_ends(tmp_path: 
         await farthing.audited()
 
 
+async def test_a_body_of_unknown_length_is_ended_at_every_limit(farthing: Running) -> None:
+    """Seconds of sound refuse as a rate; a cap that the call brought refuses as a cap; with room for it, it passes."""
+    body = sounds.wav(600, sample_rate=8_000)  # 9.6 MB, 600 s, 0.043 USD; held for by a megabyte at first
+    by_seconds = await farthing.mint(max_spend_usd="5", limits=[{"unit": "seconds", "max": 300, "window": "day"}])
+    status, answer, headers = await post(farthing, by_seconds["secret"], LISTEN, chunks(body), SOUND)
+    assert (status, answer["code"]) == (429, "rate_limited")
+    assert int(headers["Retry-After"]) <= 60
+    key = await farthing.mint(max_spend_usd="5")
+    capped = SOUND | {"x-farthing-max-cost-usd": "0.02"}
+    status, answer, _ = await post(farthing, key["secret"], LISTEN, chunks(body), capped)
+    assert (status, answer["code"], answer["farthing"]["cap"]) == (402, "spend_cap_exceeded", "call")
+    assert not farthing.upstream.requests
+    status, answer, _ = await post(farthing, key["secret"], LISTEN, chunks(body), SOUND)
+    assert status == 200, answer
+    (event, refused) = await farthing.events(key_id=key["id"])
+    assert (event["status"], event["usage"]["audio_ms"], event["flags"]) == ("settled", 600_000, [])
+    assert event["cost_micros"] == 43_000
+    assert refused["status"] == "released"
+    await farthing.audited()
+
+
 async def test_the_loop_guard_knows_a_form_by_its_content(farthing: Running) -> None:
     """Clients draw the boundary by lot: the same form under another one is the same call."""
     key = await farthing.mint(max_spend_usd="1", loop_guard={"max_identical": 2, "window_seconds": 60})
