@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from providers.table import (
     anthropic,
+    cohere,
     compatible,
     deepgram,
     elevenlabs,
@@ -40,6 +41,7 @@ TABLE: tuple[Row, ...] = (
     *vendors.ROWS,
     *mistral.ROWS,
     *minimax.ROWS,
+    *cohere.ROWS,
     *sockets.ROWS,
 )
 """Every row. Where several providers have a path and nothing tells which is meant, the first of them is."""

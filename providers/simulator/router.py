@@ -16,6 +16,7 @@ from providers.simulator import (
     anthropic,
     batches,
     chat,
+    cohere,
     completions,
     deepgram,
     elevenlabs,
@@ -59,6 +60,7 @@ _NATIVES: Final[Mapping[str, Native]] = MappingProxyType(
     {
         "deepgram": Native(deepgram.find, deepgram.error),
         "elevenlabs": Native(elevenlabs.find, elevenlabs.error),
+        "cohere": Native(cohere.find, cohere.error),
         "google": Native(gemini.find, gemini_input.error),
         "minimax": Native(minimax.find, minimax.error),
         "mistral": Native(mistral.find, mistral.error),

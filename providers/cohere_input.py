@@ -1,0 +1,154 @@
+"""What can stand in a Cohere request: turns, documents, pictures, tools.
+
+Promises: a kind of part that is not in the tables makes the request unbounded by name; what the operator's account
+keeps (connectors, stored conversations) is refused by name. Knows nothing of answers.
+Source: providers.md P13 and §5, cohere 7.3's types.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from providers.answer import UNREADABLE
+from providers.bounds import Extent, data_url, string_bytes
+from providers.media import Bound
+from providers.raw import NULL, given, is_list, is_object, is_string
+from providers.request import Head, present
+from providers.shapes import BadRequest
+from providers.text import words
+
+# A picture: tiles of 256 tokens, twelve of them and one of the whole at most; embedded, a token for 784 of at most
+# 2.5 million pixels [K].
+_PICTURE = Bound(1_290, 3_328, 4_096)
+_TOOL_PROMPT_TOKENS = 400
+_PLAIN = words("text thinking document")
+_KEPT = ("connectors", "conversation_id")
+_ELEMENTS_MAX = 200_000
+_LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class _Url(msgspec.Struct, gc=False):
+    url: msgspec.Raw = NULL
+
+
+class _Part(msgspec.Struct, gc=False):
+    """A part of a turn's content, or a turn."""
+
+    type: str = ""
+    text: msgspec.Raw = NULL
+    thinking: msgspec.Raw = NULL
+    image_url: msgspec.Raw = NULL
+    content: msgspec.Raw = NULL
+    message: msgspec.Raw = NULL
+
+
+_PART = msgspec.json.Decoder(_Part)
+_URL = msgspec.json.Decoder(_Url)
+
+
+def elements(raw: msgspec.Raw, where: str) -> list[msgspec.Raw]:
+    """The elements of a list; none where it is absent or null.
+
+    Raises:
+        BadRequest: It is no list, or has too many elements; the message names it.
+    """
+    if not given(raw):
+        return []
+    if not is_list(raw):
+        raise BadRequest(f"{where!r} must be a list.", param=where)
+    try:
+        found = _LIST.decode(raw)
+    except UNREADABLE:
+        raise BadRequest(f"{where!r} cannot be read.", param=where) from None
+    if len(found) > _ELEMENTS_MAX:
+        raise BadRequest(f"{where!r} holds more than {_ELEMENTS_MAX} elements.", param=where)
+    return found
+
+
+def refuse_kept(head: Head) -> None:
+    """Refuse what lies in the operator's account, where everybody's does.
+
+    Raises:
+        BadRequest: As said; the message names the field.
+    """
+    for name in _KEPT:
+        if present(head, name):
+            raise BadRequest(f"{name!r} is not offered here: it would be shared with every other key.", param=name)
+
+
+class Content:
+    """Reads the content of one request into an extent.
+
+    Attributes:
+        images: How many pictures there are.
+    """
+
+    __slots__ = ("_extent", "images")
+
+    def __init__(self, extent: Extent) -> None:
+        self._extent = extent
+        self.images = 0
+
+    def turns(self, raw: msgspec.Raw, where: str) -> None:
+        """`messages` of v2, `chat_history` of v1, `inputs` of embed: turns of text or of parts."""
+        self._extent.content(raw)
+        for at, turn in enumerate(elements(raw, where)):
+            place = f"{where}[{at}]"
+            message = _read(turn, place)
+            self._text(message.message)
+            if is_list(message.content):
+                for number, part in enumerate(elements(message.content, f"{place}.content")):
+                    self._part(part, f"{place}.content[{number}]")
+            else:
+                self._text(message.content)
+
+    def texts(self, raw: msgspec.Raw) -> None:
+        """A text, or a list of texts or of objects of them: `message`, `preamble`, `documents`, `texts`."""
+        if given(raw):
+            self._extent.content(raw)
+            self._extent.text(bytes(raw))
+
+    def pictures(self, raw: msgspec.Raw, where: str) -> None:
+        """`images` of embed: data URLs."""
+        self._extent.content(raw)
+        for at, picture in enumerate(elements(raw, where)):
+            self._picture(picture, f"{where}[{at}]")
+
+    def tools(self, raw: msgspec.Raw) -> None:
+        """A member that describes functions, or the answer's schema."""
+        if given(raw):
+            self._extent.tools(raw, _TOOL_PROMPT_TOKENS)
+
+    def _text(self, raw: msgspec.Raw) -> None:
+        if is_string(raw):
+            self._extent.text(bytes(raw))
+
+    def _part(self, raw: msgspec.Raw, where: str) -> None:
+        part = _read(raw, where)
+        if part.type in _PLAIN:
+            self._text(part.text)
+            self._text(part.thinking)
+        elif part.type == "image_url":
+            url = part.image_url
+            if is_object(url):
+                try:
+                    url = _URL.decode(url).url
+                except UNREADABLE:
+                    raise BadRequest(f"{where!r} cannot be read.", param=where) from None
+            self._picture(url, f"{where}.image_url")
+        else:
+            self._extent.unknown(f"{where}.type")
+
+    def _picture(self, raw: msgspec.Raw, where: str) -> None:
+        self.images += 1
+        if is_string(raw) and data_url(string_bytes(bytes(raw))) is not None:
+            self._extent.image(len(raw), _PICTURE)
+        else:
+            self._extent.unknown(where)
+
+
+def _read(raw: msgspec.Raw, where: str) -> _Part:
+    try:
+        return _PART.decode(raw)
+    except UNREADABLE:
+        raise BadRequest(f"{where!r} is not what it should be.", param=where) from None
