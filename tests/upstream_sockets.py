@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,6 +17,7 @@ from websockets.frames import Frame as WireFrame
 from websockets.frames import Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
 
 from providers.simulator import Cut, Faults, Pause
 from providers.simulator.sockets import Close, Conversation, Refused, Step, converse
@@ -31,6 +32,11 @@ def model_of_query(path: str) -> str:
     """The model that a handshake names."""
     query = parse_qs(urlsplit(path).query)
     return next((query[name][0] for name in ("model", "model_id") if name in query), "")
+
+
+def _first_plain(_protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """The subprotocol that a provider answers with: the first that is no secret (providers.md §1)."""
+    return next((each for each in offered if "." not in each), None)
 
 
 class Socket(asyncio.Protocol):
@@ -48,7 +54,7 @@ class Socket(asyncio.Protocol):
             request_id=seen.upstream_id,
             now_s=int(time.time()),
         )
-        self._protocol = ServerProtocol(max_size=MESSAGE_BYTES_MAX)
+        self._protocol = ServerProtocol(select_subprotocol=_first_plain, max_size=MESSAGE_BYTES_MAX)
         self._waiting: asyncio.Queue[Iterator[Step]] = asyncio.Queue()
         self._room = asyncio.Event()
         self._room.set()
