@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from gateway.admission import Admitted
 from gateway.bounds import SOCKET_EXTEND_AGAIN_S
-from gateway.errors import CallError
+from gateway.errors import RETRY_AFTER_S_MAX, CallError
 from gateway.settlement import bound_of, cost_of
 from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO
@@ -21,6 +21,7 @@ from providers.prices import Price
 from providers.sockets import NOTHING_DUE, Due, SocketMeter
 
 _SPENT = "The spend cap has no room for more: the session ends here."
+_LIMITED = "A limit of this key has no room for more: the session ends here."
 _LEDGER = CallError(503, "ledger_unavailable", "The ledger does not answer, so nothing more can be held.")
 
 
@@ -61,7 +62,7 @@ class Purse:
                     break
         if need <= self.held_picos:
             return None
-        return _LEDGER if self._ledger_gone else self._spent(need)
+        return _LEDGER if self._ledger_gone else await self._spent(need)
 
     def _need(self, due: Due, price: Price) -> int:
         if self.sound:
@@ -94,7 +95,21 @@ class Purse:
         self._raise_at = self._now() + SOCKET_EXTEND_AGAIN_S
         return False
 
-    def _spent(self, need: int) -> CallError:
+    async def _has_money(self) -> bool:
+        """Whether it is not money that there is no room for. What is held to find out goes back at the end."""
+        each_picos, cap = self._admitted.terms.each_picos, self._admitted.cap_micros
+        if cap is not None and self.held_picos + each_picos > cap * PICOS_PER_MICRO:
+            return False
+        try:
+            return await self._ledger.extend(
+                Extend(id=self._admitted.call_id, each_picos=each_picos, each_tokens=0, allowance=1)
+            )
+        except LedgerUnavailable:
+            return False
+
+    async def _spent(self, need: int) -> CallError:
+        if await self._has_money():
+            return CallError(429, "rate_limited", _LIMITED, retry=None, retry_after_s=RETRY_AFTER_S_MAX)
         return CallError(
             self._admitted.key.policy.over_cap_status,
             "spend_cap_exceeded",

@@ -106,6 +106,10 @@ class ClientProtocol(HttpToolsProtocol):
         self.scope[CONNECTION] = self  # type: ignore[literal-required]
         super().on_headers_complete()
 
+    def _should_upgrade(self) -> bool:
+        """A handshake is a GET (RFC 6455, §4.1); whatever else asks for another protocol is a request like any."""
+        return self.scope["method"] == "GET" and super()._should_upgrade()
+
     def handle_websocket_upgrade(self) -> None:
         """A handshake is here: from now on the connection is the socket's."""
         self._arrived()

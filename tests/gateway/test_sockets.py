@@ -539,8 +539,10 @@ async def test_seconds_and_tokens_limits_grow_with_the_socket(gate: Running) -> 
             for _ in range(200):
                 await connection.send(PCM_16K)
                 await asyncio.sleep(0)
-        assert (await talk).code == 1008
+        heard = await talk
+    assert (heard.code, heard.reason[:18]) == (1008, "TOO_MANY_REQUESTS:")
     settled = await event(gate, key)
+    assert settled["reason"] == "rate_limited"
     assert 90 <= settled["usage"]["audio_ms"] / 1000 <= 101
 
 
