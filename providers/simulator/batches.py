@@ -238,8 +238,14 @@ def _anthropic(request: Request, batch: _Batch, sub: str) -> dict[str, Any]:
         "ended_at": at["ended"] if over else None,
         "cancel_initiated_at": _time(request.now_s) if sub == "cancel" else None,
         "archived_at": None,
-        "results_url": f"https://api.anthropic.com/v1/messages/batches/{id_}/results" if over else None,
+        "results_url": f"{_place(request)}/v1/messages/batches/{id_}/results" if over else None,
     }
+
+
+def _place(request: Request) -> str:
+    """Where results are to be had: where the request came to, else where the provider lives."""
+    host = request.headers.get("host")
+    return f"http://{host}" if host else "https://api.anthropic.com"
 
 
 def _time(seconds: int) -> str:

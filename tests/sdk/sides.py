@@ -52,8 +52,13 @@ HOP_RESPONSE = {"connection", "content-length", "transfer-encoding", "date", "se
 OPERATORS = {"openai-organization", "anthropic-organization-id"}
 
 _KEY_PLACES = {"authorization", "x-api-key", "x-goog-api-key"}
-_IDS = re.compile(r"(?:chatcmpl-|cmpl-|call_|msg_|resp_|rs_|fc_|toolu_|sim)[0-9a-f]{24}|req_[0-9a-z]{12,}")
-_TIMES = re.compile(r'"(created|created_at|completed_at)": ?\d{10}(?:\.0)?')
+_IDS = re.compile(
+    r"(?:chatcmpl-|cmpl-|call_|msg_|rs_|fc_|toolu_|batch_req_|sim)[0-9a-f]{24}|req_[0-9a-z]{12,}"
+    r"|(?:resp_|file-|file_|batch_|msgbatch_)[0-9A-Za-z_-]{40,}"
+)
+_TIMES = re.compile(
+    r'"(created|created_at|[a-z_]+_at|createdAt)": ?(?:\d{10}(?:\.0)?|"20\d\d-\d\d-\d\d[T ][0-9:.]+(?:Z|\+00:00)?")'
+)
 _SPLICES = (b'"stream_options":{"include_usage":true},', b'"include_usage":true,')
 _EXTRA_CHUNK = re.compile(rb'"choices":\[\]')
 
