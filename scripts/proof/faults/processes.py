@@ -50,6 +50,16 @@ async def _killed_anytime(site: Site) -> None:
         )
 
 
+@fault("F14", "kill -9 again and again under load")
+async def _killed_often(site: Site) -> None:
+    async with site.load(5):
+        for _ in range(8):
+            await asyncio.sleep(site.dice.uniform(0.0, 0.3))
+            node = site.node
+            await site.kill(node)
+            await node.start(HEAL_S)
+
+
 def _killed_in(system_calls: str, most: int) -> Act:
     async def act(site: Site) -> None:
         node = site.node
