@@ -11,7 +11,20 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from ledger.book import EVERY_ACCOUNT, Account, Book, Counter, CounterKey, Event, Hold, Limit, Rollup, RollupKey, Tables
+from ledger.book import (
+    EVERY_ACCOUNT,
+    ROWS_MAX,
+    Account,
+    Book,
+    Counter,
+    CounterKey,
+    Event,
+    Hold,
+    Limit,
+    Rollup,
+    RollupKey,
+    Tables,
+)
 from ledger.engine import Result
 from ledger.records import Ask, Block, Extend, Held, Measures, Settlement
 from ledger.rules import EXPIRED, Operation
@@ -40,8 +53,8 @@ class Basis(msgspec.Struct, kw_only=True):
 class SharedBook(Book):
     """Rows in memory with what must be known of them so that they can be trusted."""
 
-    def __init__(self, tables: Tables) -> None:
-        super().__init__(tables)
+    def __init__(self, tables: Tables, *, rows_max: int = ROWS_MAX) -> None:
+        super().__init__(tables, rows_max=rows_max)
         self._before: dict[CounterKey, Sums] = {}
         self._revisions: dict[int, int] = {}
         self._plans: dict[int, tuple[int, int]] = {}
@@ -137,9 +150,9 @@ class SharedBook(Book):
 
     def forget(self) -> None:
         """See `Book`."""
-        super().forget()
         for known in (self._before, self._revisions, self._plans, self._limits, self._own):
             known.clear()
+        super().forget()
 
     def forget_accounts(self, account_ids: set[int]) -> None:
         """See `Book`. Their own rows are forgotten too."""
