@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-START_S = 60.0
+START_S = 120.0
 
 
 class Child:

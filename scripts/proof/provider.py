@@ -26,6 +26,7 @@ from tests.faults.support import seen_mark, witness_picos
 from tests.upstream import Line, Seen, Upstream
 
 INVOICE, BODIES = "invoice.jsonl", "bodies.bin"
+START_S = 120.0  # on a machine that is busy with other things
 SEEN_MAX = 100  # requests kept in memory; the files have all of them
 
 
@@ -135,7 +136,7 @@ class ProviderProcess:
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert self._running.stdout is not None
-        self.port = int(await asyncio.wait_for(self._running.stdout.readline(), 30))
+        self.port = int(await asyncio.wait_for(self._running.stdout.readline(), START_S))
 
     async def stop(self) -> None:
         """End it."""
