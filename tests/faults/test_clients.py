@@ -158,7 +158,7 @@ async def test_slow_heads_and_bodies_are_ended_while_good_calls_flow(
         for _ in range(20):
             started = time.monotonic()
             assert (await site.call(secret, CHAT))[1] == 200
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < 2.5
             await asyncio.sleep(0.02)
 
     await asyncio.gather(*(drip(data) for data in slow), good())
