@@ -5,8 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from gateway import config
+from tests.certificates import Certificates
 
 
 def test_every_setting_has_a_default() -> None:
@@ -68,3 +75,31 @@ def test_secrets_do_not_show() -> None:
     """Settings can be printed."""
     settings = config.load({"OPENAI_API_KEY": "sk-canary", "FARTHING_MASTER_KEY": "canary-of-the-master-key-0123"})
     assert "canary" not in repr(settings)
+
+
+def test_tls_takes_a_certificate_and_its_key(tmp_path: Path) -> None:
+    """Both files, in PEM and belonging together, or neither; what is wrong is said with the setting's name."""
+    made, other = Certificates(tmp_path), tmp_path / "other"
+    other.mkdir()
+    stranger = Certificates(other)
+    assert config.load({}).tls is None
+    assert config.load(made.settings).tls == (made.certificate, made.key)
+    for bad, said in (
+        ({"FARTHING_TLS_KEY": ""}, "FARTHING_TLS_KEY must be set too"),
+        ({"FARTHING_TLS_CERT": ""}, "FARTHING_TLS_CERT must be set too"),
+        ({"FARTHING_TLS_CERT": str(tmp_path / "none.pem")}, "FARTHING_TLS_CERT names no file"),
+        ({"FARTHING_TLS_KEY": stranger.key}, "must be a PEM certificate and its key"),
+        ({"FARTHING_TLS_CERT": made.key}, "must be a PEM certificate and its key"),
+    ):
+        with pytest.raises(config.BadSetting, match=said):
+            config.load(made.settings | bad)
+
+
+def test_an_encrypted_key_is_refused_without_asking(tmp_path: Path) -> None:
+    """A key with a password is an error at the start, not a question on a terminal that nobody sees."""
+    made = Certificates(tmp_path)
+    key = load_pem_private_key(Path(made.key).read_bytes(), None)
+    locked = tmp_path / "locked.pem"
+    locked.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"correct horse")))
+    with pytest.raises(config.BadSetting, match="decrypt it first"):
+        config.load(made.settings | {"FARTHING_TLS_KEY": str(locked)})
