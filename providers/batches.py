@@ -171,7 +171,7 @@ class BatchMaking:
             raise BadRequest("Upload the file with the purpose 'batch' first.", param=name)
         facts = msgspec.convert(found, Facts)
         url = text_field(head, "endpoint", required=True)
-        if url not in self._batch.endpoints or facts.url not in ("", url):
+        if url not in self._batch.endpoints or facts.url != url:
             raise BadRequest(f"The file's requests are for {facts.url!r}, not for {url!r}.", param="endpoint")
         model = facts.model or wish.model or ""
         if not model or (wish.model and wish.model != model):

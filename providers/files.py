@@ -8,6 +8,7 @@ Source: openai 3.54 `files.create`, anthropic 2.12 `beta.files.upload`, mistrala
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -18,13 +19,14 @@ from providers.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, BadReques
 
 _OWN = frozenset({"purpose"})
 _FILES = frozenset({"file"})
+NONE: Mapping[str, str] = MappingProxyType({})
 _CALL = Call(cache_writes=False)
 
 
 class _Arrival:
     """Reads one upload. The purpose may come before the file or after it: till then the file is read as requests."""
 
-    def __init__(self, asked: Asked, endpoints: Mapping[str, Endpoint], unnamed: str) -> None:
+    def __init__(self, asked: Asked, endpoints: Mapping[str, Endpoint], unnamed: Mapping[str, str]) -> None:
         self._requests: Requests | None = Requests(endpoints, unnamed)
         self._refused: BadRequest | None = None
         self._form = Form(asked.headers.get("content-type", ""), _OWN, files=_FILES, content=self._content)
@@ -63,12 +65,12 @@ class FileUpload:
 
     Args:
         endpoints: The operations whose requests may stand in a file with the purpose "batch".
-        unnamed: The one that is meant where a line names none; "" for none.
+        unnamed: See `providers.jsonl.Requests`.
     """
 
     name = "files"
 
-    def __init__(self, endpoints: Mapping[str, Endpoint], unnamed: str = "") -> None:
+    def __init__(self, endpoints: Mapping[str, Endpoint], unnamed: Mapping[str, str] = NONE) -> None:
         self._endpoints = endpoints
         self._unnamed = unnamed
 

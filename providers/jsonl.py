@@ -39,7 +39,7 @@ class Facts(msgspec.Struct, kw_only=True):
     """What is kept of a file of requests.
 
     Attributes:
-        url: The operation that all lines are for; "" where they do not say.
+        url: The operation that all lines are for.
         model: "" where they do not say.
         refers: Objects that lines refer to: [param, kind, id].
     """
@@ -62,10 +62,10 @@ class Requests:
 
     Args:
         endpoints: By the `url` that lines name.
-        unnamed: The one that is meant where a line names none.
+        unnamed: The one that is meant where a line names none, by a member that only its requests have.
     """
 
-    def __init__(self, endpoints: Mapping[str, Endpoint], unnamed: str) -> None:
+    def __init__(self, endpoints: Mapping[str, Endpoint], unnamed: Mapping[str, str]) -> None:
         self._endpoints = endpoints
         self._unnamed = unnamed
         self._pieces: list[bytes] = []
@@ -108,15 +108,16 @@ class Requests:
             named = _BODY.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise self._bad("is no request") from None
-        endpoint = self._endpoints.get(line.url or self._unnamed)
+        url = line.url or next((url for member, url in self._unnamed.items() if b'"%b"' % member.encode() in body), "")
+        endpoint = self._endpoints.get(url)
         if endpoint is None or line.method != "POST":
-            raise self._bad(f"is for {line.method[:20]} {line.url[:100]!r}, which is not offered in batches here")
-        if line.url != (self._url if self._url is not None else line.url):
+            raise self._bad(f"is for {line.method[:20]} {url[:100]!r}, which is not offered in batches here")
+        if url != (self._url if self._url is not None else url):
             raise self._bad("is for another operation than the ones before")
         model = named.model or ""
         if model != (self._model if self._model is not None else model):
             raise self._bad("names another model than the ones before: one batch is for one model")
-        self._url, self._model = line.url, model
+        self._url, self._model = url, model
         if not model:  # it stands in the batch, then
             body = with_member(body, b'"model":"?"', empty=not body.strip(b"{} \t\r\n"))
         try:

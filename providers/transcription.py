@@ -31,7 +31,18 @@ from providers.multipart import Form
 from providers.openai_usage import responses_usage
 from providers.plain import Plain
 from providers.raw import NULL, given
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, BadRequest, Call, Meter, Reading, arrived
+from providers.shapes import (
+    NO_HEADERS,
+    NOTHING_ELSE,
+    Arrival,
+    Asked,
+    BadRequest,
+    Call,
+    Meter,
+    Reading,
+    Reference,
+    arrived,
+)
 from providers.sound import Length, length
 from providers.sse import Event, Scanner
 from providers.text import estimates
@@ -86,6 +97,7 @@ class _Arrival:
             ),
             unbounded=remote,
             cache_writes=False,
+            refers=(Reference("file_id", "file", form.text("file_id")),) if form.text("file_id") else (),
         )
 
 

@@ -68,6 +68,7 @@ class Line(msgspec.Struct):
 
 def work(request: Request, lines: Iterable[Line], operations: dict[str, Callable[[Request], Draft]], url: str) -> Work:
     """What requests come to: each is answered, its answer counted and let go. `url` is meant where none is named."""
+    # (`model` may stand in the batch instead, as Mistral has it: a request without one is counted as of any model.)
     ids: list[str] = []
     refused = 0
     sums = [0, 0, 0, 0]
@@ -76,6 +77,8 @@ def work(request: Request, lines: Iterable[Line], operations: dict[str, Callable
         ids.append(line.custom_id)
         url = line.url or url
         body = bytes(line.body)
+        if not _model(body) and body[:1] == b"{":
+            body = b'{"model":"?",' + body[1:]
         asked = msgspec.structs.replace(request, method="POST", path=url, body=body, faults=openai.Faults())
         try:
             draft = operations[url](asked)
@@ -85,7 +88,7 @@ def work(request: Request, lines: Iterable[Line], operations: dict[str, Callable
         if not isinstance(draft, Whole) or draft.billed is None:
             refused += 1
             continue
-        model = model or _model(body)
+        model = model or _model(body).strip("?")
         billed = draft.billed
         counts = (
             billed["input_tokens"],

@@ -36,7 +36,7 @@ async def over(farthing: Running, key: dict[str, Any], id_: str, path: str = "/v
         while True:
             status, batch = await get(farthing, key["secret"], path + id_)
             assert status == 200, batch
-            if batch.get("status", batch.get("processing_status")) not in ("in_progress", "validating", "cancelling"):
+            if batch.get("status", batch.get("processing_status")) not in ("in_progress", "cancelling", "RUNNING"):
                 return dict(batch)
             await asyncio.sleep(0.2)
 
@@ -353,3 +353,31 @@ async def test_a_message_batch_that_cannot_be_metered_is_refused(
     assert status == 400
     assert says in json.loads(content)["error"]["message"]
     assert not farthing.upstream.requests
+
+
+# ---- Mistral's
+
+
+async def test_a_mistral_job_is_settled_too(farthing: Running) -> None:
+    """Its model stands in the job; its lines name no operation; its pages are numbered."""
+    key = await farthing.mint(allowed_providers=["mistral"])
+    body = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 40}
+    content = jsonl(*({"custom_id": str(number), "body": body} for number in range(3)))
+    status, file = await upload(farthing, key["secret"], content)
+    assert status == 200, file
+    job = {"input_files": [file["id"]], "model": "mistral-small-latest", "endpoint": "/v1/chat/completions"}
+    status, _, answered = await farthing.call(key["secret"], job, "/v1/batch/jobs")
+    assert status == 200, answered
+    id_ = json.loads(answered)["id"]
+    shown = await over(farthing, key, id_, "/v1/batch/jobs/")
+    assert shown["status"] == "SUCCESS"
+    event = await settled(farthing, "batch.jobs")
+    (invoice,) = [each for each in farthing.upstream.invoice if each.billed]
+    invoice.model = "mistral-small-latest"
+    assert event["cost_picos"] == cost_picos(farthing, invoice, "mistral")
+    assert (await get(farthing, key["secret"], f"/v1/files/{shown['output_file']}"))[0] == 200
+    status, page = await get(farthing, key["secret"], "/v1/batch/jobs?page_size=1")
+    assert ([each["id"] for each in page["data"]], page["total"]) == ([id_], 1)
+    status, page = await get(farthing, key["secret"], "/v1/files?page=1&page_size=1")
+    assert (page["total"], len(page["data"])) == (2, 1)
+    await farthing.audited()
