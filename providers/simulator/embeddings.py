@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from providers.simulator import openai, tokens
+from providers.simulator import openai, prose, tokens
 from providers.simulator.answers import Draft, Whole
 from providers.simulator.openai import Request
 from providers.simulator.usages import distorted, invoiced
@@ -48,7 +48,11 @@ def answer(request: Request) -> Draft:
         for number, (key, _) in enumerate(texts)
     ]
     full: dict[str, object] = {"object": "list", "data": data, "model": model}
-    for usage in distorted({"prompt_tokens": total, "total_tokens": total}, request.faults.usage):
+    counts = {"prompt_tokens": total, "total_tokens": total}
+    if request.provider == "mistral":
+        full["id"] = prose.ident("cmpl-", request.request_id)
+        counts["completion_tokens"] = 0
+    for usage in distorted(counts, request.faults.usage):
         full["usage"] = usage
     billed = invoiced({"input_tokens": total, "output_tokens": 0}, request.faults.usage)
     return Whole(headers=openai.headers(request), body=msgspec.json.encode(full), billed=billed)

@@ -81,6 +81,9 @@ _SOUNDS_AND_PICTURES = {
 }
 """What is not chat, by provider, with the model that it is asked of (or priced as, where it has none)."""
 
+_COMPATIBLE = ("qwen", "kimi", "minimax", "deepseek")
+"""Who speaks Anthropic's dialect too, through Anthropic's SDK."""
+
 _MORE: tuple[tuple[str, str, str, str], ...] = (
     ("openai", "official", "responses", "gpt-5-mini"),
     ("openai", "official", "responses stream", "gpt-5-mini"),
@@ -89,6 +92,25 @@ _MORE: tuple[tuple[str, str, str, str], ...] = (
     ("openai", "vercel", "embeddings", _EMBEDDINGS["openai"]),
     ("openai", "langchain", "embeddings", _EMBEDDINGS["openai"]),
     ("openai", "llamaindex", "embeddings", _EMBEDDINGS["openai"]),
+    ("xai", "official", "responses", "grok-4"),
+    ("xai", "official", "responses stream", "grok-4"),
+    ("xai", "official", "images", "grok-imagine-image"),
+    ("qwen", "official", "responses", "qwen-plus"),
+    ("minimax", "official", "responses", "MiniMax-M2"),
+    ("deepseek", "official", "completions", "deepseek-chat"),
+    ("cerebras", "official", "completions", "gpt-oss-120b"),
+    ("mistral", "official", "ocr", "mistral-ocr-latest"),
+    *(
+        ("mistral", client, operation, model)
+        for client in ("official", "javascript")
+        for operation, model in (("embeddings", _EMBEDDINGS["mistral"]), ("fim", "codestral-latest"))
+    ),
+    *(
+        (provider, client, operation, _CHAT[provider])
+        for provider in _COMPATIBLE
+        for client in ("official", "javascript")
+        for operation in ("messages", "messages stream")
+    ),
     *(
         (provider, client, operation, model)
         for provider, operations in _SOUNDS_AND_PICTURES.items()
@@ -110,6 +132,7 @@ _OLDEST = ("openai", "anthropic", "mistral", "google", "cohere")
 _REFUSED = {
     ("official", ""): "APIStatusError",
     ("official", "anthropic"): "PaymentRequiredError",
+    ("official", "mistral"): "SDKError",
     ("official", "elevenlabs"): "ApiError",
     ("official", "deepgram"): "ApiError",
     ("oldest", ""): "APIStatusError",
@@ -118,6 +141,7 @@ _REFUSED = {
     ("oldest", "deepgram"): "DeepgramApiError",
     ("javascript", ""): "APIError",
     ("javascript", "anthropic"): "PaymentRequiredError",
+    ("javascript", "mistral"): "SDKError",
     ("javascript", "elevenlabs"): "ElevenLabsError",
     ("javascript", "deepgram"): "DeepgramError",
     ("vercel", ""): "APICallError",
@@ -140,5 +164,6 @@ def cells() -> Iterator[Cell]:
         if client != "oldest" or provider in _OLDEST
     ]
     for provider, client, operation, model in (*rows, *_MORE):
-        refused = _REFUSED.get((client, provider)) or _REFUSED[client, ""]
+        speaks = "anthropic" if operation.startswith("messages") else provider
+        refused = _REFUSED.get((client, speaks)) or _REFUSED[client, ""]
         yield Cell(provider=provider, client=client, operation=operation, model=model, refused=refused)

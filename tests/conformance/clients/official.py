@@ -5,6 +5,7 @@ Runs the newest and the oldest that is still common: where the two differ, the n
 
 from __future__ import annotations
 
+import base64
 import io
 import wave
 from typing import Any
@@ -16,6 +17,7 @@ PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "req
 WEATHER = [{"role": "user", "content": "How is the weather in Paris?"}]
 TOOL = {"type": "function", "function": {"name": "weather", "description": "The weather", "parameters": PARAMETERS}}
 TEXTS = ["one text", "another"]
+PDF = b"%PDF-1.4 1 0 obj<</Type/Pages/Count 2>>endobj 2 0 obj<</Type/Page>>endobj 3 0 obj<</Type /Page>>endobj"
 VOICE = "JBFqnCBsd6RMkjVDRZzb"
 
 
@@ -36,6 +38,8 @@ def _openai(job: Job) -> Any:
             return client.responses.create(model=model, input="Say hello", max_output_tokens=64)
         case "responses stream":
             return list(client.responses.create(model=model, input="Say hello", max_output_tokens=64, stream=True))
+        case "completions":
+            return client.completions.create(model=model, prompt="def f(", max_tokens=64)
         case "embeddings":
             return client.embeddings.create(model=model, input=TEXTS)
         case "speech":
@@ -64,9 +68,9 @@ def _anthropic(job: Job) -> Any:
     messages = anthropic.Anthropic(base_url=job["url"], api_key=job["key"]).messages
     model = job["model"]
     match job["operation"]:
-        case "chat":
+        case "chat" | "messages":
             return messages.create(model=model, max_tokens=64, messages=QUESTION)
-        case "stream":
+        case "stream" | "messages stream":
             return list(messages.create(model=model, max_tokens=64, messages=QUESTION, stream=True))
         case "tools":
             tool = {"name": "weather", "description": "The weather", "input_schema": PARAMETERS}
@@ -77,7 +81,8 @@ def _anthropic(job: Job) -> Any:
 def _cerebras(job: Job) -> Any:
     from cerebras.cloud.sdk import Cerebras
 
-    chat = Cerebras(base_url=job["url"], api_key=job["key"], warm_tcp_connection=False).chat.completions
+    client = Cerebras(base_url=job["url"], api_key=job["key"], warm_tcp_connection=False)
+    chat = client.chat.completions
     model = job["model"]
     match job["operation"]:
         case "chat":
@@ -86,6 +91,8 @@ def _cerebras(job: Job) -> Any:
             return list(chat.create(model=model, messages=QUESTION, max_completion_tokens=64, stream=True))
         case "tools":
             return chat.create(model=model, messages=WEATHER, max_completion_tokens=64, tools=[TOOL])
+        case "completions":
+            return client.completions.create(model=model, prompt="Once", max_tokens=64)
     raise ValueError(job["operation"])
 
 
@@ -106,6 +113,9 @@ def _mistral(job: Job) -> Any:
             return client.chat.complete(model=model, messages=WEATHER, max_tokens=64, tools=[TOOL])
         case "embeddings":
             return client.embeddings.create(model=model, inputs=TEXTS)
+        case "ocr":
+            page = "data:application/pdf;base64," + base64.b64encode(PDF).decode()
+            return client.ocr.process(model=model, document={"type": "document_url", "document_url": page})
         case "fim":
             return client.fim.complete(model=model, prompt="def f(", suffix="return x", max_tokens=64)
     raise ValueError(job["operation"])
@@ -240,6 +250,8 @@ _OWN = {
 
 def run(job: Job) -> Any:
     """One call."""
+    if job["operation"].startswith("messages"):
+        return _anthropic(job)
     return _OWN.get(job["provider"], _openai)(job)
 
 

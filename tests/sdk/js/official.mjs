@@ -84,8 +84,10 @@ async function anthropic({ operation, model, url, key }) {
   const tools = [{ name: "weather", description: "The weather", input_schema: PARAMETERS }];
   switch (operation) {
     case "chat":
+    case "messages":
       return messages.create({ model, max_tokens: 64, messages: QUESTION });
     case "stream":
+    case "messages stream":
       return all(await messages.create({ model, max_tokens: 64, messages: QUESTION, stream: true }));
     case "tools":
       return messages.create({ model, max_tokens: 64, messages: WEATHER, tools });
@@ -216,7 +218,8 @@ for await (const line of createInterface({ input: process.stdin })) {
   let outcome;
   try {
     const job = JSON.parse(line);
-    outcome = { result: await (OWN[job.provider] ?? openai)(job) };
+    const speak = job.operation.startsWith("messages") ? anthropic : (OWN[job.provider] ?? openai);
+    outcome = { result: await speak(job) };
   } catch (error) {
     outcome = {
       error: { kind: error.constructor.name, status: error.status ?? error.statusCode ?? null, text: String(error) },
