@@ -70,7 +70,7 @@ class Served:
         assert made.returncode is not None
         return made.returncode, out.decode(), err.decode()
 
-    async def start(self, timeout_s: float = 20) -> None:
+    async def start(self, timeout_s: float = 90) -> None:
         """Serve, and know where."""
         with (self.place / "gateway.log").open("ab") as log:
             at = log.tell()

@@ -62,7 +62,7 @@ async def test_workers_share_a_socket_a_cap_and_a_shutdown(crew: Crew) -> None:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as http:
         key = await api(http, crew, "POST", "/v1/keys", {})
         done = 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(await served_by(crew)) < WORKERS:
                 calls = (call(http, crew.url, key["secret"], f"mark-{done + n}", CHAT) for n in range(30))
                 assert {status for status, _ in await asyncio.gather(*calls)} == {200}
@@ -75,7 +75,7 @@ async def test_workers_share_a_socket_a_cap_and_a_shutdown(crew: Crew) -> None:
         crew.signal(signal.SIGTERM)
         status, got = await streaming
         assert (status, got.endswith(b"data: [DONE]\n\n")) == (200, True)
-    assert await crew.ended(10) == 0
+    assert await crew.ended() == 0
     events = await crew.events()
     assert check_witness(crew, events) == {"settled": done + 1}
     assert query(crew.url_of_database, "SELECT count(*) FROM nodes") == [(0,)]
@@ -99,13 +99,13 @@ async def test_a_worker_that_dies_is_replaced(crew: Crew) -> None:
             before = crew.workers()
             assert len(before) == WORKERS
             before[number].kill()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while set(crew.workers()) == set(before) or len(crew.workers()) < WORKERS:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
             calls = (call(http, crew.url, key["secret"], f"mark-{number}-{n}", CHAT) for n in range(20))
             assert {status for status, _ in await asyncio.gather(*calls)} == {200}
     crew.signal(signal.SIGTERM)
-    assert await crew.ended(10) == 0
+    assert await crew.ended() == 0
     assert check_witness(crew, await crew.events()) == {"settled": 40}
 
 
@@ -115,7 +115,7 @@ async def test_nobody_outlives_who_started_them(crew: Crew) -> None:
     children = crew.workers()
     crew.signal(signal.SIGKILL)
     await crew.ended()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -134,7 +134,7 @@ async def test_the_master_key_is_printed_once(crew: Crew) -> None:
         async with http.get(crew.url + "/v1/me", headers=headers) as answer:
             assert answer.status == 200
     crew.signal(signal.SIGINT)
-    assert await crew.ended(10) == 0
+    assert await crew.ended() == 0
 
 
 def log(crew: Crew) -> str:
