@@ -343,7 +343,8 @@ class Admission:
         """The beginning of a body that is forwarded while it arrives, and the call that it tells."""
         _check_encoding(headers)
         content_type = headers.get("content-type", "")
-        bytes_max = min(inbound.route.operation.upload_bytes_max, UPLOAD_BYTES_MAX)
+        possible = shared.routes.values() if shared is not None else (inbound.route,)
+        bytes_max = min(max(route.operation.upload_bytes_max for route in possible), UPLOAD_BYTES_MAX)
         declared = headers.get("content-length", "")
         length = int(declared) if declared.isdigit() else None
         if length is not None and length > bytes_max:
@@ -353,6 +354,7 @@ class Admission:
         upload = Upload(inbound.receive, length, bytes_max)
         if shared is not None:
             inbound.route = await self._choose(key, shared, await upload.model(content_type))
+            upload.bound(min(inbound.route.operation.upload_bytes_max, UPLOAD_BYTES_MAX))
         own = await self._named(key, inbound.route, b"")
         shape = inbound.route.operation.shape
         assert isinstance(shape, Uploading)  # noqa: S101 - promised by the table of operations, and tested

@@ -86,6 +86,13 @@ class Upload:
         except BadRequest as error:
             raise refused(error) from None
 
+    def bound(self, bytes_max: int) -> None:
+        """Now that the provider is known, this is what it takes. Raises CallError."""
+        self._bytes_max = bytes_max
+        if max(self.length or 0, self._read_bytes) > bytes_max:
+            raise over_bytes(bytes_max)
+        self.granted_bytes = min(self.granted_bytes, bytes_max)
+
     async def decide(self, reader: Arrival) -> Call:
         """Read the head: as much as the reader needs to tell the call. Raises CallError."""
         self._reader = reader

@@ -43,7 +43,7 @@ from providers.shapes import (
     Reference,
     arrived,
 )
-from providers.sound import Length, length
+from providers.sound import REMOTE, Length, length
 from providers.sse import Event, Scanner
 from providers.text import estimates
 from providers.usage import Usage
@@ -79,7 +79,7 @@ class _Arrival:
         remote = next((name for name in ("file_url", "file_id") if form.text(name)), "")
         if not form.file_parts and not remote:
             raise BadRequest("'file' is required.", param="file")
-        sound = _sound(form, length, whole=whole)
+        sound = _sound(form, length, whole=whole) if form.file_parts else REMOTE
         prompt = form.text("prompt").encode()
         upper = estimates(prompt)[1]
         most = max(len(prompt), 0 if whole else _PROMPT_TOKENS_MAX)
@@ -103,8 +103,6 @@ class _Arrival:
 
 def _sound(form: Form, body_bytes: int, *, whole: bool) -> Length:
     """Length of the sound in a form of so many bytes: until the file's end is seen, it is all that is still to come."""
-    if not form.file_parts:
-        return Length(0, 0, 0)
     file = form.file_parts[0]
     return length(file.head, file.size if whole or not form.in_file else max(body_bytes, file.size))
 

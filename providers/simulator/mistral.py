@@ -1,4 +1,4 @@
-"""Mistral's operations beside chat and embeddings: filling in the middle, OCR, moderation; and its errors.
+"""Mistral's operations beside chat and embeddings: filling in the middle, OCR, sound, moderation; and its errors.
 
 Promises: answers that the official SDK's types take (mistralai 3.7). A document has the pages that its PDF objects
 say, and three where it lies elsewhere. Moderation reports no usage, as the SDK's types have none.
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
 
-from providers.simulator import chat, openai, prose
-from providers.simulator.answers import Draft, Whole
+from providers.simulator import chat, forms, openai, prose, sounds
+from providers.simulator.answers import Draft, Stream, Whole, event
 from providers.simulator.openai import Request
 from providers.simulator.usages import distorted
 
@@ -71,7 +72,13 @@ def find(method: str, request: Request) -> Callable[[Request], Draft] | None:
     """Its own operation at a path."""
     if method != "POST":
         return None
-    ends = {"/fim/completions": fim, "/ocr": ocr, "/moderations": moderations}
+    ends = {
+        "/fim/completions": fim,
+        "/ocr": ocr,
+        "/audio/transcriptions": transcription,
+        "/audio/speech": speech,
+        "/moderations": moderations,
+    }
     return next((operation for end, operation in ends.items() if request.path.endswith(end)), None)
 
 
@@ -122,6 +129,62 @@ def _pages(document: _Document) -> int:
     except (binascii.Error, ValueError):
         return 1
     return max(1, len(re.findall(rb"/Type\s*/Page[^s]", raw)))
+
+
+def transcription(request: Request) -> Draft:
+    """Sound to text: billed by whole seconds, a minute where the sound lies elsewhere."""
+    form = forms.read(request.headers.get("content-type", ""), request.body)
+    if form is None or not (form.files.get("file") or form.fields.get("file_url")):
+        raise openai.Refusal(error(request, 422, "file is required"))
+    model = openai.served_model(request, form.fields.get("model"))
+    data = form.files.get("file", [b""])[0]
+    seconds = math.ceil(sounds.heard(data)[0]) if data else 60
+    said = prose.prose(prose.seed([model, len(data)]), tokens=seconds * 3, limit=None, stops=[])
+    usage = {"prompt_tokens": 4, "completion_tokens": said.tokens, "total_tokens": 4 + said.tokens}
+    usages = distorted(usage | {"prompt_audio_seconds": seconds}, request.faults.usage)
+    stated: dict[str, Any] = {"usage": usages[-1]} if usages else {}
+    billed = {"output_tokens": 0, "audio_ms": 0 if request.faults.usage == "zero" else seconds * 1_000}
+    full = {"model": model, "text": said.text, "language": "en", "segments": [], **stated}
+    if form.fields.get("stream", "").lower() != "true":
+        return Whole(headers=openai.headers(request), body=msgspec.json.encode(full), billed=billed)
+
+    def events() -> Iterator[tuple[bytes, int]]:
+        for piece in said.pieces:
+            name = "transcription.text.delta"
+            yield event({"type": name, "text": piece}, name), 0
+        yield event({"type": "transcription.done", **full}, "transcription.done"), 0
+
+    return Stream(headers=openai.headers(request, stream=True), events=events(), billed=billed,
+                  failure=openai.in_band_error, garbage=b"data: {oops\n\n")  # fmt: skip
+
+
+class _Speech(msgspec.Struct):
+    model: str | None = None
+    input: str | None = None
+    stream: bool = False
+
+
+def speech(request: Request) -> Draft:
+    """Text to sound: fifteen characters a second, billed by the character."""
+    body = openai.read(request, _Speech)
+    openai.served_model(request, body.model)
+    if not body.input:
+        raise openai.Refusal(error(request, 422, "input is required"))
+    data = sounds.mp3(len(body.input) / 15)
+    billed = {"output_tokens": 0, "characters": len(body.input)}
+    if not body.stream:
+        answer = {"audio_data": base64.b64encode(data).decode()}
+        return Whole(headers=openai.headers(request), body=msgspec.json.encode(answer), billed=billed)
+    usage = {"prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14}
+
+    def events() -> Iterator[tuple[bytes, int]]:
+        for start in range(0, len(data), 4_170):
+            piece = base64.b64encode(data[start : start + 4_170]).decode()
+            yield event({"type": "speech.audio.delta", "audio_data": piece}, "speech.audio.delta"), 0
+        yield event({"type": "speech.audio.done", "usage": usage}, "speech.audio.done"), 0
+
+    return Stream(headers=openai.headers(request, stream=True), events=events(), billed=billed,
+                  failure=openai.in_band_error, garbage=b"data: {oops\n\n")  # fmt: skip
 
 
 def moderations(request: Request) -> Draft:

@@ -14,12 +14,16 @@ from providers.free import FREE_READ
 from providers.jsonl import Endpoint
 from providers.listing import Pages
 from providers.mistral_ocr import MISTRAL_OCR
+from providers.mistral_speech import MISTRAL_SPEECH
 from providers.objects import Makes, References, Refers
 from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
 from providers.openai_embeddings import OPENAI_EMBEDDINGS
 from providers.table.compatible import CHAT_NAMES, spoken
 from providers.table.row import Row, row
+from providers.transcription import TRANSCRIPTION
 from providers.vendors import VENDORS
+
+_SOUND_1_GB = 1024**3
 
 # What goes in the middle is answered as a chat is; moderation reads its input as an embedding does, and answers no
 # usage.
@@ -80,6 +84,8 @@ ROWS: tuple[Row, ...] = (
     _jobs("POST", "/{id}/cancel", of="batch", makes=_RESULTS),
     row("POST", "/v1/fim/completions", "mistral", "fim.completions", _FIM),
     row("POST", "/v1/ocr", "mistral", "ocr", MISTRAL_OCR, names={"file_id": Refers(kind="file")}),
+    row("POST", "/v1/audio/transcriptions", "mistral", "audio.transcriptions", TRANSCRIPTION, uploads=_SOUND_1_GB),
+    row("POST", "/v1/audio/speech", "mistral", "audio.speech", MISTRAL_SPEECH),
     row("POST", "/v1/moderations", "mistral", "moderations", OPENAI_EMBEDDINGS),
     row("POST", "/v1/chat/moderations", "mistral", "chat.moderations", OPENAI_EMBEDDINGS),
 )

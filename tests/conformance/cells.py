@@ -78,6 +78,12 @@ _SOUNDS_AND_PICTURES = {
         "transcription": "scribe_v2",
     },
     "deepgram": {"speech": "aura-2-thalia-en", "transcription": "nova-3", "reading": "read"},
+    "mistral": {
+        "speech": "voxtral-mini-tts-2603",
+        "speech stream": "voxtral-mini-tts-2603",
+        "transcription": "voxtral-mini-2602",
+        "transcription stream": "voxtral-mini-2602",
+    },
 }
 """What is not chat, by provider, with the model that it is asked of (or priced as, where it has none)."""
 
@@ -135,6 +141,7 @@ _REFUSED = {
     ("official", "mistral"): "SDKError",
     ("official", "elevenlabs"): "ApiError",
     ("official", "deepgram"): "ApiError",
+    ("official", "mistral"): "SDKError",
     ("oldest", ""): "APIStatusError",
     ("oldest", "mistral"): "SDKError",
     ("oldest", "elevenlabs"): "ApiError",
@@ -144,6 +151,7 @@ _REFUSED = {
     ("javascript", "mistral"): "SDKError",
     ("javascript", "elevenlabs"): "ElevenLabsError",
     ("javascript", "deepgram"): "DeepgramError",
+    ("javascript", "mistral"): "SDKError",
     ("vercel", ""): "APICallError",
     ("langchain", ""): "APIStatusError",
     ("langchain", "anthropic"): "PaymentRequiredError",

@@ -139,6 +139,23 @@ async def test_the_model_may_come_after_the_file(farthing: Running, monkeypatch:
     await farthing.audited()
 
 
+@pytest.mark.parametrize("key_headers", [{}, {"x-fern-sdk-name": "nobody"}], ids=["bare", "strange"])
+async def test_the_model_in_a_form_tells_who_is_meant(farthing: Running, key_headers: dict[str, str]) -> None:
+    """Two providers have this path; a file at the other one that the key has not made does not exist."""
+    key = await farthing.mint(max_spend_usd="1")
+    for model, provider in (("whisper-1", "openai"), ("voxtral-mini-2602", "mistral")):
+        for parts in ([("model", model), ("file", sounds.wav(10))], [("file", sounds.wav(10)), ("model", model)]):
+            headers = FORM | key_headers
+            status, answer, _ = await post(farthing, key["secret"], TRANSCRIBE, chunks(form(*parts)), headers)
+            assert status == 200, answer
+            assert farthing.upstream.requests[-1].provider == provider
+    named = form(("model", "voxtral-mini-2602"), ("file_id", "somebody-else-s"))
+    status, answer, _ = await post(farthing, key["secret"], TRANSCRIBE, named, FORM)
+    assert (status, answer["code"]) == (404, "not_found")
+    assert {event["provider"] for event in await farthing.events(decision="allowed")} == {"openai", "mistral"}
+    await farthing.audited()
+
+
 # ---- refused
 
 

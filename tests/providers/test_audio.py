@@ -23,9 +23,10 @@ from providers.elevenlabs_speech import (
     ELEVENLABS_SPEECH,
 )
 from providers.metering import Conclusion, conclude
+from providers.mistral_speech import MISTRAL_SPEECH
 from providers.openai_images import OPENAI_IMAGES
 from providers.openai_speech import OPENAI_SPEECH
-from providers.shapes import Asked, BadRequest, Call, Shape
+from providers.shapes import Asked, BadRequest, Call, Reference, Shape
 from providers.simulator import sounds
 from providers.transcription import TRANSCRIPTION
 from providers.usage import Usage
@@ -416,6 +417,33 @@ def test_other_voices_and_cleaned_sound_cost_by_the_second_or_by_the_head() -> N
         assert billed(shape, call, b"sound", MP3).usage.audio_ms == 12_502
         found = billed(shape, call, b"sound", MP3 | {"character-cost": "209"})
         assert cost("elevenlabs", call, found.usage) == 209 * 80_000_000
+
+
+# ---- Mistral
+
+
+@pytest.mark.parametrize("pieces", [1, 1_000])
+def test_mistral_speech_costs_by_the_character_once_there_is_sound(pieces: int) -> None:
+    call = MISTRAL_SPEECH.read(b'{"model":"voxtral-mini-tts-2603","input":"Hello there","stream":true}', asked(JSON))
+    assert call.stream
+    in_order("mistral", call)
+    events = {"content-type": "text/event-stream"}
+    for answer, headers in (
+        (b'{"audio_data":"aaaa"}', JSON),
+        (sse({"type": "speech.audio.delta", "audio_data": "aaaa"}), events),
+    ):
+        found = billed(MISTRAL_SPEECH, call, answer, headers, cuts=list(range(0, len(answer), pieces)))
+        assert (found.status, found.usage) == ("settled", Usage(characters=11))
+    assert billed(MISTRAL_SPEECH, call, b'{"message":"no"}', status=422).status == "released"
+    assert billed(MISTRAL_SPEECH, call, b"").status == "estimated"
+
+
+def test_sound_that_lies_at_mistral_has_an_owner_and_no_known_length() -> None:
+    call = TRANSCRIPTION.read(form(("model", "voxtral-mini-2602"), ("file_id", "f1")), asked())
+    assert (call.unbounded, call.refers) == ("file_id", (Reference("file_id", "file", "f1"),))
+    in_order("mistral", call)
+    url = TRANSCRIPTION.read(form(("model", "voxtral-mini-2602"), ("file_url", "https://x/a.mp3")), asked())
+    assert (url.unbounded, url.refers, url.input_upper.audio_ms) == ("file_url", (), 3_600_000)
 
 
 # ---- speech, OpenAI

@@ -116,9 +116,22 @@ def _mistral(job: Job) -> Any:
         case "ocr":
             page = "data:application/pdf;base64," + base64.b64encode(PDF).decode()
             return client.ocr.process(model=model, document={"type": "document_url", "document_url": page})
+        case "speech":
+            return client.audio.speech.complete(model=model, input="Hello", voice_id="a-voice")
+        case "speech stream":
+            spoken = client.audio.speech.complete(model=model, input="Hello", voice_id="a-voice", stream=True)
+            return [event.data for event in spoken]
+        case "transcription":
+            return client.audio.transcriptions.complete(model=model, file=_named_sound())
+        case "transcription stream":
+            return [event.data for event in client.audio.transcriptions.stream(model=model, file=_named_sound())]
         case "fim":
             return client.fim.complete(model=model, prompt="def f(", suffix="return x", max_tokens=64)
     raise ValueError(job["operation"])
+
+
+def _named_sound() -> Any:
+    return {"file_name": "a.wav", "content": sound(), "content_type": "audio/wav"}
 
 
 def _google(job: Job) -> Any:

@@ -123,6 +123,16 @@ async function mistral({ operation, model, url, key }) {
       return client.chat.complete({ ...asked, messages: WEATHER, tools: [FUNCTION] });
     case "embeddings":
       return client.embeddings.create({ model, inputs: TEXTS });
+    case "speech":
+      return client.audio.speech.complete({ model, input: "Hello", voiceId: "a-voice" });
+    case "speech stream":
+      return (await all(await client.audio.speech.complete({ model, input: "Hello", voiceId: "a-voice", stream: true })))
+        .map((event) => event.data);
+    case "transcription":
+      return client.audio.transcriptions.complete({ model, file: { fileName: "a.wav", content: sound() } });
+    case "transcription stream":
+      return (await all(await client.audio.transcriptions.stream({ model, file: { fileName: "a.wav", content: sound() } })))
+        .map((event) => event.data);
     case "fim":
       return client.fim.complete({ model, prompt: "def f(", suffix: "return x", maxTokens: 64 });
   }
