@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.admission import Admission, Inbound
+from gateway.client import CONNECTION
 from gateway.errors import CallError, render
 from gateway.flight import Flights
 from gateway.headers import as_mapping, origin
 from gateway.relay import Connection, Relay, Send
-from gateway.server import CONNECTION
 from gateway.telemetry import Metrics
 from gateway.upload import ClientGone, Receive
 from keys.ids import new_body

@@ -16,13 +16,13 @@ from urllib.parse import parse_qs
 
 from gateway.admission import Admission, Inbound
 from gateway.bounds import SOCKET_FIRST_FRAME_S, WRITE_TIMEOUT_S
+from gateway.client import CONNECTION
 from gateway.config import Place
 from gateway.duplex import Client, SocketClosed, SocketUpstream
 from gateway.errors import CallError, in_socket, render
 from gateway.flight import Flights
 from gateway.headers import RawHeaders, as_mapping, credentials, subprotocols
 from gateway.relay import Send
-from gateway.server import CONNECTION
 from gateway.session import Means, Session, scrubbed
 from gateway.settlement import Till
 from gateway.telemetry import Metrics

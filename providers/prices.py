@@ -49,6 +49,7 @@ Terms: TypeAlias = tuple[str, str, str]  # service tier, speed, geo; "" is the d
 Ladder: TypeAlias = "tuple[tuple[int, _Rates], ...]"
 _Step = TypeVar("_Step")
 
+_USUAL: Final[Terms] = ("", "", "")
 _DEFAULT_TIERS: Final = frozenset({"", "default", "standard", "auto", "on_demand", "standard_only", "scale"})
 _DEFAULT_SPEEDS: Final = frozenset({"", "standard", "normal"})
 
@@ -140,6 +141,7 @@ class Price:
     __slots__ = (
         "_bounds",
         "_ladders",
+        "_priced",
         "_usual",
         "assumed",
         "free",
@@ -180,6 +182,7 @@ class Price:
             self._ladders[terms] = ladder
             self._bounds[terms] = tuple((a, _Bound(r for _, r in ladder[at:])) for at, (a, _) in enumerate(ladder))
         self._usual = self._ladders["", "", ""]
+        self._priced = not self._usual[-1][1].missing
 
     def assume(self) -> Price:
         """The same price, marked as assumed for an id that no source lists."""
@@ -290,6 +293,8 @@ class Price:
 
     def _terms(self, service_tier: str, speed: str, geo: str) -> Terms:
         """The terms that are priced here and come nearest: whatever is unknown is taken as the default."""
+        if not (service_tier or speed or geo):
+            return _USUAL
         tier, speed, geo = service_tier.lower(), speed.lower(), geo.lower()
         tier = "" if tier in _DEFAULT_TIERS else tier
         speed = "" if speed in _DEFAULT_SPEEDS else speed
@@ -301,7 +306,7 @@ class Price:
     def _asked(self, service_tier: str, speed: str, geo: str) -> Iterable[Terms]:
         """The terms that a request may end up with: one, or all where it asks for a tier that is not priced."""
         terms = self._terms(service_tier, speed, geo)
-        if terms[0] == "" and service_tier.lower() not in _DEFAULT_TIERS:
+        if terms[0] == "" and service_tier and service_tier.lower() not in _DEFAULT_TIERS:
             return self._ladders
         return (terms,)
 

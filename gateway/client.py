@@ -1,0 +1,370 @@
+"""A client's connection: HTTP/1.1 in, ASGI out, with deadlines and a bound for everything that a client may send.
+
+uvicorn's protocol does the parsing of a connection's life; the exchange on it is ours, because it is on every call's
+path: a whole answer leaves in one write, no timer is set for a request, and a header is looked at once. Promises: the
+head of a request comes within `HEADERS_TIMEOUT_S` and its body within `BODY_CLOSE_S`, or the connection goes
+(`expire`, which the server calls now and then); nothing in an answer's fields can end its head; the application learns
+at once that its client has left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from gateway.bounds import (
+    BODY_CLOSE_S,
+    HEAD_BYTES_MAX,
+    HEADERS_TIMEOUT_S,
+    KEEP_ALIVE_S,
+    REQUEST_BYTES_MAX,
+    UPLOAD_IDLE_S,
+    UPLOAD_TIMEOUT_S,
+)
+
+CONNECTION = "farthing.connection"
+"""Where the ASGI scope carries the client's connection."""
+
+NEVER = math.inf
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
+_HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FORBIDDEN = re.compile(rb"[\0-\x08\x0a-\x1f\x7f]")  # in a field's value
+_BODILESS = (204, 304)
+
+
+class Exchange(RequestResponseCycle):
+    """One request and its answer, as ASGI's `receive` and `send`; `run_asgi` is uvicorn's."""
+
+    def __init__(self, protocol: ClientProtocol, *, keep_alive: bool) -> None:
+        # Not the base's constructor: what follows is all that its other methods and the protocol's read.
+        self.scope = protocol.scope
+        self.transport = protocol.transport
+        self.flow = protocol.flow
+        self.logger = protocol.logger
+        self.default_headers = protocol.server_state.default_headers
+        self.on_response = protocol.on_response_complete
+        self.disconnected = False
+        self.keep_alive = keep_alive
+        self.waiting_for_100_continue = protocol.expect_100_continue
+        self.more_body = True
+        self.response_started = self.response_complete = False
+        self._pieces: list[bytes] = []  # of the request's body, not received by the application yet
+        self._waiting_bytes = 0
+        self._news = False  # for the application
+        self._event: asyncio.Event | None = None  # made for an application that has to wait for news
+        self._head = b""  # of the answer, while it waits for the body that is known to follow
+        self._left: int | None = None  # of the declared length; None = chunked
+
+    # ---- the request
+
+    def arrived(self, body: bytes) -> None:
+        """A piece of the body is here. An application that does not take it stops the reading."""
+        self._pieces.append(body)
+        self._waiting_bytes += len(body)
+        if self._waiting_bytes > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        self.wake()
+
+    def wake(self) -> None:
+        """There is something to receive."""
+        self._news = True
+        if self._event is not None:
+            self._event.set()
+
+    async def receive(self) -> Any:
+        """See ASGI."""
+        if self.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.waiting_for_100_continue = False
+        if not self.disconnected and not self.response_complete:
+            self.flow.resume_reading()
+            if not self._news:
+                self._event = self._event or asyncio.Event()
+                await self._event.wait()
+                self._event.clear()
+            self._news = False
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        pieces, self._pieces, self._waiting_bytes = self._pieces, [], 0
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
+
+    # ---- the answer
+
+    async def send(self, message: Any) -> None:
+        """See ASGI. The head of an answer whose length is declared leaves with the first bytes of its body."""
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        if message["type"] == "http.response.start":
+            self._start(message["status"], message.get("headers", ()))
+        else:
+            self._write(message.get("body", b""), more=message.get("more_body", False))
+
+    def _start(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        if self.response_started:
+            raise RuntimeError("the answer has been started before")
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        lines = [STATUS_LINE[status]]
+        for name, value in (*self.default_headers, *fields):
+            if _FORBIDDEN.search(value):
+                raise RuntimeError("a field's value would end its line")
+            if name == b"content-length":
+                self._left = int(value)
+            elif name == b"connection" and b"close" in value.lower():
+                self.keep_alive = False
+                continue  # said below
+            lines += (_field(name), value, b"\r\n")
+        if not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        if self.scope["method"] == "HEAD" or status in _BODILESS:
+            self._left = 0
+        if self._left is None:
+            lines.append(b"transfer-encoding: chunked\r\n\r\n")
+            self.transport.write(b"".join(lines))
+        else:
+            lines.append(b"\r\n")
+            self._head = b"".join(lines)
+
+    def _write(self, body: bytes, *, more: bool) -> None:
+        if not self.response_started or self.response_complete:
+            raise RuntimeError("a body without a head, or after its end")
+        if self._left is None:
+            framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            if not more:
+                framed += b"0\r\n\r\n"
+        else:
+            if self.scope["method"] == "HEAD":
+                body = b""
+            self._left -= len(body)
+            if self._left < 0 or (self._left and not more):
+                raise RuntimeError("the body is not as long as was declared")
+            framed = self._head + body if self._head else body
+            self._head = b""
+        if framed:
+            self.transport.write(framed)
+        if not more:
+            self.response_complete = True
+            self.wake()
+            if not self.keep_alive:
+                self.transport.close()
+            self.on_response()
+
+
+@functools.lru_cache(maxsize=1024)
+def _field(name: bytes) -> bytes:
+    """The start of a field's line. Raises RuntimeError if the name is none."""
+    if not _NAME.fullmatch(name):
+        raise RuntimeError("not a field's name")
+    return name + b": "
+
+
+class ClientProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 protocol with deadlines and a bound for a request, and a word when the client leaves."""
+
+    cycle: Exchange | None  # type: ignore[assignment]
+    on_gone: Callable[[], None] | None = None
+    gone = False
+    deadline = NEVER  # on the loop's clock, for what is expected next
+    _idle = False  # nothing is expected, so the end of the patience is no fault
+    _incoming = True  # a request is
+    _in_head = False
+    _bytes = 0  # of a request that is still coming, its first piece not counted
+    _bytes_max = REQUEST_BYTES_MAX
+    _bytes_then = 0  # of an upload, when it was last looked at
+    _upload_until = 0.0  # the request is an upload, and may take so long as it moves
+    _counted = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self.deadline = self.loop.time() + HEADERS_TIMEOUT_S
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self.deadline = NEVER
+        self.connections.discard(self)
+        if self.cycle is not None:
+            if not self.cycle.response_complete:
+                self.cycle.disconnected = True
+            self.cycle.wake()
+        self.flow.resume_writing()
+        if exc is None:
+            self.transport.close()
+        self.parser = None  # type: ignore[assignment]  # it refers back to this
+        self.gone = True
+        if self.on_gone is not None:
+            self.on_gone()
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`. The parser knows no bound for a head or for trailers that do not end."""
+        self._counted = True
+        super().data_received(data)
+        if not self._counted or not self._incoming:
+            return
+        self._bytes += len(data)
+        if self._bytes <= (HEAD_BYTES_MAX if self._in_head else self._bytes_max) or self.transport.is_closing():
+            return
+        if self._in_head and (self.cycle is None or self.cycle.response_complete):
+            self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
+        else:
+            self.abort()
+
+    # ---- what the parser says
+
+    def on_message_begin(self) -> None:
+        """A request's first byte is here."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._in_head = True
+        self._bytes, self._counted = 0, False
+        self._bytes_max, self._upload_until = REQUEST_BYTES_MAX, 0.0
+        if self._idle or not self._incoming:
+            self._idle, self._incoming = False, True
+            self.deadline = self.loop.time() + HEADERS_TIMEOUT_S
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field is here. Those of a trailer are dropped: nobody may add to a head that has been acted upon."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """A request's head is here: the application begins, or waits for its turn."""
+        self._in_head = False
+        self.deadline = self.loop.time() + BODY_CLOSE_S
+        parser, url = self.parser, self.url
+        version = parser.get_http_version()
+        if url.startswith(b"/") and b"#" not in url:
+            raw_path, _, query = url.partition(b"?")
+        else:
+            parsed = httptools.parse_url(url)
+            raw_path, query = parsed.path, parsed.query or b""
+        path = raw_path.decode("ascii")
+        self.scope = cast(
+            Any,
+            {
+                "type": "http",
+                "asgi": _ASGI,
+                "http_version": version,
+                "server": self.server,
+                "client": self.client,
+                "scheme": self.scheme,
+                "root_path": "",
+                "headers": self.headers,
+                "method": parser.get_method().decode("ascii"),
+                "path": unquote(path) if "%" in path else path,
+                "raw_path": raw_path,
+                "query_string": query,
+                CONNECTION: self,
+            },
+        )
+        if parser.should_upgrade() and self._should_upgrade():
+            return
+        before = self.cycle
+        self.cycle = exchange = Exchange(self, keep_alive=version != "1.0" and parser.should_keep_alive())
+        if before is None or before.response_complete:
+            self._start_asgi_task(exchange, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((exchange, self.app))
+
+    def _should_upgrade(self) -> bool:
+        """A handshake is a GET (RFC 6455, §4.1); whatever else asks for another protocol is a request like any."""
+        return self.scope["method"] == "GET" and super()._should_upgrade()
+
+    def handle_websocket_upgrade(self) -> None:
+        """A handshake is here: from now on the connection is the socket's."""
+        self.deadline = NEVER
+        super().handle_websocket_upgrade()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a request's body is here."""
+        if self.parser.should_upgrade() and self._should_upgrade():
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.arrived(body)
+
+    def on_message_complete(self) -> None:
+        """A request's last byte is here."""
+        self._incoming = False
+        self.deadline = NEVER
+        if self.cycle is None or (self.parser.should_upgrade() and self._should_upgrade()):
+            return
+        if self.cycle.response_complete:
+            self._rest()
+        else:
+            self.cycle.more_body = False
+            self.cycle.wake()
+
+    # ---- what the application says
+
+    def on_response_complete(self) -> None:
+        """An answer's last byte has been written: the next request's turn."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif not self._incoming:
+            self._rest()
+
+    @property
+    def whole(self) -> bool:
+        """Whether the whole request has arrived."""
+        return self.cycle is not None and not self.cycle.more_body
+
+    @property
+    def answering(self) -> bool:
+        """Whether the head of an answer has been sent."""
+        return self.cycle is not None and self.cycle.response_started
+
+    def expect_upload(self, bytes_max: int) -> None:
+        """The request that is coming may be so long, and may take its time while it moves, even once it is refused."""
+        if self._incoming and not self.whole:
+            self._bytes_max = max(2 * bytes_max, REQUEST_BYTES_MAX)  # with its framing, as every request
+            self._upload_until = self.loop.time() + UPLOAD_TIMEOUT_S
+            self._bytes_then = self._bytes
+            self.deadline = self.loop.time() + UPLOAD_IDLE_S
+
+    def abort(self) -> None:
+        """Break the connection off, so that the client cannot take what it got for a whole answer."""
+        if not self.transport.is_closing():
+            if self.cycle is not None:
+                self.cycle.disconnected = True  # uvicorn learns it a moment later, and would call it an error
+            self.transport.abort()
+
+    # ---- time
+
+    def _rest(self) -> None:
+        self._idle = True
+        self.deadline = self.loop.time() + KEEP_ALIVE_S
+
+    def expire(self, now: float) -> None:
+        """Let go of a client that is late. `now` is on the loop's clock."""
+        if self.deadline > now:
+            return
+        moved, self._bytes_then = self._bytes - self._bytes_then, self._bytes
+        if self._idle:
+            self.deadline = NEVER
+            self.transport.close()
+        elif self.pipeline:  # we do not read on while earlier requests are being answered: the client is not to blame
+            self.deadline = now + HEADERS_TIMEOUT_S
+        elif now < self._upload_until and (moved or self.flow.read_paused):
+            self.deadline = now + UPLOAD_IDLE_S  # paused: the provider is slow, or the call is being decided about
+        else:
+            self.abort()
