@@ -64,8 +64,8 @@ def count(usage: Object, flags: Flags, *path: str) -> int | None:
         if not isinstance(value, dict):
             return None
         value = value.get(name)
-    if value is None:
-        return None
+    if value is None or (type(value) is int and 0 <= value <= COUNT_MAX):
+        return value  # nearly always
     if isinstance(value, float) and math.isfinite(value):
         whole = math.ceil(value)
         if whole != value:

@@ -97,13 +97,13 @@ def read_parts(raw: msgspec.Raw, where: str) -> list[Part]:
 class Content:
     """Reads the content of one request into an extent."""
 
-    __slots__ = ("_extent", "_places", "_tiles", "refers")
+    __slots__ = ("_extent", "_model", "_places", "refers")
 
     def __init__(self, extent: Extent, model: str) -> None:
         self._extent = extent
         self.refers: list[Reference] = []  # to stored items, by their ids
         self._places: list[int] = []
-        self._tiles = next((factor for name, factor in _TILE_FACTORS.items() if model.startswith(name)), 1)
+        self._model = model
 
     def messages(self, raw: msgspec.Raw) -> None:
         """Chat's `messages`."""
@@ -210,9 +210,10 @@ class Content:
             self._extent.unknown(where)
             return
         bound = media.openai_image(base64, low=low)
-        if self._tiles > 1:
-            most = (85 + 170 * 8) * self._tiles
-            bound = media.Bound((85 + 170 * 4) * self._tiles, most, most)
+        tiles = next((factor for name, factor in _TILE_FACTORS.items() if self._model.startswith(name)), 1)
+        if tiles > 1:
+            most = (85 + 170 * 8) * tiles
+            bound = media.Bound((85 + 170 * 4) * tiles, most, most)
         self._extent.image(len(raw), bound)
 
     def _audio(self, raw: msgspec.Raw, where: str) -> None:

@@ -273,6 +273,9 @@ class Price:
         """
         if self.free or usage.provider_cost_picos is not None or (usage.millicredits and self.picos_per_credit):
             return ()
+        plain = not (usage.service_tier or usage.speed or usage.searches or usage.tools or usage.millicredits)
+        if plain and self._priced and (usage.input_tokens or usage.output_tokens):
+            return ()  # as nearly always: tokens on default terms, of which both sides have a price
         terms = self._terms(usage.service_tier, usage.speed, usage.geo)
         rates = self._ladders[terms][-1][1]
         names = [name for name in rates.missing if getattr(usage, name)]
