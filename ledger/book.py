@@ -7,6 +7,7 @@ that nobody else has written, and must `forget` everything when a transaction fa
 
 from __future__ import annotations
 
+from operator import add
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -84,7 +85,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
     def max_at(self, now_ms: int) -> int | None:
         """The maximum at this moment."""
-        if self.max is None or not self.boosts:
+        if not self.boosts or self.max is None:
             return self.max
         return self.max + sum(amount for amount, until_ms in self.boosts if until_ms is None or until_ms > now_ms)
 
@@ -207,9 +208,7 @@ class Rollup(msgspec.Struct):
         self.cost_micros += event.cost_micros
         self.cost_picos += event.cost_picos
         self.price_micros += event.price_micros
-        for index, amount in enumerate(msgspec.structs.astuple(measures)):
-            if amount:
-                self.measures[index] += amount
+        self.measures = list(map(add, self.measures, msgspec.structs.astuple(measures)))
         if event.latency_ms is not None:
             self.latency_ms_sum += event.latency_ms
             index = latency.bucket(event.latency_ms)

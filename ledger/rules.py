@@ -131,8 +131,9 @@ def hold(book: Book, ask: Ask, now_ms: int) -> Held | Refused:
 
     legs: list[Leg] = []
     left: dict[str, int] = {}
+    amount_micros = _required(ask, "micros", granted)
     for _owner, limit, key, counter in claims:
-        amount = _required(ask, limit.unit, granted)
+        amount = amount_micros if limit.unit == "micros" else _required(ask, limit.unit, granted)
         if not ask.dry_run:
             counter.held += amount
             book.changed_counters[key] = counter
@@ -141,7 +142,6 @@ def hold(book: Book, ask: Ask, now_ms: int) -> Held | Refused:
         if maximum is not None and limit.action == "block":
             spare = max(maximum - counter.taken - (amount if ask.dry_run else 0), 0)
             left[limit.unit] = min(left.get(limit.unit, spare), spare)
-    amount_micros = _required(ask, "micros", granted)
     held = Held(id=ask.id, granted=granted, amount_micros=amount_micros, left=left)
     if ask.dry_run:
         return held
@@ -329,6 +329,16 @@ def _matching(
     account: Account, chain: list[Account], subjects: list[Account], call: Ask | Report | Hold, at_ms: int
 ) -> Iterator[tuple[Account, Limit, CounterKey]]:
     """Every limit that the call counts against, with the counter of its present window."""
+    if (
+        not subjects and not call.subject_id
+    ):  # nearly always; what follows says the same of a call with nobody behind it
+        for owner in chain:
+            if owner.livemode != account.livemode:
+                continue
+            for limit in owner.limits:
+                if limit.per == "key" and (limit.match is None or limit.match.covers(call.facts)):
+                    yield owner, limit, (limit.id, limit.subject_id, _start_ms(limit, at_ms))
+        return
     by_kind = {subject.kind: subject.id for subject in subjects}
     if call.subject_id == UNSEEN:
         by_kind["end_user"] = UNSEEN
@@ -347,13 +357,18 @@ def _matching(
                     continue
                 if own_cap and owner.id == account.id and limit.is_default_cap and not _also_of(limit, chain[1:]):
                     limit = msgspec.structs.replace(limit, max=None)  # noqa: PLW2901 - counted for when it binds again
-            start_ms, _ = window_span_ms(at_ms, limit.window, limit.timezone, limit.anchor_ms)
-            key = (limit.id, subject_id, start_ms)
+            key = (limit.id, subject_id, _start_ms(limit, at_ms))
             if limit.per != "key":
                 if key in shared:
                     continue  # of a plan that an account and its ancestor are both on: it counts a call once
                 shared.add(key)
             yield owner, limit, key
+
+
+def _start_ms(limit: Limit, at_ms: int) -> int:
+    if limit.window == "total":
+        return 0
+    return window_span_ms(at_ms, limit.window, limit.timezone, limit.anchor_ms)[0]
 
 
 def _also_of(limit: Limit, ancestors: list[Account]) -> bool:
