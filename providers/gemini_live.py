@@ -3,7 +3,7 @@
 Promises: every `usageMetadata` is added up: the server sends one for each turn, and each counts its whole context anew.
 The client's first message names the model and the limits. Messages are protobuf as JSON, so every name is read in both
 spellings (`turnComplete`, `turn_complete`), and they may come as text or as bytes. Where sound or video is streamed a
-turn may begin at any moment, so the bound always counts one.
+turn may begin at any moment, so the bound always counts one, and one for each half second that is ahead of time.
 
 Assumed, and published: sound is at most a token per 20 ms (documented are 32 a second), a picture at most 2,240.
 Source: providers.md §3, §5.2 and P3; google-genai 3's types.
@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 from providers.answer import CONTRADICTORY, INCOMPLETE, Flags, Object, Seen, count, part, strings, term
 from providers.shapes import NOTHING_ELSE, Asked, BadRequest, Call, Grant, Reading
-from providers.sockets import NOTHING_DUE, Due, Frame, SocketMeter, Stop, base64_bytes, frame_object, size, summed
+from providers.sockets import NOTHING_DUE, Due, Frame, Pace, SocketMeter, Stop, base64_bytes, frame_object, size, summed
 from providers.usage import Usage
 
 _STEP = Usage(input_tokens=250, input_audio_tokens=250, output_tokens=250, output_audio_tokens=250)
@@ -76,8 +76,8 @@ class _GeminiLive:
 
 class _Meter:
     __slots__ = (
-        "_audio_bytes", "_context_bytes", "_flags", "_input_max", "_live", "_output_max", "_pending", "_pictures",
-        "_remote", "_seen", "_spoken_bytes", "_started", "_total", "_unreported", "_written",
+        "_audio_bytes", "_context_bytes", "_flags", "_input_max", "_live", "_output_max", "_pace", "_pending",
+        "_pictures", "_remote", "_seen", "_spoken_bytes", "_started", "_total", "_unreported", "_written",
     )  # fmt: skip
 
     def __init__(self, max_input_tokens: int | None, max_output_tokens: int) -> None:
@@ -92,6 +92,7 @@ class _Meter:
         self._pending = 0  # turns that the client has ended and the server has not counted
         self._unreported = False  # something was generated since the last count
         self._written = 0
+        self._pace = Pace()
         self._seen = Seen()
         self._spoken_bytes = 0
         self._total = Usage()
@@ -133,6 +134,8 @@ class _Meter:
             self._output_max = min(self._output_max, asks["limit"])
         self._remote = self._remote or bool(asks.get("remote"))
         self._live = self._live or bool(asks.get("live"))
+        if due.audio_bytes:
+            self._pace.began()
         self._pending = min(self._pending + asks.get("turns", 0), _TURNS_MAX)
 
     # ---- the provider's frames
@@ -177,6 +180,7 @@ class _Meter:
 
     def elapsed(self, ms: int) -> None:
         """Time alone costs nothing here."""
+        self._pace.elapsed(ms)
 
     def used(self, due: Due = NOTHING_DUE) -> Usage:
         """Counted turns, and what the present one has shown."""
@@ -198,7 +202,10 @@ class _Meter:
         """Counted turns, and the most that those to come can be."""
         asks = _asks(due)
         turns = self._pending + asks.get("turns", 0)
-        turns += bool(self._live or asks.get("live") or (self._unreported and not turns))
+        if self._live or asks.get("live"):
+            turns = min(turns + self._pace.turns((self._audio_bytes + due.audio_bytes) // 32), _TURNS_MAX)
+        elif self._unreported and not turns:
+            turns = 1
         most = min(self._output_max, asks.get("limit") or self._output_max)
         audio = -(-(self._audio_bytes + due.audio_bytes) // 16 // _BOUND_MS_PER_TOKEN)  # 8 kHz, the least there is
         context = self._context_bytes + due.text_bytes + audio + self._written + turns * most

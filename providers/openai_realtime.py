@@ -3,7 +3,7 @@
 Promises: every `response.done` is added up, and every transcription of what was said, at its own model's price. The
 bound of what is not finished is sound: a response reads no more than all that was sent and generated so far, and
 writes no more than the session's or its own output limit. Where voice activity may start a response by itself, one
-more is counted.
+more is counted, and one for each half second by which the sound is ahead of time.
 
 Assumed, and published: user audio is at most a token per 20 ms (the documentation says 100), and a picture no more
 than the bytes of its message. Source: providers.md §3 and P1; openai 3.57's types.
@@ -16,7 +16,7 @@ import msgspec
 from providers.answer import CONTRADICTORY, INCOMPLETE, UNREADABLE, Flags, Object, Seen, count, part, read_usage
 from providers.raw import NULL, given
 from providers.shapes import NOTHING_ELSE, Asked, BadRequest, Call, Grant, Reading
-from providers.sockets import NOTHING_DUE, Due, Frame, SocketMeter, Stop, base64_bytes, size, summed
+from providers.sockets import NOTHING_DUE, Due, Frame, Pace, SocketMeter, Stop, base64_bytes, size, summed
 from providers.usage import Usage
 
 _STEP = Usage(input_tokens=250, input_audio_tokens=250, output_tokens=250, output_audio_tokens=250)
@@ -111,6 +111,7 @@ class _Meter:
         "_model",
         "_model_output_max",
         "_output_max",
+        "_pace",
         "_remote",
         "_running",
         "_seen",
@@ -134,6 +135,7 @@ class _Meter:
         self._audio_ms = 0
         self._heard_ms = 0  # of it, what has been transcribed
         self._written = 0  # tokens that finished responses put out: they become context
+        self._pace = Pace()
         self._seen = Seen()
         self._spoken_ms = 0
         self._total = Usage()
@@ -190,6 +192,7 @@ class _Meter:
         """The event is about to be forwarded."""
         self._audio_ms += due.audio_bytes // self._bytes_per_ms
         if due.audio_bytes:
+            self._pace.began()
             return
         asks = due.event
         if not isinstance(asks, _Asks):
@@ -289,6 +292,7 @@ class _Meter:
 
     def elapsed(self, ms: int) -> None:
         """Time alone costs nothing here."""
+        self._pace.elapsed(ms)
 
     def used(self, due: Due = NOTHING_DUE) -> Usage:
         """Finished responses, and what running ones have shown."""
@@ -312,7 +316,8 @@ class _Meter:
         if asks.output_tokens_max is not None:
             outputs.append(asks.output_tokens_max)
         if (self._listens or asks.listens) and audio_ms:
-            outputs.append(max(self._output_max, asks.session_output_max or 0))
+            most_each = max(self._output_max, asks.session_output_max or 0)
+            outputs += [most_each] * min(self._pace.turns(audio_ms), _RUNNING_MAX)
         text = self._context_bytes + due.text_bytes * asks.copies + _PROMPT_TOKENS
         audio = -(-audio_ms // _BOUND_MS_PER_TOKEN)
         context = text + audio + self._written + sum(outputs)

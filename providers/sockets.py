@@ -126,6 +126,32 @@ class SocketShape(Protocol):
         ...
 
 
+class Pace:
+    """How far a client's sound is ahead of time: what is, may hold turns that nobody has answered yet."""
+
+    __slots__ = ("_elapsed_ms", "_since_ms")
+
+    _TURN_MS = 500  # the shortest word and the silence after it
+
+    def __init__(self) -> None:
+        self._elapsed_ms = 0
+        self._since_ms: int | None = None
+
+    def elapsed(self, ms: int) -> None:
+        """So much time has passed since the socket opened."""
+        self._elapsed_ms = ms
+
+    def began(self) -> None:
+        """Sound is being sent."""
+        if self._since_ms is None:
+            self._since_ms = self._elapsed_ms
+
+    def turns(self, audio_ms: int) -> int:
+        """How many answers so much sound may still bring about by itself: one, and one for each turn ahead of time."""
+        since_ms = self._elapsed_ms if self._since_ms is None else self._since_ms
+        return 1 + max(audio_ms - (self._elapsed_ms - since_ms), 0) // self._TURN_MS
+
+
 def frame_object(frame: Frame, flags: Flags | None = None) -> Object | None:
     """A frame that is a JSON object; None for every other."""
     try:

@@ -162,6 +162,27 @@ async def test_an_extension_is_taken_whole_or_not_at_all(world: World) -> None:
     assert not await world.ledger.extend(Extend(id=call, each_picos=0, each_tokens=0, allowance=0))
 
 
+async def test_a_hold_of_seconds_shrinks_and_grows_in_steps(world: World) -> None:
+    """A call that takes sound as it comes is granted the seconds that there are, and raised while there are more."""
+    key = await world.open()
+    limit = world.terms("seconds", 100)
+    await world.edit(key, limits=(limit,))
+    first = await world.hold(key, seconds=5, each_seconds=10, want=6, least=1)
+    assert isinstance(first, Held)
+    assert first.granted == 6
+    second = await world.hold(key, seconds=5, each_seconds=10, want=6, least=1)
+    assert isinstance(second, Held)
+    assert second.granted == 3  # 35 seconds are left
+    assert not await world.ledger.extend(Extend(id=first.id, each_picos=0, each_tokens=0, each_seconds=1, allowance=1))
+    await world.settle(second.id, 1, seconds=30)
+    assert await world.ledger.extend(Extend(id=first.id, each_picos=0, each_tokens=0, each_seconds=1, allowance=5))
+    assert not await world.ledger.extend(Extend(id=first.id, each_picos=0, each_tokens=0, each_seconds=1, allowance=1))
+    refused = await world.hold(key, seconds=1, each_seconds=10, want=6, least=1)
+    assert isinstance(refused, Refused)
+    assert refused.shortfall is not None
+    assert (refused.shortfall.required, refused.shortfall.remaining) == (11, 0)
+
+
 async def test_an_extension_that_needs_nothing_passes_an_overdrawn_limit(world: World) -> None:
     """What is free of a unit may be extended although nothing of that unit is left."""
     key = await world.open(cap=100)

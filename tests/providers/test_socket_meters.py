@@ -147,6 +147,15 @@ def test_spoken_input_may_start_a_response_by_itself() -> None:
     assert meter.exposed().output_tokens == 0
 
 
+def test_sound_ahead_of_time_may_bring_about_more_than_one_response() -> None:
+    """Three seconds at once can hold six turns that nobody has answered yet; when they have passed, one."""
+    meter = meter_of(OPENAI_REALTIME, model="gpt-realtime")
+    tell(meter, said(type="input_audio_buffer.append", audio="AAAA" * 48_000))
+    assert meter.exposed().output_tokens == 7 * 4_096
+    meter.elapsed(3_000)
+    assert meter.exposed().output_tokens == 4_096
+
+
 @pytest.mark.parametrize("query", [{}, {"model": ""}, {"model": "m", "call_id": "c"}, {"intent": "transcription"}])
 def test_a_realtime_socket_names_its_model(query: dict[str, str]) -> None:
     """Without a model, or for a call whose media passes elsewhere, there is nothing to hold: refused."""
