@@ -9,6 +9,7 @@ import pytest
 
 from ledger.accounts import NotFound
 from ledger.objects import Object, Page
+from ledger.records import Facts
 from tests.ledger.world import World, opened
 
 
@@ -123,3 +124,39 @@ async def test_of_several_takers_each_due_object_has_one(database: Path | str) -
         assert len(again) == 20
         (noted,) = await world.ledger.owned(mine, ["later"])
         assert noted.facts == {"done": True}
+
+
+async def test_a_batchs_hold_outlives_its_process_and_ends_unsettled(database: Path | str) -> None:
+    """It is nobody's to recover; when its time is over it does not go back, for it may have cost something."""
+    async with opened(database) as first:
+        key = await first.open(cap=1_000)
+        hold_id = await first.held(key, 300, owner="a process that is gone", expires_ms=first.clock() + 5_000)
+        reserved = await first.held(
+            key, 50, facts=Facts(mode="reservation"), owner="another", expires_ms=first.clock() + 5_000
+        )
+        await first.ledger.recover()
+        view = await first.view(key)
+        assert (view.cap.held, view.cap.unsettled) == (350, 0)
+        first.clock.now_ms += 5_000
+        assert await first.ledger.expire() == 2
+        view = await first.view(key)
+        assert (view.cap.held, view.cap.unsettled, view.cap.used) == (0, 300, 0)
+        settled = await first.settle(hold_id, 120)
+        assert settled is not None
+        assert settled.first
+        view = await first.view(key)
+        assert (view.cap.held, view.cap.unsettled, view.cap.used) == (0, 0, 120)
+        assert await first.settle(reserved, 5) is not None  # it went back: this changes nothing
+        assert (await first.view(key)).cap.used == 120
+
+
+async def test_only_what_is_waited_for_can_be_hastened(world: World) -> None:
+    mine, theirs = await two(world)
+    later = world.clock() + 60_000
+    await world.ledger.own(mine, [file("b1", kind="batch", due_ms=later), file("b2", kind="batch")])
+    assert not await world.ledger.hasten_objects(theirs, "openai", "batch", ["b1"])
+    assert not await world.ledger.hasten_objects(mine, "openai", "batch", ["b2"])
+    assert await world.ledger.due_objects(later, 9) == []
+    assert await world.ledger.hasten_objects(mine, "openai", "batch", ["b1", "b2"])
+    ((found, live),) = await world.ledger.due_objects(later, 9)
+    assert (found.id, live) == ("b1", True)
