@@ -124,6 +124,10 @@ _MORE: tuple[tuple[str, str, str, str], ...] = (
         for client in ("official", "javascript")
     ),
     *(
+        ("openai", "vercel", operation, _SOUNDS_AND_PICTURES["openai"][operation])
+        for operation in ("speech", "transcription", "images")
+    ),
+    *(
         (provider, "oldest", operation, _SOUNDS_AND_PICTURES[provider][operation])
         for provider in ("openai", "elevenlabs", "deepgram")
         for operation in ("speech", "transcription")

@@ -15,7 +15,7 @@ import aiohttp
 import psutil
 import pytest
 
-from gateway import relay, upload
+from gateway import relay, upload, upstream
 from providers.simulator import sounds
 from tests.harness import PROVIDER_KEY, Running, running
 from tests.process import Served
@@ -433,6 +433,19 @@ async def test_a_test_key_s_upload_is_answered_by_the_simulator(farthing: Runnin
     assert (status, answer["metadata"]["duration"]) == (200, 62.5)
     (event,) = await farthing.events(livemode="false")
     assert (event["status"], event["usage"]["audio_ms"]) == ("settled", 62_500)
+    await farthing.audited()
+
+
+async def test_the_simulator_takes_no_longer_uploads_than_ordinary_bodies(
+    farthing: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It needs them whole: a test key's long upload is refused rather than held."""
+    monkeypatch.setattr(upstream, "BODY_BYTES_MAX", 1_000_000)
+    key = await farthing.mint(livemode=False)
+    status, answer, _ = await post(farthing, key["secret"], LISTEN, chunks(sounds.wav(62.5)), SOUND)
+    assert (status, answer["code"]) == (413, "request_too_large")
+    (event,) = await farthing.events(livemode="false")
+    assert (event["status"], event["cost_micros"]) == ("released", 0)
     await farthing.audited()
 
 

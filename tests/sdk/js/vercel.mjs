@@ -1,11 +1,24 @@
 // Vercel's AI SDK, through its package for each provider.
 
 import { createInterface } from "node:readline";
-import { embedMany, generateText, jsonSchema, streamText, tool } from "ai";
+import { embedMany, generateImage, generateSpeech, generateText, jsonSchema, streamText, tool, transcribe } from "ai";
 
 const QUESTION = "Say hello";
 const schema = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
 const weather = tool({ description: "The weather in a city", inputSchema: jsonSchema(schema) });
+
+// A second of silence: WAV, 8,000 samples of 16 bits.
+function sound() {
+  const file = Buffer.alloc(44 + 16000);
+  file.write("RIFF", 0);
+  file.writeUInt32LE(36 + 16000, 4);
+  file.write("WAVEfmt ", 8);
+  [[16, 16, 4], [20, 1, 2], [22, 1, 2], [24, 8000, 4], [28, 16000, 4], [32, 2, 2], [34, 16, 2], [40, 16000, 4]].forEach(
+    ([at, value, width]) => file.writeUIntLE(value, at, width),
+  );
+  file.write("data", 36);
+  return new Uint8Array(file);
+}
 
 const PACKAGES = {
   anthropic: async (url, key) => (await import("@ai-sdk/anthropic")).createAnthropic({ baseURL: `${url}/v1`, apiKey: key }),
@@ -53,6 +66,20 @@ async function run({ provider, operation, model, url, key }) {
     case "embeddings": {
       const { embeddings } = await embedMany({ model: made.embeddingModel(model), values: ["one text", "another"] });
       return embeddings;
+    }
+    case "speech": {
+      const { audio } = await generateSpeech({ model: made.speech(model), text: "Hello", voice: "alloy" });
+      return { sound: audio.base64, mediaType: audio.mediaType };
+    }
+    case "transcription": {
+      const { text, durationInSeconds } = await transcribe({ model: made.transcription(model), audio: sound() });
+      return { text, durationInSeconds };
+    }
+    case "images": {
+      const { images } = await generateImage({
+        model: made.image(model), prompt: "a fox", size: "1024x1024", providerOptions: { openai: { quality: "low" } },
+      });
+      return images.map(({ base64 }) => base64);
     }
   }
   throw new Error(operation);
