@@ -373,6 +373,22 @@ async def test_silence_ends_a_socket(gate: Running, monkeypatch: pytest.MonkeyPa
     assert len(await gate.events(key_id=key["id"])) == 1
 
 
+async def test_a_client_that_takes_nothing_is_cut(gate: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The provider is read no faster than the client reads; one that reads nothing is broken off, and billed."""
+    monkeypatch.setattr(session, "WRITE_TIMEOUT_S", 0.3)
+    key = await gate.mint(max_spend_usd="500")
+    gate.upstream.script("output_tokens=40000", model="gpt-realtime")
+    async with dial(gate.url, REALTIME, key["secret"], max_queue=1) as connection:
+        await connection.send(HELLO)
+        await connection.send(said(type="response.create"))
+        await listen(connection, "response.created")
+        connection.transport.pause_reading()
+        settled = await event(gate, key)
+        assert (settled["status"], settled["reason"]) == ("estimated", "timeout")
+        assert 0 < settled["usage"]["output_audio_tokens"] < 4_000
+        connection.transport.abort()
+
+
 async def test_a_message_is_bounded(gate: Running) -> None:
     """A message above the bound ends the socket with 1009; nothing of it is forwarded."""
     key = await gate.mint(max_spend_usd="5")

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -16,7 +17,7 @@ from tests.certificates import Certificates
 from tests.harness import MASTER, PROVIDER_KEY
 from tests.process import Served
 from tests.upstream import Upstream
-from tests.wires import BY_NAME, converse, dial, listen, said
+from tests.wires import BY_NAME, LIVE, SETUP, converse, dial, listen, said
 
 
 @pytest.fixture
@@ -41,10 +42,12 @@ async def minted(session: aiohttp.ClientSession, url: str) -> str:
 async def test_a_gateway_with_a_certificate_takes_tls_only(
     tmp_path: Path, certificates: Certificates, upstream: Upstream
 ) -> None:
-    """Calls and sockets go over TLS, verified against the certificate; plain HTTP gets no answer; and it says so."""
+    """Calls and sockets go over TLS, verified against the certificate; plain HTTP gets no answer; no key is logged."""
     elsewhere = {
         "FARTHING_UPSTREAM_DEEPGRAM": upstream.origin("deepgram"),
         "DEEPGRAM_API_KEY": PROVIDER_KEY,
+        "FARTHING_UPSTREAM_GOOGLE": upstream.origin("google"),
+        "GEMINI_API_KEY": PROVIDER_KEY,
     }
     served = Served(tmp_path, upstream.origin("openai"), **certificates.settings, **elsewhere)
     await served.start()
@@ -55,6 +58,11 @@ async def test_a_gateway_with_a_certificate_takes_tls_only(
             secret = await minted(session, served.url)
             talk = await converse(served.url, BY_NAME["speak"], secret, ssl=certificates.trusting())
             assert talk.code == 1000
+            in_url = msgspec.structs.replace(BY_NAME["live"], path=f"{LIVE}?key={secret}")
+            async with dial(served.url, in_url, secret, ssl=certificates.trusting(), additional_headers=None) as live:
+                await live.send(SETUP)
+                await listen(live, "setupComplete")
+            assert secret not in (tmp_path / "gateway.log").read_text()
             with pytest.raises(aiohttp.ClientError):
                 await session.get(served.url.replace("https", "http") + "/healthz")
         with pytest.raises(ssl.SSLCertVerificationError):
