@@ -30,7 +30,7 @@ _VERB: Final = re.compile(r"/v1(?:alpha|beta)?/models/([^/:]+):(\w+)\Z")
 _MODEL: Final = re.compile(r"/v1(?:alpha|beta)?/models(?:/([^/:]+))?\Z")
 _MODELS: Final = ("gemini-3.8-flash", "gemini-3.5-flash", "gemini-3.1-pro-preview", "gemini-2.5-flash",
                   "gemini-2.5-pro", "gemini-embedding-001")  # fmt: skip
-_THOUGHTS: Final = 24  # tokens, of models that think, unless their budget is nothing
+_THOUGHTS: Final = 12  # tokens, of models that think, unless their budget is nothing
 _IMAGE_TOKENS: Final = 1_290
 _PIXEL: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 _SECOND_TOKENS: Final = 25  # of sound
@@ -142,7 +142,9 @@ def _say(request: Request, body: Body, config: Config, model: str, number: int) 
     elif config.schema() is not None or config.responseMimeType == "application/json":
         said = prose.clip(pieces(structured(config.schema())), limit=limit, stops=stops, hidden=hidden)
     else:
-        said = prose.prose(seed, tokens=request.faults.output_tokens, limit=limit, stops=stops, hidden=hidden)
+        wanted = request.faults.output_tokens
+        wanted = 24 + seed % 41 if wanted is None else wanted  # thoughts and all
+        said = prose.prose(seed, tokens=wanted, limit=limit, stops=stops, hidden=hidden)
     if "IMAGE" in modalities:
         media, media_tokens = {"mimeType": "image/png", "data": _PIXEL}, _IMAGE_TOKENS
     elif "AUDIO" in modalities:

@@ -37,6 +37,7 @@ CLIENTS = {
 _CHAT = {
     "openai": "gpt-4o-mini",
     "anthropic": "claude-haiku-4-5",
+    "google": "gemini-3.5-flash",
     "xai": "grok-4",
     "qwen": "qwen-plus",
     "kimi": "kimi-k2.6",
@@ -44,6 +45,7 @@ _CHAT = {
     "deepseek": "deepseek-chat",
     "mistral": "mistral-small-latest",
     "cerebras": "gpt-oss-120b",
+    "cohere": "command-a-03-2025",
 }
 _EMBEDDINGS = {"openai": "text-embedding-3-small", "mistral": "mistral-embed"}
 _OPERATIONS = {
@@ -117,6 +119,10 @@ _MORE: tuple[tuple[str, str, str, str], ...] = (
         for client in ("official", "javascript")
         for operation in ("messages", "messages stream")
     ),
+    ("google", "official", "embeddings", "gemini-embedding-001"),
+    ("google", "javascript", "embeddings", "gemini-embedding-001"),
+    *(("cohere", client, "embeddings", "embed-v4.0") for client in ("official", "oldest", "javascript")),
+    *(("cohere", client, "rerank", "rerank-v3.5") for client in ("official", "oldest", "javascript")),
     *(
         (provider, client, operation, model)
         for provider, operations in _SOUNDS_AND_PICTURES.items()
@@ -141,24 +147,34 @@ _OLDEST = ("openai", "anthropic", "mistral", "google", "cohere")
 
 _REFUSED = {
     ("official", ""): "APIStatusError",
+    ("official", "google"): "ClientError",
+    ("official", "cohere"): "ApiError",
     ("official", "anthropic"): "PaymentRequiredError",
     ("official", "mistral"): "SDKError",
     ("official", "elevenlabs"): "ApiError",
     ("official", "deepgram"): "ApiError",
     ("oldest", ""): "APIStatusError",
+    ("oldest", "google"): "ClientError",
+    ("oldest", "cohere"): "ApiError",
     ("oldest", "mistral"): "SDKError",
     ("oldest", "elevenlabs"): "ApiError",
     ("oldest", "deepgram"): "DeepgramApiError",
     ("javascript", ""): "APIError",
+    ("javascript", "google"): "ApiError",
+    ("javascript", "cohere"): "CohereError",
     ("javascript", "anthropic"): "PaymentRequiredError",
     ("javascript", "mistral"): "SDKError",
     ("javascript", "elevenlabs"): "ElevenLabsError",
     ("javascript", "deepgram"): "DeepgramError",
     ("vercel", ""): "APICallError",
     ("langchain", ""): "APIStatusError",
+    ("langchain", "google"): "ChatGoogleGenerativeAIError",
+    ("langchain", "cohere"): "ApiError",
     ("langchain", "anthropic"): "PaymentRequiredError",
     ("langchain", "mistral"): "HTTPStatusError",
     ("llamaindex", ""): "APIStatusError",
+    ("llamaindex", "google"): "ClientError",
+    ("llamaindex", "cohere"): "ApiError",
     ("llamaindex", "mistral"): "SDKError",
 }
 """What a 402 raises, by client and provider; the row without a provider is for all others."""

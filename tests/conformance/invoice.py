@@ -54,6 +54,7 @@ def price_picos(cell: Cell, line: Line) -> int:
         + cached * rates.get("cache_read", rates.get("input", 0))
         + written * rates.get("cache_write", rates.get("input", 0))
         + billed.get("output_tokens", 0) * written_rate
+        + billed.get("search_units", 0) * rates.get("searches", 0)
     )
 
 

@@ -92,7 +92,10 @@ def run(job: Job) -> Any:
                 whole = chunk if whole is None else whole + chunk
             return {"content": whole.content, "tool_calls": []}
         case "tools":
-            return told(model_of(job).bind_tools([TOOL]).invoke("How is the weather in Paris?"))
+            tool: Any = TOOL
+            if job["provider"] == "cohere":  # its package takes a schema with a title
+                tool = {"title": TOOL["name"], "description": TOOL["description"]} | dict(TOOL["parameters"])
+            return told(model_of(job).bind_tools([tool]).invoke("How is the weather in Paris?"))
         case "embeddings":
             return embeddings_of(job).embed_documents(["one text", "another"])
     raise ValueError(job["operation"])
