@@ -21,6 +21,7 @@ import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from gateway import http2
 from gateway.bounds import (
     BODY_CLOSE_S,
     HEAD_BYTES_MAX,
@@ -186,6 +187,8 @@ class ClientProtocol(HttpToolsProtocol):
     _bytes_then = 0  # of an upload, when it was last looked at
     _upload_until = 0.0  # the request is an upload, and may take so long as it moves
     _counted = False
+    _spoken = False  # anything at all has come on this connection
+    _refuser: http2.Refuser | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
@@ -210,6 +213,10 @@ class ClientProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`. The parser knows no bound for a head or for trailers that do not end."""
+        if self._refuser is not None or (not self._spoken and data.startswith(http2.PREFACE)):
+            self._refuse_http2(data)
+            return
+        self._spoken = True
         self._counted = True
         super().data_received(data)
         if not self._counted or not self._incoming:
@@ -222,6 +229,16 @@ class ClientProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self.abort()
+
+    def _refuse_http2(self, data: bytes) -> None:
+        """A client of gRPC's: told so until its deadline, which is that of a request's head."""
+        if self._refuser is None:
+            self._refuser = http2.Refuser()
+            self.transport.write(http2.greeting())
+            data = data[len(http2.PREFACE) :]
+        self.transport.write(self._refuser.feed(data))
+        if self._refuser.broken:
+            self.transport.close()
 
     # ---- what the parser says
 
