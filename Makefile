@@ -35,7 +35,7 @@ run: .venv/runtime ## install and start the gateway on http://127.0.0.1:8787 (SQ
 	$(BIN)/farthing serve
 
 test: .venv/dev $(CLIENTS) ## install and run all tests
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --cov --cov-report=term
 
 check: lint test ## everything that must be clean: format, lint, types, imports, tests
 
