@@ -43,6 +43,8 @@ def invoiced(billed: dict[str, int], kind: str) -> dict[str, int]:
 def _changed(value: Any, change: Callable[[int], int | float]) -> Any:
     if isinstance(value, dict):
         return {name: _changed(part, change) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_changed(part, change) for part in value]
     return change(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 

@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gateway import session, sockets
+from ledger.records import Extend, LedgerUnavailable
 from tests.harness import PROVIDER_KEY, Running, running
 from tests.upstream import Line, Seen
 from tests.wires import (
@@ -560,6 +561,61 @@ async def test_seconds_and_tokens_limits_grow_with_the_socket(gate: Running) -> 
     settled = await event(gate, key)
     assert settled["reason"] == "rate_limited"
     assert 90 <= settled["usage"]["audio_ms"] / 1000 <= 101
+
+
+async def test_without_a_ledger_what_is_held_may_be_used_and_no_more(
+    gate: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the ledger does not answer when more is to be held, the socket ends at its hold: never a free call."""
+
+    async def lost(_more: Extend) -> bool:
+        raise LedgerUnavailable
+
+    monkeypatch.setattr(gate.gateway.ledger, "extend", lost)
+    key = await gate.mint(max_spend_usd="5")
+    async with dial(gate.url, LISTEN, key["secret"]) as connection:
+        talk = asyncio.create_task(listen(connection))
+        with contextlib.suppress(ConnectionClosed):
+            for _ in range(100):
+                await connection.send(PCM_16K)
+                await asyncio.sleep(0)
+        heard = await talk
+    assert (heard.code, heard.reason[:19]) == (1011, "LEDGER_UNAVAILABLE:")
+    settled = await event(gate, key)
+    assert (settled["reason"], settled["usage"]["audio_ms"]) == ("ledger_unavailable", 60_000)
+
+
+# ---- test keys
+
+
+@pytest.mark.parametrize(
+    ("faults", "status", "free"),
+    [("usage=zero", "settled", True), ("usage=missing", "estimated", False), ("usage=negative", "estimated", False),
+     ("usage=absurd", "estimated", False), ("usage=float", "estimated", False), ("malformed", "settled", False)],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["realtime", "live"])
+async def test_a_usage_that_is_nonsense_is_never_free(
+    gate: Running, name: str, faults: str, status: str, free: bool
+) -> None:
+    """Faults on request work over sockets too: an explicit zero is zero, everything else costs something."""
+    wire, key = BY_NAME[name], await gate.mint(livemode=False, max_spend_usd="500")
+    asked = wire.headers(key["secret"]) | {"x-farthing-sim": faults}
+    async with dial(gate.url, wire, key["secret"], additional_headers=asked) as connection:
+        for frame in wire.frames:
+            await connection.send(frame)
+        await listen(connection, '"turnComplete"' if name == "live" else wire.last, 2)
+    settled = await event(gate, key, livemode="false")
+    assert (settled["status"], settled["cost_picos"] == 0) == (status, free)
+
+
+async def test_a_test_key_s_handshake_can_be_refused_on_request(gate: Running) -> None:
+    """`status=529` refuses the handshake in the provider's shape; with a live key the header is refused itself."""
+    for livemode, status in ((False, 529), (True, 400)):
+        key = await gate.mint(livemode=livemode, max_spend_usd="5")
+        asked = REALTIME.headers(key["secret"]) | {"x-farthing-sim": "status=529"}
+        with pytest.raises(InvalidStatus) as caught:
+            await converse(gate.url, REALTIME, key["secret"], additional_headers=asked)
+        assert refusal(caught)[0] == status
 
 
 # ---- models
