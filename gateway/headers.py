@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from types import MappingProxyType
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -161,8 +162,12 @@ def _split(raw: RawHeaders) -> tuple[list[str], list[str], list[str]]:
     return plain, secrets, schemes
 
 
-def to_provider(raw: RawHeaders, vendor: Vendor, credential: str) -> dict[str, str]:
-    """The headers of the forwarded request: the client's allowed ones, our credential, our own."""
+def to_provider(raw: RawHeaders, vendor: Vendor, credential: str, tenant: int = 0) -> dict[str, str]:
+    """The headers of the forwarded request: the client's allowed ones, our credential, our own.
+
+    An idempotency key is the tenant's own: all tenants are one account to the provider, which would answer one of them
+    with what it had answered another under the same key.
+    """
     forwarded: dict[str, str] = {}
     named: set[str] = set()
     passes = _PASSES[vendor.name]
@@ -175,6 +180,8 @@ def to_provider(raw: RawHeaders, vendor: Vendor, credential: str) -> dict[str, s
             named.update(part.strip().lower() for part in value_bytes.decode("latin-1").split(","))
     for name in named:
         forwarded.pop(name, None)
+    if (once := forwarded.get("idempotency-key")) is not None:
+        forwarded["idempotency-key"] = blake2b(f"{tenant}\0{once}".encode(), digest_size=20).hexdigest()
     for name, value in vendor.headers:
         forwarded.setdefault(name, value)
     forwarded["accept-encoding"] = "identity"

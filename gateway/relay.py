@@ -230,7 +230,7 @@ class _Trip:
             method=admitted.method,
             origin=place.origin,
             target=target,
-            headers=to_provider(raw, VENDORS[provider], place.credential),
+            headers=to_provider(raw, VENDORS[provider], place.credential, admitted.key.account_id),
             body=admitted.outgoing(),
             call_id=admitted.call_id,
             faults=admitted.faults,

@@ -18,6 +18,7 @@ from providers.simulator import (
     chat,
     cohere,
     completions,
+    conversations,
     deepgram,
     elevenlabs,
     embeddings,
@@ -155,6 +156,8 @@ def _operation(method: str, request: Request) -> Operation:
         for end, operation in _POSTS:
             if request.path.endswith(end):
                 return operation
+    if "/v1/conversations" in request.path:
+        return conversations.answer
     if "/responses/" in request.path:
         return responses.stored
     if method == "GET" and (request.path.endswith("/models") or "/models/" in request.path):

@@ -12,10 +12,12 @@ from providers.jsonl import Endpoint
 from providers.listing import ITEMS_MAX, Cursors
 from providers.objects import Makes, References, Refers
 from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
+from providers.openai_conversations import OPENAI_CONVERSATIONS
 from providers.openai_embeddings import OPENAI_EMBEDDINGS
 from providers.openai_images import OPENAI_IMAGES, OPENAI_VARIATIONS
 from providers.openai_responses import OPENAI_RESPONSES
 from providers.openai_speech import OPENAI_SPEECH
+from providers.shapes import Shape
 from providers.table import compatible
 from providers.table.row import Row, row
 from providers.transcription import TRANSCRIPTION
@@ -40,6 +42,11 @@ _RESULTS = (
 )
 _FILES = Cursors(kind="file", item="/v1/files/{id}", usual=ITEMS_MAX, order="order", label="purpose")
 _FILE = (Makes(kind="file", at="id", label="purpose"),)
+
+
+def _conversations(method: str, path: str, shape: Shape = FREE_READ, **walls: Any) -> Row:
+    path = "/v1/conversations" + path
+    return row(method, path, "openai", "conversations", shape, billable=False, **walls)
 
 
 def _batches(method: str, path: str, **walls: Any) -> Row:
@@ -75,6 +82,27 @@ ROWS = (
     _batches("GET", "", lists=_BATCHES),
     _batches("GET", "/{id}", of="batch", makes=_RESULTS),
     _batches("POST", "/{id}/cancel", of="batch", makes=_RESULTS),
+    _conversations(
+        "POST",
+        "",
+        OPENAI_CONVERSATIONS,
+        makes=(Makes(kind="conversation", at="id"),),
+        names=compatible.CHAT_NAMES,
+    ),
+    _conversations("GET", "/{id}", of="conversation"),
+    _conversations("POST", "/{id}", of="conversation"),
+    _conversations("DELETE", "/{id}", of="conversation", forgets=True),
+    _conversations("GET", "/{id}/items", of="conversation"),
+    _conversations(
+        "POST",
+        "/{id}/items",
+        OPENAI_CONVERSATIONS,
+        of="conversation",
+        makes=(Makes(kind="item", at="data[].id"),),
+        names=compatible.CHAT_NAMES,
+    ),
+    _conversations("GET", "/{id}/items/{item}", of="conversation"),
+    _conversations("DELETE", "/{id}/items/{item}", of="conversation"),
     row("POST", "/v1/audio/transcriptions", "openai", "audio.transcriptions", TRANSCRIPTION, uploads=_FORM_26_MB),
     row("POST", "/v1/audio/translations", "openai", "audio.translations", TRANSCRIPTION, uploads=_FORM_26_MB),
     row("POST", "/v1/audio/speech", "openai", "audio.speech", OPENAI_SPEECH),

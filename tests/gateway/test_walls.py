@@ -175,6 +175,28 @@ async def test_a_streamed_response_has_its_owner_before_its_id_is_seen(tenants: 
     assert json.loads(read.split(b"data: ")[-1])["type"] == "response.completed"
 
 
+async def test_a_conversation_is_its_makers_alone(tenants: Tenants) -> None:
+    """Made, filled, answered in and deleted by its key; nobody else can answer in it or draw its items elsewhere."""
+    mine, theirs = tenants.mine, tenants.theirs
+    status, _, content = await tenants.ask(theirs, "POST", "/v1/conversations", {"metadata": {"a": "b"}})
+    assert status == 200, content
+    id_ = json.loads(content)["id"]
+    items = {"items": [{"type": "message", "role": "user", "content": "hello"}]}
+    status, _, content = await tenants.ask(theirs, "POST", f"/v1/conversations/{id_}/items", items)
+    assert status == 200, content
+    item = {"items": [{"type": "item_reference", "id": json.loads(content)["data"][0]["id"]}]}
+    assert (await tenants.ask(mine, "POST", "/v1/conversations", item))[0] == 404
+    assert (await tenants.ask(theirs, "POST", "/v1/conversations", item))[0] == 200
+    for conversation in (id_, {"id": id_}):
+        asked = RESPONSE | {"conversation": conversation}
+        assert (await tenants.ask(mine, "POST", "/v1/responses", asked))[0] == 404
+        assert (await tenants.ask(theirs, "POST", "/v1/responses", asked))[0] == 200
+    assert (await tenants.ask(mine, "DELETE", f"/v1/conversations/{id_}"))[0] == 404
+    assert (await tenants.ask(theirs, "DELETE", f"/v1/conversations/{id_}"))[0] == 200
+    assert (await tenants.ask(theirs, "GET", f"/v1/conversations/{id_}"))[0] == 404
+    await tenants.farthing.audited()
+
+
 async def test_what_is_not_stored_is_nobodys(tenants: Tenants) -> None:
     """With `store: false` the provider keeps nothing, and nothing is written down."""
     _, _, content = await tenants.ask(tenants.mine, "POST", "/v1/responses", RESPONSE | {"store": False})
@@ -239,6 +261,17 @@ async def test_an_arguments_look_at_a_file_is_no_reference(tenants: Tenants) -> 
     """A tool of the client's own may have an argument called `file_id`."""
     tool = {"type": "function", "name": "open", "parameters": {"properties": {"file_id": {"enum": ["a"]}}}}
     assert (await tenants.ask(tenants.mine, "POST", "/v1/responses", RESPONSE | {"tools": [tool]}))[0] == 200
+
+
+async def test_an_idempotency_key_is_the_tenants_own(tenants: Tenants) -> None:
+    """Two tenants who draw the same key are not answered with one another's answers; one who repeats it still is."""
+    farthing, sent = tenants.farthing, []
+    for key in (tenants.mine, tenants.theirs, tenants.mine):
+        body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}]}
+        await farthing.call(key["secret"], body, headers={"Idempotency-Key": "once"})
+        sent.append(farthing.upstream.requests[-1].header("idempotency-key"))
+    assert sent[0] == sent[2] != sent[1]
+    assert "once" not in sent
 
 
 async def test_owners_outlive_the_process(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ HOP_REQUEST = {
     "connection",
     "content-length",
     "via",
+    "idempotency-key",  # made the tenant's own on its way
 }
 FETCH_S_OWN = {"accept-language", "sec-fetch-mode"}  # Node's `fetch` adds them; no provider's API knows them
 HOP_RESPONSE = {"connection", "content-length", "transfer-encoding", "date", "server"}
