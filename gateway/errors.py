@@ -249,9 +249,20 @@ _BODIES = {
 }
 
 
-def in_stream(error: CallError, dialect: str, operation: str, request_id: str) -> bytes:
-    """The event that tells a streaming SDK that the answer was cut by us. Source: providers.md §4.2, mid-stream."""
+def in_stream(error: CallError, dialect: str, operation: str, request_id: str, *, events: bool = True) -> bytes:
+    """What tells a streaming SDK that the answer was cut by us. Source: providers.md §4.2, mid-stream.
+
+    `events` says that the answer is a stream of events. Of other streams only some can say it, Google's JSON array and
+    Cohere's lines of JSON: for all others it is empty, and breaking off says it.
+    """
     body = _BODIES[dialect](error, f"req_{request_id}")
+    if not events:
+        if dialect == "google":
+            return b"\r\n,\r\n" + _encode(body) + b"\r\n]\r\n"
+        if dialect == "cohere":
+            end = {"is_finished": True, "event_type": "stream-end", "finish_reason": "ERROR", "response": {"text": ""}}
+            return _encode(end | {"error": error.message, "code": error.code}) + b"\n"
+        return b""
     if dialect == "anthropic":
         return b"event: error\ndata: " + _encode(body) + b"\n\n"
     if operation == "responses":

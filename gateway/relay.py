@@ -505,12 +505,13 @@ class _Trip:
         elif not self._head_sent:
             await self._answer_error(error)
         elif self._admitted.call.stream and reason != "timeout":
-            event = in_stream(
-                error,
-                self._admitted.route.operation.dialect,
-                self._admitted.route.operation.name,
-                self._admitted.call_id,
-            )
+            operation = self._admitted.route.operation
+            kind = self._answer.headers.get("Content-Type", "") if self._answer is not None else ""
+            events = kind.startswith("text/event-stream")
+            event = in_stream(error, operation.dialect, operation.name, self._admitted.call_id, events=events)
+            if not event:
+                self._abort()
+                return
             # A client that does not read must not keep a cut call alive.
             try:
                 async with asyncio.timeout(1):

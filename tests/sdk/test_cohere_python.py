@@ -218,3 +218,18 @@ async def test_what_is_not_offered_is_refused_by_name(gate: Running, live_key: s
     headers = {"authorization": f"Bearer {live_key}", "x-fern-sdk-name": "cohere"}
     async with gate.http.request(method, gate.url + path, headers=headers, data=b"{}") as response:
         assert (response.status, (await response.json())["code"]) == (403, "route_not_allowed")
+
+
+async def test_a_revoked_key_s_old_stream_ends_in_an_error(gate: Running) -> None:
+    """Version 1 streams lines of JSON; its last line says ERROR too."""
+    key = await gate.mint(max_spend_usd="1")
+    gate.upstream.script("chunk_delay_ms=20,output_tokens=500")
+    async with cohere.AsyncClient(api_key=key["secret"], base_url=gate.url) as client:
+        lines = client.chat_stream(model="command-r-08-2024", message="hi").__aiter__()
+        for _ in range(5):
+            await anext(lines)
+        assert (await gate.api("DELETE", f"/v1/keys/{key['id']}"))[0] == 200
+        rest = [line async for line in lines]
+    assert (rest[-1].event_type, rest[-1].finish_reason) == ("stream-end", "ERROR")
+    (event,) = await gate.events(key_id=key["id"])
+    assert (event["status"], event["cost_picos"] > 0) == ("estimated", True)

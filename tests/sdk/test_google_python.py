@@ -323,3 +323,19 @@ async def test_metered_to_the_micro(gate: Running) -> None:
     events = await gate.events(key_id=key["id"])
     assert {event["status"] for event in events} == {"settled"}
     assert sum(event["cost_picos"] for event in events) == expected
+
+
+async def test_a_revoked_key_s_array_ends_in_an_error(gate: Running) -> None:
+    """A stream without `alt=sse` that we cut is still a JSON array, whose last element is the error."""
+    key = await gate.mint(max_spend_usd="1")
+    gate.upstream.script("chunk_delay_ms=20,output_tokens=500")
+    url = f"{gate.url}/v1beta/models/{MODEL}:streamGenerateContent"
+    headers = {"x-goog-api-key": key["secret"]}
+    async with gate.http.post(url, json={"contents": {"parts": {"text": "hi"}}}, headers=headers) as response:
+        started = await response.content.read(200)
+        assert (await gate.api("DELETE", f"/v1/keys/{key['id']}"))[0] == 200
+        elements = json.loads(started + await response.content.read())
+    assert elements[0]["candidates"]
+    assert elements[-1]["error"]["reason"] == "key_revoked"
+    (event,) = await gate.events(key_id=key["id"])
+    assert (event["status"], event["usage"]["output_tokens"] > 0) == ("estimated", True)
