@@ -76,7 +76,10 @@ class Batches:
             self._hurry.clear()
             with contextlib.suppress(LedgerUnavailable):
                 while found := await self._ledger.due_objects(self._clock_ms() + BATCH_LOOK_LEASE_MS, BATCH_LOOKS):
-                    await asyncio.gather(*(self._look(each, live=live) for each, live in found))
+                    looks = [self._look(each, live=live) for each, live in found if each.kind == KIND]
+                    for fault in await asyncio.gather(*looks, return_exceptions=True):
+                        if fault is not None:  # one that cannot be understood must not keep the others waiting
+                            _log.critical("a batch could not be looked at", extra={"error": repr(fault)})
 
     async def seen(self, key: Key, route: Route, body: bytes | None) -> None:
         """A batch or a list of them (`body`), or results (None), were read: what has ended is settled now."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ledger.objects import Object
 from providers.usage import Usage
 from tests.gateway.test_files import get, jsonl, line, upload
 from tests.harness import Running, running
@@ -177,6 +178,18 @@ async def test_a_batch_that_nobody_asks_after_is_settled_by_the_housework(tmp_pa
         event = await settled(farthing)
         assert event["cost_picos"] > 0
         await farthing.audited()
+
+
+async def test_one_batch_that_cannot_be_understood_keeps_no_other_waiting(farthing: Running) -> None:
+    """The housework goes on, whatever it finds."""
+    key = await farthing.mint()
+    ledger = farthing.gateway.ledger
+    account = await ledger.account(await ledger.root() or 0, key["id"])
+    for provider in ("openai", "deepgram"):
+        await ledger.own(account.id, [Object(provider=provider, kind="batch", id="odd", due_ms=1)])
+    batch = await made(farthing, key, line(1))
+    await over(farthing, key, batch["id"])
+    assert (await settled(farthing))["status"] == "settled"
 
 
 async def test_a_batch_outlives_the_process_that_held_for_it(tmp_path: Path) -> None:
