@@ -435,6 +435,15 @@ def joined(provider: str, listed: dict[str, Row], drop: list[str], report: Repor
     return [{"provider": provider, "id": name} | row for name, row in merged.items()]
 
 
+def multiplied(rate: Rate, times: int, over: int) -> Rate:
+    """A rate per token, or tiers of it, times a fraction; rounded up to a pico."""
+    return (
+        [[above, -(-picos * times // over)] for above, picos in rate]
+        if isinstance(rate, list)
+        else -(-rate * times // over)
+    )
+
+
 def with_hand(rows: list[Row], hand: Row, report: Report) -> list[Row]:
     """Rows with the hand-kept file over them: whole rows, aliases, tools by provider and mode."""
     ours = [row | {"sources": row.get("sources", ["hand"])} for row in hand["models"]]
@@ -447,6 +456,11 @@ def with_hand(rows: list[Row], hand: Row, report: Report) -> list[Row]:
     for row in rows:
         names = hand["aliases"].get(row["provider"], {}).get(row["id"], [])
         row["aliases"] = [*row.get("aliases", []), *(n for n in names if (row["provider"], n) not in known)]
+        for rule in hand["multiples"]:
+            if row["provider"] == rule["provider"] and row.get("mode", "") in rule["modes"] and not row.get("free"):
+                for period in row["periods"]:
+                    if rule["of"] in period["rates"] and rule["unit"] not in period["rates"]:
+                        period["rates"][rule["unit"]] = multiplied(period["rates"][rule["of"]], *rule["times"])
         for rule in hand["tools"]:
             if row["provider"] == rule["provider"] and row.get("mode", "") in rule["modes"] and not row.get("free"):
                 for period in row["periods"]:

@@ -85,6 +85,50 @@ async def test_minimax_refuses_in_a_200(tmp_path: Path, stream: bool) -> None:
         await farthing.audited()
 
 
+CHAT = {"messages": HELLO}
+MESSAGE = {"messages": HELLO, "max_tokens": 9}
+PATHS = [
+    # path, model, more of the body; provider and path upstream; status of the event
+    ("/v1/messages", "kimi-k2.6", MESSAGE, "kimi", "/anthropic/v1/messages", "settled"),
+    ("/v1/messages", "deepseek-chat", MESSAGE, "deepseek", "/anthropic/v1/messages", "settled"),
+    ("/minimax/anthropic/v1/messages", "MiniMax-M2", MESSAGE, "minimax", "/anthropic/v1/messages", "settled"),
+    ("/qwen/apps/anthropic/v1/messages", "qwen-plus", MESSAGE, "qwen", "/apps/anthropic/v1/messages", "settled"),
+    ("/qwen/v1/messages", "qwen-plus", MESSAGE, "qwen", "/apps/anthropic/v1/messages", "settled"),
+    ("/v1/chat/completions", "qwen-plus", CHAT, "qwen", "/compatible-mode/v1/chat/completions", "settled"),
+    ("/compatible-mode/v1/chat/completions", "qwen-plus", CHAT, "qwen", "/compatible-mode/v1/chat/completions",
+     "settled"),
+    ("/dashscope/compatible-mode/v1/responses", "qwen-plus", {"input": "hi"}, "qwen",
+     "/compatible-mode/v1/responses", "settled"),
+    ("/beta/chat/completions", "deepseek-chat", CHAT, "deepseek", "/beta/chat/completions", "settled"),
+    ("/beta/completions", "deepseek-chat", {"prompt": "a", "suffix": "b"}, "deepseek", "/beta/completions", "settled"),
+    ("/v1/completions", "deepseek-chat", {"prompt": "a"}, "deepseek", "/beta/completions", "settled"),
+    ("/v1/text/chatcompletion_v2", "MiniMax-M2", CHAT | {"stream": True}, "minimax", "/v1/text/chatcompletion_v2",
+     "settled"),
+    ("/v1/tokenizers/estimate-token-count", "kimi-k2.6", CHAT, "kimi", "/v1/tokenizers/estimate-token-count",
+     "settled"),
+    ("/v1/tokenize-text", "grok-4", {"text": "hi"}, "xai", "/v1/tokenize-text", "settled"),
+    ("/grok/v1/chat/completions", "grok-4", CHAT, "xai", "/v1/chat/completions", "settled"),
+    # the SDK's types have no usage there
+    ("/v1/moderations", "mistral-moderation-latest", {"input": ["a"]}, "mistral", "/v1/moderations", "estimated"),
+    ("/v1/chat/moderations", "mistral-moderation-latest", {"input": HELLO}, "mistral", "/v1/chat/moderations",
+     "estimated"),
+]  # fmt: skip
+
+
+async def test_paths_go_to_whom_they_belong(tmp_path: Path) -> None:
+    """By the model, by the mount and by the vendor's own paths: up as that vendor has them, each call one event."""
+    async with running(tmp_path) as farthing:
+        secret = (await farthing.mint(max_spend_usd="1"))["secret"]
+        for path, model, more, provider, upstream, status in PATHS:
+            answer = await farthing.call(secret, {"model": model, **more}, path, {"anthropic-version": "2023-06-01"})
+            assert answer[0] == 200, (path, answer)
+            seen = farthing.upstream.requests[-1]
+            assert (seen.provider, seen.path) == (provider, upstream), path
+            event = (await farthing.events())[0]
+            assert (event["provider"], event["status"]) == (provider, status), path
+        await farthing.audited()
+
+
 def at(hour: str) -> int:
     """A moment of a day; DeepSeek is dearer from 01:00 to 04:00 and from 06:00 to 10:00."""
     return int(datetime.fromisoformat(f"2026-11-25T{hour}").replace(tzinfo=UTC).timestamp()) * 1000
