@@ -36,6 +36,8 @@ _KEPT = (
         keep_s=31 * DAY_S,
         unless=r'"store"\s*:\s*false',
     ),
+    # Where a model's code ran; another answer's may run there again.
+    Makes(kind="container", at="output[].container_id", streamed=("item.container_id",), keep_s=DAY_S),
     Makes(kind="item", at="output[].id", streamed=("item.id",), keep_s=31 * DAY_S, unless=r'"store"\s*:\s*false'),
 )
 _SOUND = Makes(
@@ -52,9 +54,8 @@ STATE_NAMES: Mapping[str, Refers] = MappingProxyType(
         **_FILES,
         "previous_response_id": Refers(kind="response", status=400, code="previous_response_not_found"),
         "conversation": Refers(kind="conversation"),
-        # What nobody can make through here is nobody's.
-        "vector_store_ids": Refers(kind="vector_store"),
         "container": Refers(kind="container"),
+        "vector_store_ids": Refers(kind="vector_store"),  # nobody can make one through here: each is nobody's
     }
 )
 

@@ -22,6 +22,7 @@ from providers.table import compatible
 from providers.table.row import Row, row
 from providers.transcription import TRANSCRIPTION
 
+_PICTURES = {"file_id": Refers(kind="file")}  # in an edit's JSON form
 _FILE_512_MB = 513 * 1024**2
 _FORM_26_MB = 27 * 1024**2  # files of 25 MB, in a form
 
@@ -106,8 +107,8 @@ ROWS = (
     row("POST", "/v1/audio/transcriptions", "openai", "audio.transcriptions", TRANSCRIPTION, uploads=_FORM_26_MB),
     row("POST", "/v1/audio/translations", "openai", "audio.translations", TRANSCRIPTION, uploads=_FORM_26_MB),
     row("POST", "/v1/audio/speech", "openai", "audio.speech", OPENAI_SPEECH),
-    row("POST", "/v1/images/generations", "openai", "images.generations", OPENAI_IMAGES),
-    row("POST", "/v1/images/edits", "openai", "images.edits", OPENAI_IMAGES),
+    row("POST", "/v1/images/generations", "openai", "images.generations", OPENAI_IMAGES, names=_PICTURES),
+    row("POST", "/v1/images/edits", "openai", "images.edits", OPENAI_IMAGES, names=_PICTURES),
     row("POST", "/v1/images/variations", "openai", "images.variations", OPENAI_VARIATIONS),
     row("POST", "/v1/moderations", "openai", "moderations", FREE_CHECK, billable=False),
 )
