@@ -83,7 +83,9 @@ async def settled(gate: Running, key: dict[str, Any], count: int) -> list[dict[s
             await asyncio.sleep(0.05)
 
 
-async def test_through_farthing_is_as_straight(gate: Running, certificates: Certificates, node_modules: Path) -> None:
+async def test_through_farthing_is_as_straight(
+    gate: Running, certificates: Certificates, node_modules: Path, expected: Any
+) -> None:
     """Every case's events are those of the SDK straight at the provider, and metered by the provider's invoice."""
     before = len(gate.upstream.invoice)
     key = await gate.mint(max_spend_usd="5")
