@@ -146,6 +146,14 @@ class _Embed(_Unlimited):
             content.pictures(head["images"], "images")
         if "inputs" in head:
             content.turns(head["inputs"], "inputs")
+        if (
+            extent.unbounded
+            and sum(len(elements(head[name], name)) for name in ("images", "inputs") if name in head) > 1
+        ):
+            # Each could be as long as the model takes, and the model's limit is held for once.
+            raise BadRequest(
+                "What cannot be measured here is embedded one at a time.", param=extent.unbounded, code="unbounded_cost"
+            )
         usages = [msgspec.structs.replace(usage, images=content.images) for usage in extent.usages(len(body))]
         return Call(
             model=model,

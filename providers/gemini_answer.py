@@ -80,6 +80,7 @@ class _Answered:
 
     __slots__ = (
         "_call",
+        "_drawn",
         "_final",
         "_finished",
         "_flags",
@@ -99,6 +100,7 @@ class _Answered:
         self._flags: Flags = set()
         self._seen = Seen()
         self._media_tokens = 0
+        self._drawn = False
         self._usage: Usage | None = None
         self._grounding = Grounding(call.model)
         self._model = ""
@@ -148,6 +150,10 @@ class _Answered:
         tools = self._grounding.tools()
         if usage is not None and tools:
             usage = msgspec.structs.replace(usage, tools=tools)
+        if usage is not None and self._drawn and not usage.output_image_tokens:
+            # A picture is there and the breakdown is not: what is no text is priced as a picture, the dearer reading.
+            drawn = max(usage.output_tokens - usage.reasoning_tokens - self._seen.tokens(), 0)
+            usage = msgspec.structs.replace(usage, output_image_tokens=drawn)
         return Reading(
             usage=usage,
             complete=complete and self.finished,
@@ -187,6 +193,7 @@ class _Answered:
             size = len(part.inlineData.data)
             tokens = size // _AUDIO_BYTES_PER_TOKEN if part.inlineData.mimeType.startswith("audio/") else _IMAGE_TOKENS
             self._media_tokens += tokens
+            self._drawn = self._drawn or part.inlineData.mimeType.startswith("image/")
 
 
 def _text(raw: msgspec.Raw) -> str:
@@ -222,8 +229,12 @@ class JsonMeter(BodyMeter):
         """A body that cannot be parsed, or that was too large to keep: what stands at its end, and an estimate."""
         found: Flags = set(flags)
         counts = tail_usage(tail[-(256 << 10) :], "usageMetadata")
+        usage = gemini_usage(counts, found, tier=self._tier) if counts is not None else None
+        if usage is not None and not usage.output_image_tokens and b'"image/' in head[: 16 << 10]:
+            drawn = max(usage.output_tokens - usage.reasoning_tokens, 0)  # as in `_Answered.reading`
+            usage = msgspec.structs.replace(usage, output_image_tokens=drawn)
         return Reading(
-            usage=gemini_usage(counts, found, tier=self._tier) if counts is not None else None,
+            usage=usage,
             complete=tail.endswith(b"}"),
             model=string_member("modelVersion", tail[-(256 << 10) :], head),
             output_tokens_seen=self._body.output_tokens(),

@@ -61,14 +61,22 @@ class _Embed(_Fixed):
         check_query(asked)
         extent = Extent(_MARGIN_PERCENT)
         content = Content(extent)
+        number = 1
         if self._batch:
             head = _BATCH.read(body)
-            for at, raw in enumerate(each(head.get("requests", NULL), "requests")):
+            requests = each(head.get("requests", NULL), "requests")
+            number = len(requests)
+            for at, raw in enumerate(requests):
                 if not is_object(raw):
                     raise BadRequest("A request must be an object.", param=f"requests[{at}]")
                 _embedded(bytes(raw), asked, content, f"requests[{at}].content")
         else:
             _embedded(body, asked, content, "content")
+        if extent.unbounded and number > 1:
+            # Each could be as long as the model takes, and the model's limit is held for once.
+            raise BadRequest(
+                "What cannot be measured here is embedded one at a time.", param=extent.unbounded, code="unbounded_cost"
+            )
         typical, upper, bound = extent.usages(len(body))
         return Call(
             model=asked.params.get("model", ""),

@@ -243,6 +243,15 @@ def test_pictures_are_bounded() -> None:
         assert embed.output_field == ""
 
 
+def test_what_cannot_be_measured_is_embedded_alone() -> None:
+    """One remote picture is held for by the model's limit; of two each could be as large."""
+    remote = "https://e.com/a.png"
+    assert COHERE_EMBED.read(json.dumps({"model": "embed-v4.0", "images": [remote]}).encode()).unbounded == "images[0]"
+    with pytest.raises(BadRequest) as caught:
+        COHERE_EMBED.read(json.dumps({"model": "embed-v4.0", "images": [remote, remote]}).encode())
+    assert caught.value.code == "unbounded_cost"
+
+
 @pytest.mark.parametrize(
     ("content", "field"),
     [

@@ -6,6 +6,7 @@ import base64
 import json
 import struct
 
+import msgspec
 import pytest
 from google.genai import types
 from hypothesis import given
@@ -258,8 +259,19 @@ def test_a_large_answer_s_usage_is_found_at_its_end() -> None:
     picture = {"inlineData": {"mimeType": "image/png", "data": "A" * (10 << 20)}}
     answer = {**ANSWER, "candidates": [{"content": {"parts": [picture]}, "finishReason": "STOP"}]}
     answer["usageMetadata"] = answer.pop("usageMetadata")
+    drawn = msgspec.structs.replace(EXPECTED, output_image_tokens=20)
     for reading in (whole(answer), read(events(answer)), read(array(answer), streamed=False)):
-        assert reading.usage == EXPECTED
+        assert reading.usage == drawn
+
+
+def test_a_picture_without_a_breakdown_is_priced_as_one() -> None:
+    """Where a picture is in the answer and no breakdown, what is no text is the picture's."""
+    said = [{"text": "word " * 8}, {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}]
+    usage = {"promptTokenCount": 9, "candidatesTokenCount": 1_300, "totalTokenCount": 1_309}
+    answer = {"candidates": [{"content": {"parts": said}, "finishReason": "STOP"}], "usageMetadata": usage}
+    for reading in (whole(answer), read(events(answer))):
+        assert reading.usage
+        assert 1_280 <= reading.usage.output_image_tokens < 1_300
 
 
 def grounded(queries: list[str], **more: object) -> dict[str, object]:
@@ -528,6 +540,11 @@ def test_embeddings() -> None:
             assert meter.finish() == Reading(usage=expected, complete=True)
     with pytest.raises(BadRequest):
         GEMINI_EMBED_BATCH.read(json.dumps({"requests": [{"model": "models/other", "content": {}}]}).encode(), ASKED)
+    video = {"content": {"parts": [blob(b"", "video/mp4")]}}
+    assert GEMINI_EMBED_BATCH.read(json.dumps({"requests": [video]}).encode(), ASKED).unbounded
+    with pytest.raises(BadRequest) as caught:
+        GEMINI_EMBED_BATCH.read(json.dumps({"requests": [video, video]}).encode(), ASKED)
+    assert caught.value.code == "unbounded_cost"
     picture = {"requests": [{"content": {"parts": [blob(png(300, 300), "image/png")]}}]}
     assert GEMINI_EMBED_BATCH.read(json.dumps(picture).encode(), ASKED).input_bound.input_image_tokens == 2_240
 
