@@ -237,9 +237,16 @@ class Site:
         **more: Any,
     ) -> Call:  # fmt: skip
         """One call from its beginning to its end."""
-        return await calls.make(
-            self.http, (node or self.node).url, key.secret, self.record(key, kind, sim, expect), **more
-        )
+        return await self._make(node or self.node, key, self.record(key, kind, sim, expect), **more)
+
+    async def _make(self, node: Node, key: Key, call: Call, **more: Any) -> Call:
+        url = node.url
+        await calls.make(self.http, url, key.secret, call, **more)
+        if call.status and "x-farthing-request-id" not in call.headers and (not node.alive or node.url != url):
+            # The gateway has died, and the system has given its port to another program, which has answered.
+            call.status, call.headers, call.end = 0, {}, "refused"
+            call.got.clear()
+        return call
 
     async def raw(
         self, node: Node, kind: str = "stream", sim: str = "", expect: tuple[str, ...] = (), key: Key | None = None,
@@ -270,7 +277,7 @@ class Site:
                 name = dice.choice(EVERYDAY)
                 call = self.record(self.keys[name], kind, sim)
                 call.user = dice.choice(("ann", "bob", "eve")) if name == "users" else ""
-                made = await calls.make(self.http, dice.choice(self.nodes).url, self.keys[name].secret, call, **more)
+                made = await self._make(dice.choice(self.nodes), self.keys[name], call, **more)
                 await asyncio.sleep(0.02 if made.status == 200 else 0.1)
 
         working = [asyncio.create_task(work(self.dice.getrandbits(32))) for _ in range(workers)]
