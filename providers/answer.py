@@ -14,6 +14,8 @@ from decimal import Decimal
 import msgspec
 
 from providers.raw import given
+from providers.shapes import Reading
+from providers.sse import Event, Scanner
 from providers.text import Tally, estimates
 from providers.usage import Usage
 
@@ -273,3 +275,53 @@ class BodyMeter:
     def output_tokens_seen(self) -> int:
         """Nothing is told from a part of a JSON body."""
         return 0
+
+
+class EventMeter:
+    """What meters of an answer in server-sent events have in common; what an event says (`_said`) is the shape's own."""
+
+    __slots__ = ("_complete", "_error", "_flags", "_scanner", "_usage")
+
+    def __init__(self) -> None:
+        self._scanner = Scanner()
+        self._flags: Flags = set()
+        self._usage: Usage | None = None
+        self._complete = self._error = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Read the next bytes."""
+        for event in self._scanner.feed(chunk):
+            self._event(event)
+
+    def output_tokens_seen(self) -> int:
+        """Sound and pictures tell nothing of their tokens."""
+        return 0
+
+    def finish(self) -> Reading:
+        """See the interface."""
+        rest = self._scanner.flush()
+        if rest is not None:
+            self._event(rest, whole=False)
+        return Reading(usage=self._usage, complete=self._complete, flags=tuple(sorted(self._flags)), error=self._error)
+
+    def _event(self, event: Event, *, whole: bool = True) -> None:
+        if event.oversize:
+            self._flags.add(OVERSIZE)
+            self._unread(len(event.raw))
+            return
+        data = event.data()
+        if not data or data.startswith(b"[DONE]"):
+            return
+        try:
+            self._said(data)
+        except UNREADABLE:
+            if whole:  # what the cut left unfinished is no fault of anyone's
+                self._flags.add(MALFORMED)
+            self._unread(len(data))
+
+    def _said(self, data: bytes) -> None:
+        """What one event says. May raise what decoding raises, and then the event counts as unread."""
+        raise NotImplementedError
+
+    def _unread(self, size: int) -> None:
+        """An event of so many bytes could not be read."""

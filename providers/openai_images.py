@@ -15,9 +15,9 @@ import msgspec
 
 from providers.answer import (
     MALFORMED,
-    OVERSIZE,
     UNREADABLE,
     BodyMeter,
+    EventMeter,
     Flags,
     Object,
     count,
@@ -31,7 +31,6 @@ from providers.plain import Plain
 from providers.raw import NULL, given
 from providers.request import read_object
 from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Meter, Reading
-from providers.sse import Event, Scanner
 from providers.text import estimates
 from providers.usage import Usage
 
@@ -221,49 +220,16 @@ class _JsonMeter(BodyMeter):
         return Reading(usage=usage, complete=True, flags=tuple(sorted(flags)), error=given(answer.error))
 
 
-class _StreamMeter:
-    """Reads a streamed answer; each image's end states its usage."""
+class _StreamMeter(EventMeter):
+    """Reads a streamed answer; an image's end states its usage."""
 
-    __slots__ = ("_complete", "_error", "_flags", "_scanner", "_usage")
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._scanner = Scanner()
-        self._flags: Flags = set()
-        self._usage: Usage | None = None
-        self._complete = self._error = False
-
-    def feed(self, chunk: bytes) -> None:
-        """Read the next bytes."""
-        for event in self._scanner.feed(chunk):
-            self._event(event)
-
-    def output_tokens_seen(self) -> int:
-        """Pictures tell nothing of their tokens."""
-        return 0
-
-    def finish(self) -> Reading:
-        """See the interface."""
-        rest = self._scanner.flush()
-        if rest is not None:
-            self._event(rest, whole=False)
-        return Reading(usage=self._usage, complete=self._complete, flags=tuple(sorted(self._flags)), error=self._error)
-
-    def _event(self, event: Event, *, whole: bool = True) -> None:
-        if event.oversize:
-            self._flags.add(OVERSIZE)
-            return
-        data = event.data()
-        if not data:
-            return
-        try:
-            decoded = _EVENT.decode(data)
-        except UNREADABLE:
-            if whole:
-                self._flags.add(MALFORMED)
-            return
-        self._complete = self._complete or (decoded.type or "").endswith(".completed")
-        self._error = self._error or decoded.type == "error" or given(decoded.error)
-        usage = _counted(read_usage(decoded.usage, self._flags), self._flags)
+    def _said(self, data: bytes) -> None:
+        said = _EVENT.decode(data)
+        self._complete = self._complete or (said.type or "").endswith(".completed")
+        self._error = self._error or said.type == "error" or given(said.error)
+        usage = _counted(read_usage(said.usage, self._flags), self._flags)
         if usage is not None:
             self._usage = later(self._usage, usage, self._flags)
 

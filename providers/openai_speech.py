@@ -12,14 +12,13 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.answer import LOOSE_BYTES_MAX, MALFORMED, OVERSIZE, UNREADABLE, Flags, read_usage
+from providers.answer import EventMeter, read_usage
 from providers.openai_usage import responses_usage
 from providers.plain import Plain
 from providers.raw import NULL, given
 from providers.request import present, read_object, text_field
 from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Meter, Reading
 from providers.sound import FILE_HEAD_BYTES, length, pcm
-from providers.sse import Event, Scanner
 from providers.text import estimates
 from providers.usage import Usage
 
@@ -70,7 +69,7 @@ class _Speech(Plain):
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
         if streamed:
-            return _EventMeter(call)
+            return _SpeechMeter(call)
         sounds = not (headers.get("content-type") or "application/json").startswith(("application/json", "text/"))
         return _SoundMeter(call, sounds=sounds)
 
@@ -128,61 +127,35 @@ class _Event(msgspec.Struct, gc=False):
 _EVENT = msgspec.json.Decoder(_Event)
 
 
-class _EventMeter:
+class _SpeechMeter(EventMeter):
     """Reads a stream of events."""
 
-    __slots__ = ("_call", "_complete", "_error", "_flags", "_scanner", "_size", "_usage")
+    __slots__ = ("_call", "_size")
 
     def __init__(self, call: Call) -> None:
+        super().__init__()
         self._call = call
-        self._scanner = Scanner()
-        self._flags: Flags = set()
         self._size = 0
-        self._usage: Usage | None = None
-        self._complete = self._error = False
-
-    def feed(self, chunk: bytes) -> None:
-        """Read the next bytes."""
-        for event in self._scanner.feed(chunk):
-            self._event(event)
-
-    def output_tokens_seen(self) -> int:
-        """Nothing is held for by the token."""
-        return 0
 
     def finish(self) -> Reading:
         """See the interface."""
-        rest = self._scanner.flush()
-        if rest is not None:
-            self._event(rest, whole=False)
-        flags = tuple(sorted(self._flags))
-        if self._usage is not None and not self._call.input_typical.characters:
-            return Reading(usage=self._usage, complete=self._complete, flags=flags, error=self._error)
-        estimate = _reading(self._call, b"", self._size, flags)
-        return msgspec.structs.replace(estimate, complete=self._complete, error=self._error)
+        reading = super().finish()
+        if reading.usage is not None and not self._call.input_typical.characters:
+            return reading
+        estimate = _reading(self._call, b"", self._size, reading.flags)
+        return msgspec.structs.replace(estimate, complete=reading.complete, error=reading.error)
 
-    def _event(self, event: Event, *, whole: bool = True) -> None:
-        if event.oversize:
-            self._flags.add(OVERSIZE)
-            self._size += len(event.raw) * 3 // 4
-            return
-        data = event.data()
-        if not data or len(data) > LOOSE_BYTES_MAX:
-            self._size += len(data) * 3 // 4
-            return
-        try:
-            decoded = _EVENT.decode(data)
-        except UNREADABLE:
-            if whole:
-                self._flags.add(MALFORMED)
-            self._size += len(data) * 3 // 4
-            return
-        self._size += len(decoded.audio or "") * 3 // 4
-        self._complete = self._complete or decoded.type == "speech.audio.done"
-        self._error = self._error or decoded.type == "error" or given(decoded.error)
-        counted = read_usage(decoded.usage, self._flags)
+    def _said(self, data: bytes) -> None:
+        said = _EVENT.decode(data)
+        self._size += len(said.audio or "") * 3 // 4
+        self._complete = self._complete or said.type == "speech.audio.done"
+        self._error = self._error or said.type == "error" or given(said.error)
+        counted = read_usage(said.usage, self._flags)
         if counted is not None and (usage := responses_usage(counted, self._flags)) is not None:
             self._usage = msgspec.structs.replace(usage, output_audio_tokens=usage.output_tokens)
+
+    def _unread(self, size: int) -> None:
+        self._size += size * 3 // 4
 
 
 OPENAI_SPEECH = _Speech()

@@ -13,11 +13,10 @@ from collections.abc import Mapping
 import msgspec
 
 from providers.answer import (
-    LOOSE_BYTES_MAX,
     MALFORMED,
-    OVERSIZE,
     UNREADABLE,
     BodyMeter,
+    EventMeter,
     Flags,
     Object,
     Seen,
@@ -44,7 +43,6 @@ from providers.shapes import (
     arrived,
 )
 from providers.sound import REMOTE, Length, length
-from providers.sse import Event, Scanner
 from providers.text import estimates
 from providers.usage import Usage
 
@@ -197,23 +195,15 @@ def _number(raw: msgspec.Raw) -> object:
         return None
 
 
-class _StreamMeter:
+class _StreamMeter(EventMeter):
     """Reads a streamed answer."""
 
-    __slots__ = ("_audio_ms", "_complete", "_error", "_flags", "_scanner", "_seen", "_usage")
+    __slots__ = ("_audio_ms", "_seen")
 
     def __init__(self, call: Call) -> None:
+        super().__init__()
         self._audio_ms = call.input_typical.audio_ms
-        self._scanner = Scanner()
         self._seen = Seen()
-        self._flags: Flags = set()
-        self._usage: Usage | None = None
-        self._complete = self._error = False
-
-    def feed(self, chunk: bytes) -> None:
-        """Read the next bytes."""
-        for event in self._scanner.feed(chunk):
-            self._event(event)
 
     def output_tokens_seen(self) -> int:
         """See the interface."""
@@ -221,41 +211,21 @@ class _StreamMeter:
 
     def finish(self) -> Reading:
         """See the interface."""
-        rest = self._scanner.flush()
-        if rest is not None:
-            self._event(rest, whole=False)
-        return Reading(
-            usage=self._usage,
-            complete=self._complete,
-            output_tokens_seen=self._seen.tokens(),
-            flags=tuple(sorted(self._flags)),
-            error=self._error,
-        )
+        return msgspec.structs.replace(super().finish(), output_tokens_seen=self._seen.tokens())
 
-    def _event(self, event: Event, *, whole: bool = True) -> None:
-        if event.oversize:
-            self._flags.add(OVERSIZE)
-            return
-        data = event.data()
-        if not data or data.startswith(b"[DONE]"):
-            return
-        try:
-            decoded = _EVENT.decode(data) if len(data) <= LOOSE_BYTES_MAX else _Event()
-        except UNREADABLE:
-            if whole:
-                self._flags.add(MALFORMED)
-                self._seen.piece()
-            return
-        kind = decoded.type or ""
+    def _said(self, data: bytes) -> None:
+        said = _EVENT.decode(data)
+        kind = said.type or ""
         if kind.endswith("delta"):
-            self._seen.add(decoded.delta or decoded.text or "")
-        if kind.endswith("done"):
-            self._complete = True
-        if given(decoded.error) or kind == "error":
-            self._error = True
-        counted = read_usage(decoded.usage, self._flags)
+            self._seen.add(said.delta or said.text or "")
+        self._complete = self._complete or kind.endswith("done")
+        self._error = self._error or kind == "error" or given(said.error)
+        counted = read_usage(said.usage, self._flags)
         if counted is not None and (usage := _counted(counted, self._flags, self._audio_ms)) is not None:
             self._usage = later(self._usage, usage, self._flags)
+
+    def _unread(self, size: int) -> None:
+        self._seen.piece()
 
 
 TRANSCRIPTION = _Transcription()
