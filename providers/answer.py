@@ -278,7 +278,7 @@ class BodyMeter:
 
 
 class EventMeter:
-    """What meters of an answer in server-sent events have in common; what an event says (`_said`) is the shape's own."""
+    """What meters of an answer in server-sent events share; what an event says (`_said`) is the shape's own."""
 
     __slots__ = ("_complete", "_error", "_flags", "_scanner", "_usage")
 
