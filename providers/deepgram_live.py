@@ -16,7 +16,7 @@ import math
 from providers.answer import Flags
 from providers.deepgram_listen import DEFAULT_MODEL, SAMPLE_BYTES, Query, features, model_of_query
 from providers.shapes import NOTHING_ELSE, Asked, BadRequest, Call, Grant, Reading
-from providers.sockets import NOTHING_DUE, Due, Frame, SocketMeter, Stop, frame_object
+from providers.sockets import NOTHING_DUE, Characters, Due, Frame, SocketMeter, Stop, frame_object
 from providers.usage import Usage
 
 _STEP_MS = 1_000
@@ -182,12 +182,8 @@ class _Speak:
         return _SpeakMeter()
 
 
-class _SpeakMeter:
-    __slots__ = ("_characters", "_waiting")
-
-    def __init__(self) -> None:
-        self._characters = 0
-        self._waiting = False  # text is there that was not spoken to its end
+class _SpeakMeter(Characters):
+    __slots__ = ()
 
     def weigh(self, frame: Frame) -> Due | Stop:
         """Read a client's message."""
@@ -195,40 +191,10 @@ class _SpeakMeter:
         text = message.get("text") if message is not None and message.get("type") == "Speak" else None
         return Due(characters=len(text)) if isinstance(text, str) else NOTHING_DUE
 
-    def sent(self, due: Due) -> None:
-        """The message is about to be forwarded."""
-        self._characters += due.characters
-        self._waiting = self._waiting or due.characters > 0
-
     def received(self, frame: Frame) -> None:
         """Read a provider's message; sound says nothing."""
         if isinstance(frame, str) and (message := frame_object(frame)) is not None:
             self._waiting = self._waiting and message.get("type") not in ("Flushed", "Cleared")
-
-    def elapsed(self, ms: int) -> None:
-        """Time alone costs nothing here."""
-
-    def used(self, due: Due = NOTHING_DUE) -> Usage:
-        """Every character that was sent."""
-        return Usage(characters=self._characters + due.characters)
-
-    exposed = used
-
-    def models(self, due: Due = NOTHING_DUE) -> frozenset[str]:
-        """None but its own."""
-        return frozenset()
-
-    def busy(self) -> bool:
-        """Whether text waits to be spoken."""
-        return self._waiting
-
-    def farewell(self) -> Frame | None:
-        """The count is ours."""
-        return None
-
-    def finish(self) -> Reading:
-        """Say what was seen."""
-        return Reading(usage=self.used(), complete=True)
 
 
 def _channels(query: Query) -> int:

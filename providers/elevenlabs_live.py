@@ -15,7 +15,7 @@ from providers.answer import UNREADABLE
 from providers.elevenlabs_hearing import SURCHARGES
 from providers.request import members
 from providers.shapes import NOTHING_ELSE, Asked, BadRequest, Call, Grant, Reading
-from providers.sockets import NOTHING_DUE, Due, Frame, SocketMeter, Stop, base64_bytes, frame_object
+from providers.sockets import NOTHING_DUE, Characters, Due, Frame, SocketMeter, Stop, base64_bytes, frame_object
 from providers.usage import Usage
 
 _CHARACTERS_STEP = 100
@@ -46,12 +46,8 @@ class _StreamInput:
         return _SpeechMeter()
 
 
-class _SpeechMeter:
-    __slots__ = ("_characters", "_waiting")
-
-    def __init__(self) -> None:
-        self._characters = 0
-        self._waiting = False
+class _SpeechMeter(Characters):
+    __slots__ = ()
 
     def weigh(self, frame: Frame) -> Due | Stop:
         """Read a client's message."""
@@ -59,41 +55,11 @@ class _SpeechMeter:
         text = message.get("text") if message is not None else None
         return Due(characters=len(text)) if isinstance(text, str) else NOTHING_DUE
 
-    def sent(self, due: Due) -> None:
-        """The message is about to be forwarded."""
-        self._characters += due.characters
-        self._waiting = self._waiting or due.characters > 1  # a single blank opens a stream and says nothing
-
     def received(self, frame: Frame) -> None:
         """Read a provider's message."""
         message = frame_object(frame)
         if message is not None and (message.get("isFinal") or message.get("is_final")):
             self._waiting = False
-
-    def elapsed(self, ms: int) -> None:
-        """Time alone costs nothing here."""
-
-    def used(self, due: Due = NOTHING_DUE) -> Usage:
-        """Every character that was sent."""
-        return Usage(characters=self._characters + due.characters)
-
-    exposed = used
-
-    def models(self, due: Due = NOTHING_DUE) -> frozenset[str]:
-        """None but its own."""
-        return frozenset()
-
-    def busy(self) -> bool:
-        """Whether text waits to be spoken."""
-        return self._waiting
-
-    def farewell(self) -> Frame | None:
-        """The count is ours."""
-        return None
-
-    def finish(self) -> Reading:
-        """Say what was seen."""
-        return Reading(usage=self.used(), complete=True)
 
 
 class _Transcribe:

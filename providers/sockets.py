@@ -152,6 +152,46 @@ class Pace:
         return 1 + max(audio_ms - (self._elapsed_ms - since_ms), 0) // self._TURN_MS
 
 
+class Characters:
+    """What every meter of text to be spoken has in common; how its messages read is the protocol's own."""
+
+    __slots__ = ("_characters", "_waiting")
+
+    def __init__(self) -> None:
+        self._characters = 0
+        self._waiting = False  # text is there that was not spoken to its end
+
+    def sent(self, due: Due) -> None:
+        """The message is about to be forwarded."""
+        self._characters += due.characters
+        self._waiting = self._waiting or due.characters > 1  # a single blank opens a stream and says nothing
+
+    def elapsed(self, ms: int) -> None:
+        """Time alone costs nothing here."""
+
+    def used(self, due: Due = NOTHING_DUE) -> Usage:
+        """Every character that was sent."""
+        return Usage(characters=self._characters + due.characters)
+
+    exposed = used
+
+    def models(self, due: Due = NOTHING_DUE) -> frozenset[str]:
+        """None but its own."""
+        return frozenset()
+
+    def busy(self) -> bool:
+        """Whether text waits to be spoken."""
+        return self._waiting
+
+    def farewell(self) -> Frame | None:
+        """The count is ours."""
+        return None
+
+    def finish(self) -> Reading:
+        """Say what was seen."""
+        return Reading(usage=self.used(), complete=True)
+
+
 def frame_object(frame: Frame, flags: Flags | None = None) -> Object | None:
     """A frame that is a JSON object; None for every other."""
     try:
