@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check lint format types imports proof bench scale matrix prices clean
+.PHONY: help install run test check lint format types imports proof bench peers scale matrix prices clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ proof: .venv/dev ## try to break both engines, with a witness outside: SEED=1 RO
 
 bench: .venv/dev ## measure: floor, Farthing and peers side by side in one run
 	$(BIN)/python -m scripts.bench
+
+peers: ## install the other gateways that the benchmark can run beside Farthing (LiteLLM, in build/)
+	$(PYTHON) -m venv build/litellm
+	build/litellm/bin/python -m pip install --quiet 'litellm[proxy]>=1.100,<2'
 
 scale: .venv/dev ## measure a database of a million keys and a million events
 	$(BIN)/python -m scripts.scale

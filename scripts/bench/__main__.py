@@ -7,18 +7,26 @@ import random
 import tempfile
 from pathlib import Path
 
-from scripts.bench import ledger, report
-from scripts.bench.contestants import CONTESTANTS, Lab
+from scripts.bench import interference, ledger, report
+from scripts.bench.contestants import Contestant, Farthing, Floor, Lab, Nginx
 from scripts.bench.machine import LOAD_CORE, describe, pin, raise_open_files
+from scripts.bench.peers import LiteLLM
 from scripts.bench.scenarios import SCENARIOS, Sample, held, measure, open_loop
 
 RESULTS = Path("bench-results")
+CONTESTANTS: dict[str, Contestant] = {
+    "direct": Contestant(),
+    "nginx": Nginx(),
+    "floor": Floor(),
+    "farthing": Farthing(),
+    "litellm": LiteLLM(),
+}
 
 
 def main() -> None:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(prog="python -m scripts.bench", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", nargs="?", default="gateways", choices=("gateways", "ledger"))
+    parser.add_argument("what", nargs="?", default="gateways", choices=("gateways", "ledger", "interference"))
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (default 3)")
     parser.add_argument("--seconds", type=int, default=2, help="length of one measurement (default 2)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help=f"gateways: {', '.join(CONTESTANTS)}")
@@ -31,6 +39,9 @@ def main() -> None:
         rows = ledger.measure(rounds=options.rounds, seconds=options.seconds)
         title, columns = ledger.TITLE, ledger.COLUMNS
         notes: list[str] = []
+    elif options.what == "interference":
+        rows = interference.measure(rounds=options.rounds, seconds=options.seconds)
+        title, columns, notes = interference.TITLE, interference.COLUMNS, []
     else:
         unknown = set(options.only or ()) - CONTESTANTS.keys()
         unknown |= set(options.scenarios or ()) - {*SCENARIOS, "added", "held"}
@@ -51,7 +62,7 @@ def _gateways(options: argparse.Namespace) -> tuple[list[Sample], list[str]]:
     notes: list[str] = []
     samples: list[Sample] = []
     pin(LOAD_CORE)  # this process drives the load
-    with tempfile.TemporaryDirectory(prefix="farthing-bench-") as directory, Lab(Path(directory)) as lab:
+    with tempfile.TemporaryDirectory(prefix="farthing-bench-") as directory, Lab(Path(directory), CONTESTANTS) as lab:
         for name in list(names):
             if (missing := CONTESTANTS[name].missing()) is not None:
                 notes.append(f"{name}: {missing}; skipped")
@@ -71,7 +82,7 @@ def _gateways(options: argparse.Namespace) -> tuple[list[Sample], list[str]]:
                 print(f"round {turn + 1}/{options.rounds}: {name}", flush=True)
         if "held" in wanted:
             for name in names:
-                if name != "direct":
+                if name != "direct" and CONTESTANTS[name].holds:
                     with lab.started(name) as gateway:
                         samples += held(name, gateway)
                     print(f"held streams: {name}", flush=True)

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -37,6 +37,7 @@ class Gateway:
         self.port = port
         self.process = process
         self.secret = secret
+        self.master = ""  # a key for its back office, where it has one
         self.calls = 0  # sent to it, as far as the load generators know
         self.notes: list[str] = []
 
@@ -44,7 +45,8 @@ class Gateway:
 class Lab:
     """The upstream, and a place for everybody's files."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, contestants: Mapping[str, Contestant]) -> None:
+        self._contestants = contestants
         self._directory = directory
         self.upstream_port = free_port()
         self.note = ""
@@ -66,12 +68,14 @@ class Lab:
         """A contestant, ready for calls."""
         directory = self._directory / secrets.token_hex(4)
         directory.mkdir()
-        with CONTESTANTS[name].started(self.upstream_port, directory) as gateway:
+        with self._contestants[name].started(self.upstream_port, directory) as gateway:
             yield gateway
 
 
 class Contestant:
     """Nobody in between."""
+
+    holds = True  # a thousand streams can be opened on it in reasonable time
 
     def missing(self) -> str | None:
         """Why it cannot be measured here; None if it can."""
@@ -94,7 +98,7 @@ class Floor(Contestant):
         command = [sys.executable, "-m", "uvicorn", "--port", str(port), *options.split(), "scripts.bench.floor:app"]
         environment = os.environ | {"BENCH_UPSTREAM": f"http://127.0.0.1:{upstream_port}"}
         process = Process(command, core=GATEWAY_CORE, log=directory / "floor.log", environment=environment, cwd=ROOT)
-        with _stopping(process):
+        with stopping(process):
             wait_ready(process, lambda: call(port, NOBODY))
             yield Gateway(port, process, NOBODY)
 
@@ -115,13 +119,14 @@ class Farthing(Contestant):
             environment=environment,
             cwd=directory,
         )
-        with _stopping(process):
+        with stopping(process):
             master = environment["FARTHING_MASTER_KEY"]
             wait_ready(process, lambda: ask(port, "GET", "/readyz", master))
             asked = {"name": "bench", "max_spend_usd": 100_000}
             secret = ask(port, "POST", "/v1/keys", master, asked)["secret"]
             wait_ready(process, lambda: call(port, secret))
             gateway = Gateway(port, process, secret)
+            gateway.master = master
             yield gateway
         audit = subprocess.run(
             [program, "audit", "--json"], cwd=directory, env=environment, capture_output=True, text=True, check=False
@@ -150,7 +155,7 @@ class Nginx(Contestant):
             log=directory / "nginx.log",
             cwd=directory,
         )
-        with _stopping(process):
+        with stopping(process):
             wait_ready(process, lambda: call(port, NOBODY))
             yield Gateway(port, process, NOBODY)
 
@@ -181,13 +186,6 @@ http {
 }
 """
 
-CONTESTANTS: dict[str, Contestant] = {
-    "direct": Contestant(),
-    "nginx": Nginx(),
-    "floor": Floor(),
-    "farthing": Farthing(),
-}
-
 
 def farthing_environment(database: Path, port: int, upstream_port: int) -> dict[str, str]:
     """Settings of a gateway on this database, with a master key of its own."""
@@ -203,7 +201,8 @@ def farthing_environment(database: Path, port: int, upstream_port: int) -> dict[
 
 
 @contextlib.contextmanager
-def _stopping(process: Process) -> Iterator[None]:
+def stopping(process: Process) -> Iterator[None]:
+    """End it afterwards."""
     try:
         yield
     finally:

@@ -23,6 +23,7 @@ COLUMNS: tuple[Column, ...] = (
     ("of_floor", "of floor", ".2f"),
     ("of_nginx", "of nginx", ".2f"),
     ("calls64.cpu_us", "CPU µs/call", ".0f"),
+    ("cpu_of_floor", "of floor's", ".2f"),
     ("added_p50_ms", "added p50 ms", ".2f"),
     ("added_p99_ms", "added p99 ms", ".2f"),
     ("sse.per_s", "SSE events/s", ",.0f"),
@@ -47,10 +48,11 @@ def summarise(samples: Sequence[Sample]) -> list[Row]:
         # Throughput at both numbers of connections: the geometric mean of the two ratios.
         row["of_floor"] = _ratio(row, floor)
         row["of_nginx"] = _ratio(row, nginx)
+        row["cpu_of_floor"] = _number(row, "calls64.cpu_us") / _number(floor, "calls64.cpu_us")
         if row["name"] != "direct":
             row["added_p50_ms"] = _difference(row, direct, "added.p50_ms")
             row["added_p99_ms"] = _difference(row, direct, "added.p99_ms")
-    order = ("direct", "nginx", "floor", "farthing")
+    order = ("direct", "nginx", "floor", "farthing", "litellm")
     return sorted(rows, key=lambda row: order.index(str(row["name"])))
 
 
