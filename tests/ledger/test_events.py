@@ -200,7 +200,8 @@ async def test_reservations_end_at_their_time(world: World) -> None:
     """A reservation is released when its time is over and not before, unless it was prolonged; it is no orphan."""
     key = await world.open(cap=10)
     start = world.clock()
-    call = await world.held(key, 10, expires_ms=start + 100, owner="dead")
+    reservation = Facts(mode="reservation")
+    call = await world.held(key, 10, facts=reservation, expires_ms=start + 100, owner="dead")
     assert await world.ledger.recover() == 0
     assert await world.ledger.prolong(Prolong(id=call, expires_ms=start + 200))
     world.clock.now_ms = start + 199
