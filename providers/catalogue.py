@@ -162,6 +162,10 @@ class _Entry:
 
     def between(self, from_ms: int, to_ms: int) -> tuple[Price, ...]:
         """Every price in force at some time of a span of at most a day: at its ends, and at each change within."""
+        epoch = max(bisect_right(self.starts, from_ms) - 1, 0)
+        edges, prices = self.days[epoch]
+        if len(edges) == 1 and all(start > to_ms for start in self.starts[epoch + 1 :]):
+            return (prices[0],)  # nothing changes in so short a time: nearly always
         midnight = from_ms - from_ms % _DAY_MS
         changes = {day + edge for edges, _ in self.days for edge in edges for day in (midnight, midnight + _DAY_MS)}
         moments = {from_ms, to_ms, *changes, *self.starts}
