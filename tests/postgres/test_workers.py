@@ -19,7 +19,7 @@ from tests.faults.support import CHAT
 from tests.faults.test_kills import Process, api, call, check_silence, check_witness
 from tests.upstream import Upstream
 
-WORKERS = 3
+WORKERS = 2
 
 
 class Crew(Process):
@@ -150,7 +150,7 @@ async def test_what_cannot_start_says_so(crew: Crew) -> None:
     """More workers than one on SQLite, a wrong number, a database that is not there: exit code 3 and a sentence."""
     sqlite = {"FARTHING_DATABASE_URL": f"sqlite:///{crew.place}/farthing.db"}
     for arguments, environment, sentence in (
-        ((), sqlite, "SQLite serves from one process, not from 3 workers"),
+        ((), sqlite, f"SQLite serves from one process, not from {WORKERS} workers"),
         (("--workers", "0"), {}, "--workers must be from 1"),
         ((), {"FARTHING_WORKERS": "65"}, "FARTHING_WORKERS must be a whole number from 1 to 64"),
         ((), {"FARTHING_DATABASE_URL": "postgresql://127.0.0.1:1/none"}, "cannot open the database"),
