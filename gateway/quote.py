@@ -132,6 +132,8 @@ def _unbounded(field: str) -> CallError:
 
 def _input(call: Call, price: Price, *, never: bool) -> Usage:
     usage = call.input_bound if never else call.input_upper
+    if never and call.endless:
+        raise _unbounded(call.endless)
     if not call.unbounded:
         return usage
     sounds = usage.audio_ms > 0  # no model says how much of it it takes; the shape allows for some

@@ -94,7 +94,7 @@ class Content:
         for at, tool in enumerate(tools):
             if tool.type and tool.type != "custom":
                 if not tool.type.startswith(_CLIENT_TOOLS):
-                    self._extent.unknown(f"tools[{at}].type")
+                    self._extent.unknown(f"tools[{at}].type", endless=True)
                 self._extent.prompt(_OWN_TOOL_TOKENS)
 
     def _value(self, raw: msgspec.Raw, where: str, depth: int) -> None:

@@ -56,6 +56,7 @@ _UNBOUNDED = (
     "billing_policy",
     "thread",
 )
+_ENDLESS = ("mcp_servers", "container", "fallbacks")  # tools that are run there, and another model's price
 _LIMIT = "max_tokens"
 # Claude's newer vocabularies are not public; they make up to 1.35 times o200k's number of tokens.
 _MARGIN_PERCENT = 135
@@ -92,7 +93,7 @@ class _Messages:
             extent.tools(head["output_config"], 0)  # the answer's schema
         for name in _UNBOUNDED:
             if name in head and present(head, name):
-                extent.unknown(name)
+                extent.unknown(name, endless=name in _ENDLESS)
         speed = term(text_field(head, "speed")) if "speed" in head else ""
         geo = term(text_field(head, "inference_geo")) if "inference_geo" in head else ""
         typical, upper, bound = extent.usages(len(body) - said_bytes(body, head, (_LIMIT,)), speed=speed, geo=geo)
@@ -106,6 +107,7 @@ class _Messages:
             output_field=_LIMIT,
             service_tier=text_field(head, "service_tier") if "service_tier" in head else "",
             unbounded=extent.unbounded,
+            endless=extent.endless,
             cache_writes=_caches(body),
         )
 

@@ -46,11 +46,12 @@ class Extent:
         "_media_bytes",
         "_text_bytes",
         "_texts",
+        "endless",
         "unbounded",
     )
 
     def __init__(self, margin_percent: int = 100) -> None:
-        self.unbounded = ""
+        self.unbounded = self.endless = ""
         self._margin_percent = margin_percent
         self._texts: list[bytes] = []
         self._text_bytes = 0
@@ -91,9 +92,15 @@ class Extent:
         """Input that a tool's presence adds and the bytes do not show."""
         self._extra += tokens
 
-    def unknown(self, field: str) -> None:
-        """The named field makes the input unknowable. The first one named is kept."""
+    def unknown(self, field: str, *, endless: bool = False) -> None:
+        """The named field makes the input unknowable. The first one named is kept.
+
+        `endless` says that not even the model's window bounds it: a tool that the provider runs has a price of its own
+        and is run as often as the model likes, with all of the input counted again each time.
+        """
         self.unbounded = self.unbounded or field
+        if endless:
+            self.endless = self.endless or field
 
     def usages(self, body_bytes: int, *, speed: str = "", geo: str = "") -> tuple[Usage, Usage, Usage]:
         """(typical, upper, bound) of the whole request, whose body is so many bytes long."""

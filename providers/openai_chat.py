@@ -31,6 +31,7 @@ _COMPLETIONS_OWN = words(
 # Members that make the provider read or write what no limit shows; the names are OpenAI's and other vendors'. Of a
 # prediction the rejected tokens are billed as output, beside the answer.
 _CHAT_UNBOUNDED = ("prediction", "web_search_options", "search_parameters", "enable_search", "plugins", "documents")
+_CHAT_ENDLESS = ("web_search_options", "search_parameters", "enable_search", "plugins")  # searches have a price each
 _CHOICES_MAX = 128
 _PROMPTS_MAX = 100_000
 _LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
@@ -101,7 +102,7 @@ def _read_chat(body: bytes, head: Head, quirks: Quirks) -> Call:
         extent.tools(head["response_format"], 0)
     for name in _CHAT_UNBOUNDED:
         if name in head and present(head, name):
-            extent.unknown(name)
+            extent.unknown(name, endless=name in _CHAT_ENDLESS)
     declared = count_field(head, "max_completion_tokens", least=0)
     legacy = count_field(head, "max_tokens", least=0)
     field = "max_tokens" if declared is None and legacy is not None else "max_completion_tokens"
@@ -167,6 +168,7 @@ def _call(
         choices=choices,
         service_tier=text_field(head, "service_tier") if "service_tier" in head else "",
         unbounded=extent.unbounded,
+        endless=extent.endless,
         splice=stream and not asks_usage(head.get("stream_options", NULL)) and quirks.splice,
     )
 

@@ -177,7 +177,7 @@ class Content:
         self._extent.tools(raw, _TOOL_PROMPT_TOKENS if tools else 0)
         for at, tool in enumerate(tools):
             if tool.type and tool.type not in _CLIENT_TOOLS:
-                self._extent.unknown(f"{name}[{at}].type")
+                self._extent.unknown(f"{name}[{at}].type", endless=True)
 
     def _part(self, part: Part, where: str) -> None:
         kind = part.type

@@ -44,6 +44,7 @@ _OWN = words(
 )
 # Stored state and provider-side work: input that the request does not show.
 _UNBOUNDED = ("previous_response_id", "conversation", "prompt", "context_management", "search_parameters")
+_ENDLESS = ("prompt", "search_parameters")  # tools may be in a stored prompt
 _LIMIT = "max_output_tokens"
 # Output items that are calls of tools with a price of their own, by the name under which they are priced.
 _TOOL_ITEMS = {
@@ -97,7 +98,7 @@ class Responses:
             extent.tools(head["text"], 0)  # the answer's schema
         for name in _UNBOUNDED:
             if name in head and present(head, name):
-                extent.unknown(name)
+                extent.unknown(name, endless=name in _ENDLESS)
         limit = count_field(head, _LIMIT, least=0)
         typical, upper, bound = extent.usages(len(body) - said_bytes(body, head, (_LIMIT,)))
         return Call(
@@ -110,6 +111,7 @@ class Responses:
             output_field=_LIMIT,
             service_tier=text_field(head, "service_tier") if "service_tier" in head else "",
             unbounded=extent.unbounded,
+            endless=extent.endless,
             refers=tuple(content.refers),
         )
 

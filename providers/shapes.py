@@ -88,6 +88,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         service_tier: As the request names it; "" where it names none.
         unbounded: Name of the first request field that makes the cost unknowable from the bytes
             (a remote image URL, `previous_response_id`, a tool that the provider runs, …); "" when there is none.
+        endless: Name of the first request field that makes the cost unknowable even given the model's limits (a tool
+            that the provider runs, as often as it likes); "" when there is none. `unbounded` names one then, too.
         cache_writes: The request can cause cache writes, which some models charge above plain input.
         priced_as: The catalogue's id of what is served, where that is not `model` (Deepgram's live sockets).
         grant: How its hold grows; None for a call whose cost is bounded from its request.
@@ -108,6 +110,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     choices: int = 1
     service_tier: str = ""
     unbounded: str = ""
+    endless: str = ""
     cache_writes: bool = True
     splice: bool = False
     noted: tuple[str, ...] = ()

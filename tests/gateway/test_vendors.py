@@ -129,6 +129,28 @@ async def test_paths_go_to_whom_they_belong(tmp_path: Path) -> None:
         await farthing.audited()
 
 
+async def test_tools_that_the_vendor_runs_cannot_be_bounded(tmp_path: Path) -> None:
+    """Each run has a price and counts the input again, as often as the model likes: no cap that must hold allows it."""
+    asks: list[tuple[str, dict[str, Any], str]] = [
+        ("/v1/responses", {"model": "grok-4", "input": "hi", "tools": [{"type": "x_search"}]}, "tools[0].type"),
+        ("/v1/responses", {"model": "gpt-5", "input": "hi", "tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ("/v1/chat/completions", {"model": "grok-4", "messages": HELLO, "search_parameters": {"mode": "on"}},
+         "search_parameters"),
+        ("/v1/chat/completions", {"model": "kimi-k2.6", "messages": HELLO, "tools": [
+            {"type": "builtin_function", "function": {"name": "$web_search"}}]}, "tools[0].type"),
+        ("/v1/messages", {"model": "claude-sonnet-4-5", "max_tokens": 9, "messages": HELLO, "tools": [
+            {"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
+    ]  # fmt: skip
+    async with running(tmp_path) as farthing:
+        sound = (await farthing.mint(max_spend_usd="100", overdraft="never"))["secret"]
+        usual = (await farthing.mint(max_spend_usd="100"))["secret"]
+        for path, body, param in asks:
+            status, _, answer = await farthing.call(sound, body, path, {"anthropic-version": "2023-06-01"})
+            error = json.loads(answer)["error"]
+            assert (status, error["code"], error["param"]) == (400, "unbounded_cost", param), path
+            assert (await farthing.call(usual, body, path, {"anthropic-version": "2023-06-01"}))[0] == 200, path
+
+
 def at(hour: str) -> int:
     """A moment of a day; DeepSeek is dearer from 01:00 to 04:00 and from 06:00 to 10:00."""
     return int(datetime.fromisoformat(f"2026-11-25T{hour}").replace(tzinfo=UTC).timestamp()) * 1000
