@@ -301,7 +301,7 @@ def test_web_searches_are_reported_and_billed() -> None:
 
 def test_what_is_not_simulated_is_a_native_404() -> None:
     assert ask("/v1/videos", {}).status == 404
-    assert full("/v1/messages/batches", {})["error"]["type"] == "not_found_error"
+    assert full("/v1/messages/nothing", {})["error"]["type"] == "not_found_error"
     assert ask("/v1/chat/completions", b"", method="GET").status == 404
 
 
