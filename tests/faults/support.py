@@ -308,9 +308,7 @@ class Site:
                 assert cost > 0, (mark, event)
         if not self.elsewhere:
             for mark, event in by_mark.items():
-                charged = (
-                    event["status"] in ("settled", "estimated") and event["livemode"] and event["route"] != "models"
-                )
+                charged = event["status"] in ("settled", "estimated") and event["livemode"] and event["model"]
                 assert mark in reached or not charged, f"{mark} never reached the provider: {event}"
 
     async def _liveness(self) -> None:
