@@ -146,7 +146,7 @@ TARGETS = (
     "/v1/models/http:%2f%2f{evil}",
     "/v1/models/a%0d%0ax:y",
     "/v1/models/{evil}",
-    "/v1/files",
+    "/v1/vector_stores",
     "/v1/organization/usage",
     "/\xff",
     "*",
