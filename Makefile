@@ -29,12 +29,19 @@ CLIENTS := .venv/oldest/ready .venv/langchain/ready .venv/llamaindex/ready
 	.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
+JAVASCRIPT := tests/sdk/js/node_modules/.installed
+
+$(JAVASCRIPT): tests/sdk/js/package.json
+	@command -v npm >/dev/null || { echo "The JavaScript SDKs are tested with Node 20 or newer: install nodejs and npm" >&2; exit 1; }
+	cd tests/sdk/js && npm install --no-package-lock --no-audit --no-fund --loglevel=error
+	@cp $< $@
+
 install: .venv/dev ## make .venv with everything that development needs
 
 run: .venv/runtime ## install and start the gateway on http://127.0.0.1:8787 (SQLite, no account needed)
 	$(BIN)/farthing serve
 
-test: .venv/dev $(CLIENTS) ## install and run all tests
+test: .venv/dev $(CLIENTS) $(JAVASCRIPT) ## install and run all tests
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --cov --cov-report=term
 
 check: lint test ## everything that must be clean: format, lint, types, imports, tests
@@ -65,7 +72,7 @@ peers: ## install the other gateways that the benchmark can run beside Farthing 
 scale: .venv/dev ## measure a database of a million keys and a million events
 	$(BIN)/python -m scripts.scale
 
-matrix: .venv/dev $(CLIENTS) ## run the conformance matrix, and write it into the README
+matrix: .venv/dev $(CLIENTS) $(JAVASCRIPT) ## run the conformance matrix, and write it into the README
 	$(BIN)/python -m pytest -q tests/conformance/test_cells.py
 	$(BIN)/python -m scripts.matrix --write
 
