@@ -78,7 +78,8 @@ class Ledger:
         self._writer = writer
         self._clock_ms = clock_ms
         self._tending: asyncio.Task[None] | None = None
-        self._revoked: set[int] | None = None
+        self._revoked: set[int] = set()
+        self._looked_ms = clock_ms()
         self._grace_ms = 0
         self.owner = owner
 
@@ -211,11 +212,14 @@ class Ledger:
                     _log.critical("lease not renewed", extra={"error": repr(error)})
 
     async def revoked(self) -> set[int]:
-        """The accounts that were revoked since this was last asked, by whichever process; none the first time."""
-        since_ms = self._clock_ms() - REVOKED_OVERLAP_MS
+        """The accounts that were revoked since this was last answered, or since the start, by whichever process.
+
+        However long the database was away meanwhile: a call that was let in before may still be running.
+        """
+        now_ms, since_ms = self._clock_ms(), self._looked_ms - REVOKED_OVERLAP_MS
         seen = set(await self._engine.read(lambda: nodes.revoked_since(since_ms)))
-        fresh = set() if self._revoked is None else seen - self._revoked
-        self._revoked = seen
+        fresh = seen - self._revoked
+        self._revoked, self._looked_ms = seen, now_ms
         return fresh
 
     async def recover(self, policy: Unsettled = "keep") -> int:

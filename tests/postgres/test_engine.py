@@ -42,6 +42,22 @@ async def nodes(url: str, count: int) -> AsyncIterator[list[World]]:
         yield worlds
 
 
+# ---- revocations
+
+
+async def test_no_revocation_is_missed(url: str) -> None:
+    """A gateway hears of every key that another one revoked: right after its start, after an outage of any length."""
+    async with nodes(url, 2) as (one, other):
+        first, second = await one.open(), await one.open()
+        await one.revoke(first)
+        assert await other.ledger.revoked() == {one.accounts[first]}
+        assert await other.ledger.revoked() == set()
+        await one.revoke(second)
+        one.clock.now_ms += 3_600_000  # in which the other could not look
+        assert await other.ledger.revoked() == {one.accounts[second]}
+        assert await other.ledger.revoked() == set()
+
+
 # ---- many writers
 
 
