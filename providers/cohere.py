@@ -13,6 +13,7 @@ import msgspec
 from providers.bounds import Extent
 from providers.cohere_answer import JsonMeter, LinesMeter, StreamMeter
 from providers.cohere_input import Content, elements, refuse_kept
+from providers.plain import Plain
 from providers.raw import NULL, given, is_object, is_string
 from providers.request import (
     Head,
@@ -24,7 +25,7 @@ from providers.request import (
     text_field,
     with_count,
 )
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Filter, Meter
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Meter
 from providers.text import estimates, words
 from providers.usage import Usage
 
@@ -39,27 +40,15 @@ _LIMIT = "max_tokens"
 _MARGIN_PERCENT = 115  # what the vocabulary makes of a text, relative to o200k (providers.md §5.2, "others")
 
 
-class _Unlimited:
+class _Unlimited(Plain):
     """What every shape here has in common."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def prepare(self, body: bytes, call: Call) -> bytes:
-        """The same bytes: usage comes unasked."""
-        return body
-
-    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
-        """The same bytes: there is no output to limit."""
-        return body
-
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
         return JsonMeter(output=False)
-
-    def filter(self, call: Call) -> Filter | None:
-        """Nothing was spliced."""
-        return None
 
 
 class _Chat(_Unlimited):

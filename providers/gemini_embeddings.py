@@ -17,8 +17,9 @@ from providers.gemini import check_model, check_query, read_content
 from providers.gemini_input import Content
 from providers.gemini_names import Names, each
 from providers.gemini_usage import gemini_usage
+from providers.plain import Plain
 from providers.raw import NULL, given, is_object
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Filter, Meter, Reading
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Meter, Reading
 
 _REQUEST = Names("model content taskType title outputDimensionality embedContentConfig")
 _BATCH = Names("requests")
@@ -26,23 +27,11 @@ _COUNT = Names("model contents systemInstruction tools cachedContent generateCon
 _MARGIN_PERCENT = 115
 
 
-class _Fixed:
+class _Fixed(Plain):
     """What all of these have in common: nothing to change in a request, nothing to limit, nothing to take out."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-
-    def prepare(self, body: bytes, call: Call) -> bytes:
-        """The same bytes."""
-        return body
-
-    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
-        """The same bytes: there is no output to limit."""
-        return body
-
-    def filter(self, call: Call) -> Filter | None:
-        """Nothing was spliced."""
-        return None
 
 
 class _Embed(_Fixed):
