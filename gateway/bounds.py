@@ -60,6 +60,7 @@ INFLIGHT_OUTPUT_TOKENS_MIN = 256  # the last cents of a cap: so little is still 
 REMOTE_INPUT_TOKENS = 32_768  # held for input that the request only refers to, unless the cap must provably hold
 
 # WebSockets.
+SOCKET_HANDSHAKE_S = 60.0  # to answer a handshake: the ledger's time and the provider's are within it
 SOCKET_CONNECT_TIMEOUT_S = CONNECT_TIMEOUT_S + 10.0  # name, connection, TLS and the handshake's answer
 SOCKET_MESSAGE_BYTES_MAX = 16 * 1024 * 1024  # OpenAI takes 15 MB of sound in one message, and nobody more
 SOCKET_MESSAGES_WAITING = 16  # of a provider, not yet taken by the client: then it is not read on

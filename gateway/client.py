@@ -2,9 +2,12 @@
 
 uvicorn's protocol does the parsing of a connection's life; the exchange on it is ours, because it is on every call's
 path: a whole answer leaves in one write, no timer is set for a request, and a header is looked at once. Promises: the
-head of a request comes within `HEADERS_TIMEOUT_S` and its body within `BODY_CLOSE_S`, or the connection goes
-(`expire`, which the server calls now and then); nothing in an answer's fields can end its head; the application learns
-at once that its client has left.
+head of a request comes within `HEADERS_TIMEOUT_S` and its body within `BODY_CLOSE_S`, what was answered is taken
+within `WRITE_TIMEOUT_S` while anything of it moves, or the connection goes (`expire`, which the server calls now and
+then); nothing in an answer's fields can end its head; the application learns at once that its client has left.
+
+One request, one reading, one answer: a body is read by its framing whatever its head offers to upgrade to, and where
+the framing is in doubt, nothing that follows is read. Only a handshake of RFC 6455 without a body is a handshake.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import functools
 import math
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any, Final, cast
 from urllib.parse import unquote
 
 import httptools
@@ -30,6 +33,7 @@ from gateway.bounds import (
     REQUEST_BYTES_MAX,
     UPLOAD_IDLE_S,
     UPLOAD_TIMEOUT_S,
+    WRITE_TIMEOUT_S,
 )
 
 CONNECTION = "farthing.connection"
@@ -38,9 +42,16 @@ CONNECTION = "farthing.connection"
 NEVER = math.inf
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_NO_REQUEST: Final = "Not a valid HTTP request."
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN = re.compile(rb"[\0-\x08\x0a-\x1f\x7f]")  # in a field's value
 _BODILESS = (204, 304)
+_NOTED = frozenset((b"expect", b"host", b"transfer-encoding", b"upgrade"))
+_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+;=%:\[\]-]*")  # RFC 9112, §3.2; a list of two is none
+
+
+class _NoRequest(Exception):
+    """What came is not a request that can have one meaning only."""
 
 
 class Exchange(RequestResponseCycle):
@@ -64,7 +75,8 @@ class Exchange(RequestResponseCycle):
         self._news = False  # for the application
         self._event: asyncio.Event | None = None  # made for an application that has to wait for news
         self._head = b""  # of the answer, while it waits for the body that is known to follow
-        self._left: int | None = None  # of the declared length; None = chunked
+        self._left: int | None = None  # of the declared length; None = it is not known
+        self._chunked = True  # an answer of unknown length
 
     # ---- the request
 
@@ -133,7 +145,8 @@ class Exchange(RequestResponseCycle):
         if self.scope["method"] == "HEAD" or status in _BODILESS:
             self._left = 0
         if self._left is None:
-            lines.append(b"transfer-encoding: chunked\r\n\r\n")
+            self._chunked = self.scope["http_version"] != "1.0"  # which knows no chunks: the end is the connection's
+            lines.append(b"transfer-encoding: chunked\r\n\r\n" if self._chunked else b"\r\n")
             self.transport.write(b"".join(lines))
         else:
             lines.append(b"\r\n")
@@ -142,7 +155,9 @@ class Exchange(RequestResponseCycle):
     def _write(self, body: bytes, *, more: bool) -> None:
         if not self.response_started or self.response_complete:
             raise RuntimeError("a body without a head, or after its end")
-        if self._left is None:
+        if self._left is None and not self._chunked:
+            framed = body
+        elif self._left is None:
             framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             if not more:
                 framed += b"0\r\n\r\n"
@@ -189,6 +204,12 @@ class ClientProtocol(HttpToolsProtocol):
     _counted = False
     _spoken = False  # anything at all has come on this connection
     _refuser: http2.Refuser | None = None
+    _host: bytes | None = None
+    _upgrades: tuple[bytes, ...] = ()  # what the head offers to upgrade to
+    _upgrade: str = ""  # what the parser, which stops at any offer, is to go on as: "socket", or "request"
+    _over = False  # nothing that comes is read any more
+    _write_by = NEVER  # something waits for the client to take it
+    _unsent_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
@@ -197,7 +218,7 @@ class ClientProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        self.deadline = NEVER
+        self.deadline = self._write_by = NEVER
         self.connections.discard(self)
         if self.cycle is not None:
             if not self.cycle.response_complete:
@@ -218,7 +239,8 @@ class ClientProtocol(HttpToolsProtocol):
             return
         self._spoken = True
         self._counted = True
-        super().data_received(data)
+        if not self._over:
+            self._feed(data)
         if not self._counted or not self._incoming:
             return
         self._bytes += len(data)
@@ -226,9 +248,74 @@ class ClientProtocol(HttpToolsProtocol):
             return
         if self._in_head and (self.cycle is None or self.cycle.response_complete):
             self.transport.write(_HEAD_TOO_LARGE)
-            self.transport.close()
+            self._close()
         else:
             self.abort()
+
+    def _feed(self, data: bytes) -> None:
+        """Let the parser read. It stops at every offer to upgrade (httptools#124), and is brought to go on."""
+        rest: bytes | memoryview = data
+        while True:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as stop:
+                rest = memoryview(rest)[stop.args[0] :]
+            except httptools.HttpParserError as error:
+                known = error.__context__
+                self._broken(known if isinstance(known, _NoRequest) else _NoRequest(_NO_REQUEST))
+                return
+            else:
+                return
+            if self._upgrade == "socket":
+                self._become_socket(bytes(rest))
+                return
+            try:
+                self._read_without_upgrade()
+            except httptools.HttpParserError as error:  # pragma: no cover - it has been read before
+                self._broken(_NoRequest(str(error)))
+                return
+
+    def _read_without_upgrade(self) -> None:
+        """Read the head anew as one that offers nothing (RFC 9110, §7.8), and be where its body begins."""
+        lines = [b"%b %b HTTP/1.1\r\n" % (self.scope["method"].encode(), self.url)]
+        if self.scope["http_version"] == "1.0":
+            lines = [lines[0].replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n")]
+        lines += [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+        lines.append(b"\r\n")
+        self._upgrade = ""
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser.feed_data(b"".join(lines))
+
+    def _broken(self, error: _NoRequest) -> None:
+        """What comes cannot be understood: an answer for it if it is its turn, and nothing more is read."""
+        self._over = True
+        cycle = self.cycle
+        if cycle is not None and cycle.more_body and (cycle.response_started or self.pipeline):
+            # The rest of a request that is being answered, or waits behind others: no second answer to any of them.
+            if cycle.response_complete:
+                self._close()
+            else:
+                self.abort()
+        elif cycle is None or cycle.response_complete or cycle.more_body:
+            if cycle is not None:
+                cycle.disconnected = True
+            line, why = STATUS_LINE[400], str(error).encode()
+            fields = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close" % len(why)
+            self.transport.write(b"%b%b\r\n\r\n%b" % (line, fields, why))
+            self._close()
+            if cycle is not None:
+                cycle.wake()
+        else:  # those before it are whole: they are answered
+            cycle.keep_alive = False
+            self._incoming = self._in_head = True  # and this is bounded, but has no time of its own
+            self._bytes = 0
+            self.deadline = NEVER
+
+    def _close(self) -> None:
+        """Close, once the client has taken what was written for it."""
+        self._expect_taking()
+        self.transport.close()
 
     def _refuse_http2(self, data: bytes) -> None:
         """A client of gRPC's: told so until its deadline, which is that of a request's head."""
@@ -238,7 +325,7 @@ class ClientProtocol(HttpToolsProtocol):
             data = data[len(http2.PREFACE) :]
         self.transport.write(self._refuser.feed(data))
         if self._refuser.broken:
-            self.transport.close()
+            self._close()
 
     # ---- what the parser says
 
@@ -247,6 +334,7 @@ class ClientProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
+        self._host, self._upgrades = None, ()
         self._in_head = True
         self._bytes, self._counted = 0, False
         self._bytes_max, self._upload_until = REQUEST_BYTES_MAX, 0.0
@@ -257,14 +345,43 @@ class ClientProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field is here. Those of a trailer are dropped: nobody may add to a head that has been acted upon."""
         if self._in_head:
-            super().on_header(name, value)
+            name = name.lower()
+            if name in _NOTED:
+                self._note(name, value)
+            self.headers.append((name, value))
+
+    def _note(self, name: bytes, value: bytes) -> None:
+        """A field that tells how to read the rest."""
+        if name == b"host":
+            if self._host is not None:
+                raise _NoRequest("More than one Host.")
+            self._host = value
+        elif name == b"expect":
+            self.expect_100_continue = value.strip().lower() == b"100-continue"
+        elif name == b"upgrade":
+            self._upgrades += (value.strip().lower(),)
+        elif value.strip().lower() != b"chunked":
+            raise _NoRequest("A Transfer-Encoding other than chunked.")
+
+    def _check_head(self, version: str) -> None:
+        if version != "1.1":
+            self.expect_100_continue = False
+            if version != "1.0":
+                raise _NoRequest("Farthing speaks HTTP/1.1 and HTTP/1.0.")
+            if any(name == b"transfer-encoding" for name, _ in self.headers):
+                raise _NoRequest("HTTP/1.0 has no Transfer-Encoding.")
+        elif self._host is None:
+            raise _NoRequest("No Host.")
+        if self._host is not None and _HOST.fullmatch(self._host.strip()) is None:
+            raise _NoRequest("Not a Host.")
 
     def on_headers_complete(self) -> None:
         """A request's head is here: the application begins, or waits for its turn."""
-        self._in_head = False
-        self.deadline = self.loop.time() + BODY_CLOSE_S
         parser, url = self.parser, self.url
         version = parser.get_http_version()
+        self._check_head(version)
+        self._in_head = False
+        self.deadline = self.loop.time() + BODY_CLOSE_S
         if url.startswith(b"/") and b"#" not in url:
             raw_path, _, query = url.partition(b"?")
         else:
@@ -289,7 +406,8 @@ class ClientProtocol(HttpToolsProtocol):
                 CONNECTION: self,
             },
         )
-        if parser.should_upgrade() and self._should_upgrade():
+        if parser.should_upgrade():
+            self._upgrade = self._upgrading()
             return
         before = self.cycle
         self.cycle = exchange = Exchange(self, keep_alive=version != "1.0" and parser.should_keep_alive())
@@ -299,28 +417,40 @@ class ClientProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, self.app))
 
-    def _should_upgrade(self) -> bool:
-        """A handshake is a GET (RFC 6455, §4.1); whatever else asks for another protocol is a request like any."""
-        return self.scope["method"] == "GET" and super()._should_upgrade()
+    def _upgrading(self) -> str:
+        """What a head is that the parser stops at."""
+        scope = self.scope
+        if scope["method"] == "CONNECT":
+            raise _NoRequest("This is no proxy.")
+        waits = self.cycle is not None and not self.cycle.response_complete  # an answer that is still due
+        if scope["method"] != "GET" or scope["http_version"] != "1.1" or self._upgrades != (b"websocket",) or waits:
+            return "request"
+        for name, value in self.headers:
+            if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 \t")):
+                raise _NoRequest("A WebSocket handshake has no body.")
+        return "socket"
 
-    def handle_websocket_upgrade(self) -> None:
-        """A handshake is here: from now on the connection is the socket's."""
+    def _become_socket(self, early: bytes) -> None:
+        """A handshake is here: from now on the connection is the socket's, with what came too early."""
         self.deadline = NEVER
-        super().handle_websocket_upgrade()
+        self.headers[:] = [field for field in self.headers if field[0] != b"content-length"]  # it is 0
+        self.handle_websocket_upgrade()
+        protocol = self.transport.get_protocol()
+        if early and isinstance(protocol, asyncio.Protocol):
+            protocol.data_received(early)
 
     def on_body(self, body: bytes) -> None:
         """A piece of a request's body is here."""
-        if self.parser.should_upgrade() and self._should_upgrade():
-            return
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.arrived(body)
 
     def on_message_complete(self) -> None:
-        """A request's last byte is here."""
+        """A request's last byte is here; or the parser stops at an offer to upgrade."""
+        if self._upgrade:
+            return
         self._incoming = False
         self.deadline = NEVER
-        if self.cycle is None or (self.parser.should_upgrade() and self._should_upgrade()):
-            return
+        assert self.cycle is not None  # noqa: S101 - its head has been here
         if self.cycle.response_complete:
             self._rest()
         else:
@@ -333,6 +463,7 @@ class ClientProtocol(HttpToolsProtocol):
         """An answer's last byte has been written: the next request's turn."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            self._expect_taking()
             return
         self.flow.resume_reading()
         if self.pipeline:
@@ -367,18 +498,42 @@ class ClientProtocol(HttpToolsProtocol):
 
     # ---- time
 
+    def _expect_taking(self) -> None:
+        """The client has to take what was written for it."""
+        self._write_by = self.loop.time() + WRITE_TIMEOUT_S
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        super().pause_writing()
+        self._expect_taking()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._write_by = NEVER
+
     def _rest(self) -> None:
         self._idle = True
         self.deadline = self.loop.time() + KEEP_ALIVE_S
 
     def expire(self, now: float) -> None:
         """Let go of a client that is late. `now` is on the loop's clock."""
+        if self._write_by <= now:
+            before, self._unsent_bytes = self._unsent_bytes, self.transport.get_write_buffer_size()
+            self._write_by = now + WRITE_TIMEOUT_S
+            if not 0 < self._unsent_bytes < before:
+                if self.cycle is not None:
+                    self.cycle.disconnected = True
+                self.transport.abort()
+                return
         if self.deadline > now:
             return
         moved, self._bytes_then = self._bytes - self._bytes_then, self._bytes
         if self._idle:
             self.deadline = NEVER
-            self.transport.close()
+            self._close()
         elif self.pipeline:  # we do not read on while earlier requests are being answered: the client is not to blame
             self.deadline = now + HEADERS_TIMEOUT_S
         elif now < self._upload_until and (moved or self.flow.read_paused):

@@ -15,6 +15,7 @@ MESSAGE = (
 
 _FRAME_BYTES_MAX = 16_384  # what a peer may send unless told otherwise
 _HEAD_BYTES = 9
+_BYTES_MAX = 256 * 1024  # in all: a client that was refused has no more to say, and every ping is answered
 _HEADERS, _SETTINGS, _PING = 1, 4, 6
 _ACK = 0x1
 _END_STREAM_AND_HEADERS = 0x5
@@ -24,14 +25,19 @@ _UNIMPLEMENTED = "12"
 class Refuser:
     """One connection. Feed it what comes after the preface; what it returns is to be sent."""
 
-    __slots__ = ("_held", "broken")
+    __slots__ = ("_held", "_left", "broken")
 
     def __init__(self) -> None:
         self._held = b""
+        self._left = _BYTES_MAX
         self.broken = False  # the client breaks the rules: close
 
     def feed(self, data: bytes) -> bytes:
         """The answer to these bytes; empty where there is none."""
+        self._left -= len(data)
+        if self._left < 0:
+            self.broken = True
+            return b""
         held = self._held + data
         out = b""
         at = 0

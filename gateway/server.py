@@ -18,19 +18,43 @@ import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
-from gateway.bounds import BACKLOG, DRAIN_S, SOCKET_MESSAGE_BYTES_MAX, SOCKET_PING_S, SOCKET_WAITING_BYTES
+from gateway.bounds import (
+    BACKLOG,
+    DRAIN_S,
+    SOCKET_HANDSHAKE_S,
+    SOCKET_MESSAGE_BYTES_MAX,
+    SOCKET_PING_S,
+    SOCKET_WAITING_BYTES,
+    WRITE_TIMEOUT_S,
+)
 from gateway.client import CONNECTION, ClientProtocol
 
 _LATE_TICKS = 3  # of 0.1 s: how often clients are looked for that are late
+_NO_HANDSHAKE = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol, which waits for its call to end when the server stops, and can be broken off."""
+    """uvicorn's WebSocket protocol, which waits for its call to end when the server stops, and can be broken off.
+
+    A handshake is answered and a closed connection gone within a time, too: `expire` is called now and then.
+    """
+
+    _until: float
+    _unsent_bytes = 0
+    _closing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
         self.transport.set_write_buffer_limits(high=SOCKET_WAITING_BYTES)
+        self._until = self.loop.time() + SOCKET_HANDSHAKE_S
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`. What the library cannot read as a handshake it drops without a word."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated and not self.transport.is_closing():
+            self.transport.write(_NO_HANDSHAKE)
+            self.transport.close()
 
     def handle_connect(self, event: Request) -> None:
         """A handshake is here."""
@@ -52,6 +76,18 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def abort(self) -> None:
         """Break the connection off."""
         self.transport.abort()
+
+    def expire(self, now: float) -> None:
+        """Let go of a client that is late. `now` is on the loop's clock."""
+        if self.transport.is_closing():
+            if self._closing and now < self._until:
+                return
+            before, self._unsent_bytes = self._unsent_bytes, self.transport.get_write_buffer_size()
+            if self._closing and not 0 < self._unsent_bytes < before:
+                self.transport.abort()
+            self._closing, self._until = True, now + WRITE_TIMEOUT_S
+        elif not self.handshake_complete and now >= self._until:
+            self.transport.abort()
 
 
 class Server(uvicorn.Server):
@@ -105,7 +141,7 @@ class Server(uvicorn.Server):
         if counter % _LATE_TICKS == 0:
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
-                if isinstance(connection, ClientProtocol):
+                if isinstance(connection, (ClientProtocol, SocketProtocol)):
                     connection.expire(now)
         return await super().on_tick(counter)
 

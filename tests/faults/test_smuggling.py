@@ -15,8 +15,8 @@ from tests.harness import PROVIDER_KEY
 
 ARRIVE = frozenset(row.upstream.split("{", 1)[0] for row in TABLE)
 
-# {body} is a whole call, {smuggled} a second whole request, {n} the body's length in decimal, {x} in hexadecimal.
-# All but the plain ones are refused.
+# {body} is a whole call, {smuggled} a second whole request; {n} is the body's length in decimal, {x} in hexadecimal,
+# {m} and {y} are the second request's. All but those that are understood are refused.
 ZERO = "content-length: {n}\r\n\r\n0\r\n\r\n{smuggled}"  # whoever obeys the length reads on, whoever does not has two
 HEADS: dict[str, str] = {
     "plain": "content-length: {n}\r\n\r\n{body}",
@@ -69,11 +69,16 @@ HEADS: dict[str, str] = {
     "chunk extension, NUL": "transfer-encoding: chunked\r\n\r\n{x};\x00\r\n{body}\r\n0\r\n\r\n{smuggled}",
     "trailer without an end": "transfer-encoding: chunked\r\n\r\n{x}\r\n{body}\r\n0\r\nx: y\nz\r\n\r\n",
     "HTTP/1.0 chunked": "transfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}",
-    "upgrade": "connection: upgrade\r\nupgrade: websocket\r\ncontent-length: {n}\r\n\r\n{body}{smuggled}",
+    "upgrade": "connection: upgrade\r\nupgrade: websocket\r\ncontent-length: {n}\r\n\r\n{body}",
     "upgrade h2c": "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AA\r\n"
-    "content-length: {n}\r\n\r\n{body}{smuggled}",
+    "content-length: {n}\r\n\r\n{body}",
+    "upgrade chunked": "connection: upgrade\r\nupgrade: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    "{x}\r\n{body}\r\n0\r\n\r\n",
+    "upgrade, a request in the body": "connection: upgrade\r\nupgrade: x\r\ncontent-length: {m}\r\n\r\n{smuggled}",
+    "upgrade, a request in a chunk": "connection: upgrade\r\nupgrade: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    "{y}\r\n{smuggled}\r\n0\r\n\r\n",
 }
-UNDERSTOOD = ("plain", "plain chunks")
+UNDERSTOOD = ("plain", "plain chunks", "upgrade", "upgrade h2c", "upgrade chunked")
 
 
 async def test_no_framing_makes_two_calls_of_one(site: Site) -> None:
@@ -86,7 +91,8 @@ async def test_no_framing_makes_two_calls_of_one(site: Site) -> None:
         smuggled = request_bytes(secret, hidden_body).decode()
         version = "1.0" if name.startswith("HTTP/1.0") else "1.1"
         head = f"POST {PATHS['chat']} HTTP/{version}\r\nhost: x\r\nauthorization: Bearer {secret}\r\n{header}\r\n"
-        tail = HEADS[name].format(body=body.decode(), smuggled=smuggled, n=len(body), x=f"{len(body):x}")
+        lengths = {"n": len(body), "x": f"{len(body):x}", "m": len(smuggled), "y": f"{len(smuggled):x}"}
+        tail = HEADS[name].format(body=body.decode(), smuggled=smuggled, **lengths)
         client = await Client.connect(site.url)
         with contextlib.suppress(ConnectionError):
             await client.send((head + tail).encode("latin-1"))

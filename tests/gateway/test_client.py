@@ -24,6 +24,7 @@ class Transport(asyncio.Transport):
         self.written: list[bytes] = []
         self.closed = False
         self.aborted = False
+        self.unsent_bytes = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written.append(bytes(data))
@@ -36,6 +37,9 @@ class Transport(asyncio.Transport):
 
     def abort(self) -> None:
         self.closed = self.aborted = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent_bytes
 
     def pause_reading(self) -> None: ...
 
@@ -204,3 +208,204 @@ async def test_while_a_call_is_answered_there_is_no_deadline() -> None:
     go_on.set()
     await settled(protocol)
     assert transport.written
+
+
+async def echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Answers with the method, the path and the body of each request."""
+    said = b"%b %b " % (scope["method"].encode(), scope["raw_path"])
+    while True:
+        message = await receive()
+        said += message["body"]
+        if not message["more_body"]:
+            break
+    await send(started((b"content-length", b"%d" % len(said))))
+    await send(body(said))
+
+
+HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: h\r\n\r\n"
+OFFERS = (
+    b"Connection: Upgrade\r\nUpgrade: x\r\n",
+    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n",
+    b"connection: keep-alive, upgrade\r\nUPGRADE: websocket\r\n",
+    b"Proxy-Connection: upgrade\r\nupgrade:h2c\r\n",
+    b"Connection: upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n",
+    b"Upgrade: TLS/1.0, HTTP/2.0\r\nConnection: keep-alive\r\nConnection: Upgrade\r\n",
+    b"Upgrade:\r\nConnection: upgrade\r\n",
+)
+FRAMES = (
+    b"Content-Length: %d\r\n\r\n%b" % (len(HIDDEN), HIDDEN),
+    b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(HIDDEN), HIDDEN),
+    b"transfer-encoding: Chunked\r\n\r\n5\r\n%b\r\n%x;a=b\r\n%b\r\n0\r\nUpgrade: x\r\n\r\n"
+    % (HIDDEN[:5], len(HIDDEN) - 5, HIDDEN[5:]),
+)
+
+
+async def replies(data: bytes, pieces: int, app: Application = echo) -> tuple[list[bytes], Transport]:
+    """The bodies of the answers to what is sent in pieces of so many bytes."""
+    protocol, transport = connected(app)
+    for at in range(0, len(data), pieces):
+        protocol.data_received(data[at : at + pieces])
+        await asyncio.sleep(0)
+    await settled(protocol)
+    return [written.partition(b"\r\n\r\n")[2] for written in transport.written], transport
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=("length", "chunked", "chunks"))
+@pytest.mark.parametrize("offer", OFFERS)
+async def test_an_offer_to_upgrade_takes_nothing_from_a_request(offer: bytes, frame: bytes) -> None:
+    """It is served with its body, however its bytes come, and so is the one behind it (RFC 9110, section 7.8)."""
+    request = b"POST /%d HTTP/1.1\r\nHost: h\r\n" + offer + frame
+    data = request % 1 + b"GET /2 HTTP/1.1\r\nHost: h\r\n\r\n" + request % 3
+    for pieces in (1, 2, 3, 7, 64, len(request % 1) - 1, len(request % 1), len(data)):
+        said, transport = await replies(data, pieces)
+        assert said == [b"POST /1 " + HIDDEN, b"GET /2 ", b"POST /3 " + HIDDEN], pieces
+        assert not transport.closed
+
+
+async def test_an_offer_to_upgrade_is_cut_anywhere() -> None:
+    """Wherever the second piece begins, the answers are the same."""
+    data = b"POST /1 HTTP/1.1\r\nHost: h\r\n" + OFFERS[1] + FRAMES[0] + b"GET /2 HTTP/1.1\r\nHost: h\r\n\r\n"
+    for at in range(1, len(data)):
+        protocol, transport = connected(echo)
+        protocol.data_received(data[:at])
+        protocol.data_received(data[at:])
+        await settled(protocol)
+        assert [written.partition(b"\r\n\r\n")[2] for written in transport.written] == [
+            b"POST /1 " + HIDDEN,
+            b"GET /2 ",
+        ], at
+
+
+async def test_what_upgrades_is_not_told_to_the_application() -> None:
+    """Of the fields of such a request only the offer is missing."""
+    seen: list[Any] = []
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        seen.append(scope["headers"])
+        await echo(scope, receive, send)
+
+    await replies(b"POST /1 HTTP/1.1\r\nHost: h\r\nX-A:  b\r\n" + OFFERS[0] + b"Content-Length: 0\r\n\r\n", 9, app)
+    assert seen == [[(b"host", b"h"), (b"x-a", b"b"), (b"connection", b"Upgrade"), (b"content-length", b"0")]]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n",
+        b"GET / HTTP/1.1\r\nHost: a, b\r\n",
+        b"GET / HTTP/1.1\r\nHost: a/b\r\n",
+        b"GET / HTTP/1.1\r\nHost: a@b\r\n",
+        b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n",
+        b"GET / HTTP/2.0\r\nHost: a\r\n",
+        b"GET / HTTP/0.9\r\nHost: a\r\n",
+        b"GET /\r\n",
+        b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n",
+        b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n",
+        b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nContent-Length: 9\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 9\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: WebSocket\r\nConnection: upgrade\r\nTransfer-Encoding: chunked\r\n",
+    ],
+)
+async def test_a_head_of_doubtful_meaning_ends_the_connection(head: bytes) -> None:
+    """One answer, and not a byte of what follows is read as a request."""
+    for pieces in (1, 5, 10_000):
+        protocol, transport = connected(echo)
+        data = head + b"\r\n" + HIDDEN
+        for at in range(0, len(data), pieces):
+            if not transport.closed:
+                protocol.data_received(data[at : at + pieces])
+        await settled(protocol)
+        assert len(transport.written) == 1
+        assert transport.written[0].startswith(b"HTTP/1.1 400 ")
+        assert b"connection: close" in transport.written[0]
+        assert transport.closed
+
+
+async def test_one_host_in_any_valid_form_is_enough() -> None:
+    """Also none in HTTP/1.0, and an empty one."""
+    for head in (
+        b"GET / HTTP/1.0\r\n",
+        b"GET / HTTP/1.1\r\nHost:\r\n",
+        b"GET / HTTP/1.1\r\nHost: [::1]:80\r\n",
+        b"GET / HTTP/1.1\r\nHost: a_b.c:1 \r\n",
+    ):
+        said, _ = await replies(head + b"\r\n", 1000)
+        assert said == [b"GET / "]
+
+
+async def test_nothing_is_answered_twice_when_the_rest_of_a_request_is_broken() -> None:
+    """While it is answered the connection breaks off; once it is answered it ends."""
+    broken = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    protocol, transport = connected(answering(started((b"content-length", b"2")), body(b"ok")))
+    protocol.data_received(broken)
+    await settled(protocol)
+    protocol.data_received(b"x" + HIDDEN)
+    assert (len(transport.written), transport.closed, transport.aborted) == (1, True, False)
+
+    begun = asyncio.Event()
+
+    async def slow(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await send(started())
+        await send(body(b"a", more=True))
+        begun.set()
+        await asyncio.sleep(60)
+
+    protocol, transport = connected(slow)
+    protocol.data_received(broken)
+    await begun.wait()
+    protocol.data_received(b"x" + HIDDEN)
+    assert (len(transport.written), transport.aborted) == (2, True)
+    for task in protocol.tasks:
+        task.cancel()
+
+
+async def test_requests_before_a_broken_one_are_answered() -> None:
+    """They are whole; the last of them says that the connection ends."""
+    protocol, transport = connected(echo)
+    protocol.data_received(b"GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\nGET /3\x00" + HIDDEN)
+    protocol.data_received(HIDDEN)
+    await settled(protocol)
+    assert [written.partition(b"\r\n\r\n")[2] for written in transport.written] == [b"GET /1 ", b"GET /2 "]
+    assert b"connection: close" in transport.written[1]
+    assert transport.closed
+
+
+async def test_an_answer_of_unknown_length_ends_with_the_connection_in_http_1_0() -> None:
+    """Its body has no chunks (RFC 9112, section 6.1)."""
+    protocol, transport = connected(answering(started(), body(b"abc", more=True), body(b"d")))
+    protocol.data_received(b"POST / HTTP/1.0\r\nContent-Length: 0\r\n\r\n")
+    await settled(protocol)
+    assert transport.written == [b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n", b"abc", b"d"]
+    assert (transport.closed, transport.aborted) == (True, False)
+
+
+async def test_whoever_does_not_take_the_last_bytes_is_cut() -> None:
+    """A closed connection waits for its client while anything moves, and no longer."""
+    protocol, transport = connected(echo)
+    transport.unsent_bytes = 500
+    protocol.data_received(b"nonsense\r\n\r\n")
+    assert (transport.closed, transport.aborted) == (True, False)
+    now = protocol.loop.time()
+    transport.unsent_bytes = 400
+    protocol.expire(now + 61)
+    assert not transport.aborted
+    protocol.expire(now + 90)
+    assert not transport.aborted
+    protocol.expire(now + 122)
+    assert transport.aborted
+
+
+async def test_whoever_takes_nothing_while_he_is_answered_is_cut() -> None:
+    """That the application waits for him is no reason to wait for ever."""
+    protocol, transport = connected(echo)
+    protocol.data_received(GET)
+    await settled(protocol)
+    transport.unsent_bytes = 70_000
+    protocol.pause_writing()
+    protocol.expire(protocol.loop.time() + 30)
+    assert not transport.closed
+    protocol.expire(protocol.loop.time() + 61)
+    assert transport.aborted

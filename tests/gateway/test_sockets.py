@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import uvicorn
+from uvicorn.server import ServerState
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gateway import session, sockets
+from gateway.server import SocketProtocol
 from ledger.records import Extend, LedgerUnavailable
 from tests.harness import PROVIDER_KEY, Running, running
 from tests.upstream import Line, Seen
@@ -673,3 +676,80 @@ async def test_a_model_of_the_first_message_is_checked_before_anything_is_connec
         assert (talk.code, talk.reason.partition(":")[0]) == (1008, code)
     assert len(gate.upstream.requests) == before
     assert [one["reason"] for one in await gate.events(key_id=key["id"])] == ["model_not_priced", "model_not_allowed"]
+
+
+# ---- the connection beneath
+
+
+HANDSHAKE = (
+    b"GET /v1/listen?model=nova-3 HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+
+
+async def raw_answer(gate: Running, sent: bytes) -> bytes:
+    """What is answered to these bytes until the connection is closed, which it must be."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(gate.url.rpartition(":")[2]))
+    writer.write(sent)
+    try:
+        async with asyncio.timeout(5):
+            return await reader.read()
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        HANDSHAKE + b"Content-Length: 5\r\n\r\n",
+        HANDSHAKE + b"Content-Length: 5\r\n\r\nhelloGET /healthz HTTP/1.1\r\nHost: h\r\n\r\n",
+        HANDSHAKE + b"Transfer-Encoding: chunked\r\n\r\n",
+        HANDSHAKE + b"".join(b"X-%d: y\r\n" % number for number in range(130)) + b"\r\n",
+        HANDSHAKE + b"X: " + b"y" * 9000 + b"\r\n\r\n",
+    ],
+    ids=("length", "body", "chunked", "too many fields", "too long a field"),
+)
+async def test_no_bad_handshake_keeps_its_connection(gate: Running, sent: bytes) -> None:
+    """It is answered once, with 400, and closed."""
+    answer = await raw_answer(gate, sent)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+async def test_a_length_of_zero_is_no_body(gate: Running) -> None:
+    """Such a handshake is refused for what it lacks, a key, and for nothing else."""
+    answer = await raw_answer(gate, HANDSHAKE + b"Content-Length: 00\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+async def test_a_handshake_that_nobody_answers_has_an_end() -> None:
+    """Neither it nor a closed socket whose last bytes nobody takes stays for ever."""
+
+    class Transport(asyncio.Transport):
+        closing = aborted = False
+
+        def is_closing(self) -> bool:
+            return self.closing
+
+        def abort(self) -> None:
+            self.aborted = True
+
+        def get_write_buffer_size(self) -> int:
+            return 500
+
+        def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+    config = uvicorn.Config(app, ws=SocketProtocol, lifespan="off", log_config=None)
+    for closing in (False, True):
+        protocol, transport = SocketProtocol(config, ServerState(), {}), Transport()
+        transport.closing = closing
+        protocol.connection_made(transport)
+        now = protocol.loop.time()
+        protocol.expire(now + 50)
+        assert not transport.aborted
+        protocol.expire(now + 111)
+        assert transport.aborted
