@@ -62,6 +62,18 @@ _DENIED = {
 _BLOCKS = frozenset(("route_not_allowed", "model_not_allowed", "model_not_priced", "unbounded_cost", "loop_detected"))
 """Refusals of a call, not of a request that is none: each leaves a blocked event."""
 
+_ONCE = frozenset(
+    (
+        b"content-type",
+        b"content-encoding",
+        b"content-length",
+        b"idempotency-key",
+        b"x-end-user-id",
+        b"x-end-user-cap-usd",
+    )
+)
+"""Header fields that may stand once. Keys are looked for in all fields, and two different ones are refused."""
+
 _decode_metadata = msgspec.json.Decoder(Metadata).decode
 
 
@@ -149,7 +161,7 @@ class Admission:
             CallError: It is refused; if the key is known, a blocked event has been recorded.
             upload.ClientGone: The client left.
         """
-        self._check_framing(inbound)
+        self._check_framing(inbound, headers)
         secret = self._secret(inbound)
         route = inbound.route
         facts = Facts(provider=route.provider, route=route.operation.name)
@@ -211,7 +223,7 @@ class Admission:
 
         Nothing is held: `admit` decides when the message is there. Raises CallError.
         """
-        self._check_framing(inbound)
+        self._check_framing(inbound, headers)
         secret = self._secret(inbound)
         route = inbound.route
         facts = Facts(provider=route.provider, route=route.operation.name, stream=True)
@@ -247,9 +259,11 @@ class Admission:
 
     # ---- who
 
-    def _check_framing(self, inbound: Inbound) -> None:
+    def _check_framing(self, inbound: Inbound, headers: dict[str, str]) -> None:
         if too_large(inbound.raw_headers):
             raise CallError(431, "headers_too_large", "The request has too many header fields.")
+        if len(headers) != len(inbound.raw_headers):
+            _check_once(inbound.raw_headers)
         if len(self._flights) >= FLIGHTS_MAX:
             raise CallError(503, "overloaded", "Too many calls are in flight; try again.", retry=True, retry_after_s=1)
 
@@ -585,6 +599,16 @@ async def _read_body(inbound: Inbound, headers: dict[str, str]) -> bytes:
     except TimeoutError:
         raise CallError(408, "request_timeout", "The request's body took too long to arrive.") from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _check_once(raw: RawHeaders) -> None:
+    """Of two fields with one name a provider may take the other than we do."""
+    seen: set[bytes] = set()
+    for name, _ in raw:
+        if name in seen and (name in _ONCE or name.startswith(b"x-farthing-")):
+            text = name.decode("latin-1")
+            raise CallError(400, "invalid_request", f"The header {text} stands in the request twice.", param=text)
+        seen.add(name)
 
 
 def _check_encoding(headers: dict[str, str]) -> None:

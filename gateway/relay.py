@@ -225,13 +225,17 @@ class _Trip:
             query = without_key(query)
         if query:
             target += "?" + query.decode("latin-1")
+        body = admitted.outgoing()
+        headers = to_provider(raw, VENDORS[provider], place.credential, admitted.key.account_id)
+        if body:
+            headers["content-type"] = admitted.call.content_type  # as it was read here, so that it is read alike there
         return Forward(
             provider=provider,
             method=admitted.method,
             origin=place.origin,
             target=target,
-            headers=to_provider(raw, VENDORS[provider], place.credential, admitted.key.account_id),
-            body=admitted.outgoing(),
+            headers=headers,
+            body=body,
             call_id=admitted.call_id,
             faults=admitted.faults,
         )

@@ -25,10 +25,11 @@ from providers.answer import (
     milliseconds,
     read_usage,
 )
+from providers.multipart import media_type
 from providers.plain import Plain
 from providers.raw import NULL, given
 from providers.request import read_object, text_field
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, BadRequest, Call, Meter, Reading, arrived
+from providers.shapes import JSON, NO_HEADERS, NOTHING_ELSE, Arrival, Asked, BadRequest, Call, Meter, Reading, arrived
 from providers.sound import FILE_HEAD_BYTES, REMOTE, Length, length, pcm
 from providers.usage import Usage
 
@@ -109,12 +110,15 @@ def features(query: Query, audio_ms: int) -> dict[str, int]:
 class _Arrival:
     """Reads one body."""
 
-    __slots__ = ("_asked", "_head", "_is_json", "_query", "_size")
+    __slots__ = ("_head", "_is_json", "_query", "_read_as", "_size")
 
     def __init__(self, asked: Asked) -> None:
         self._query = Query(asked.query)
         self._query.refuse("callback", "callback_method")
-        self._is_json = asked.headers.get("content-type", "").lower().startswith("application/json")
+        kind, _ = media_type(asked.headers.get("content-type", ""))
+        self._is_json = kind == JSON
+        # What is neither is sound to us, whatever it is called, and must be no link to the provider.
+        self._read_as = kind if kind == JSON or kind.startswith(("audio/", "video/")) else "application/octet-stream"
         self._head = b""
         self._size = 0
 
@@ -148,6 +152,7 @@ class _Arrival:
             unbounded=remote,
             cache_writes=False,
             noted=("multichannel",) if multichannel else (),
+            content_type=self._read_as,
         )
 
     def _sound(self, size: int, *, multichannel: bool) -> Length:

@@ -84,6 +84,7 @@ class _Arrival:
             unbounded=remote,
             cache_writes=False,
             noted=("channels",) if form.flag("use_multi_channel") else (),
+            content_type=form.content_type,
         )
 
     def _sound(self, body_bytes: int, *, whole: bool) -> Length:

@@ -49,15 +49,16 @@ class _Arrival:
 
     def call(self, length: int, *, whole: bool) -> Call | None:
         """See the interface."""
+        read_as = msgspec.structs.replace(_CALL, content_type=self._form.content_type)
         if not whole:
-            return _CALL
+            return read_as
         self._form.close()
         if not self._form.file_parts:
             raise BadRequest("'file' is required.", param="file")
         if self._form.text("purpose") != "batch" or self._requests is None:
-            return _CALL
+            return read_as
         facts = msgspec.to_builtins(self._requests.close())
-        return msgspec.structs.replace(_CALL, facts={"requests": facts})
+        return msgspec.structs.replace(read_as, facts={"requests": facts})
 
 
 class FileUpload:

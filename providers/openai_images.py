@@ -30,7 +30,7 @@ from providers.openai_usage import responses_usage
 from providers.plain import Plain
 from providers.raw import NULL, given
 from providers.request import read_object
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Meter, Reading
+from providers.shapes import JSON, NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Meter, Reading
 from providers.text import estimates
 from providers.usage import Usage
 
@@ -64,11 +64,11 @@ def _members(body: bytes) -> dict[str, str]:
     return members
 
 
-def _read_form(body: bytes, content_type: str) -> tuple[dict[str, str], int]:
+def _read_form(body: bytes, content_type: str) -> tuple[dict[str, str], int, str]:
     form = Form(content_type, _OWN, lists=frozenset({"image"}), files=_FILES)
     form.feed(body)
     form.close()
-    return {name: form.text(name) for name in form.fields}, len(form.file_parts)
+    return {name: form.text(name) for name in form.fields}, len(form.file_parts), form.content_type
 
 
 def _integer(members: Mapping[str, str], name: str, otherwise: int, most: int) -> int:
@@ -96,7 +96,9 @@ class _Images(Plain):
             BadRequest: As the interface says.
         """
         content_type = asked.headers.get("content-type", "")
-        members, given_images = _read_form(body, content_type) if is_form(content_type) else (_members(body), 0)
+        members, given_images, read_as = (
+            _read_form(body, content_type) if is_form(content_type) else (_members(body), 0, JSON)
+        )
         model = members.get("model") or self._model
         if not model:
             raise BadRequest("'model' is required.", param="model")
@@ -108,7 +110,7 @@ class _Images(Plain):
             used = _by_image(model, images, members)
             return Call(
                 model=model, stream=stream, input_typical=used, input_upper=used, input_bound=used, cache_writes=False,
-                noted=(members.get("quality", ""), members.get("size", "")),
+                noted=(members.get("quality", ""), members.get("size", "")), content_type=read_as,
             )  # fmt: skip
         frames = images * max(_integer(members, "frame_count", 1, _FRAMES_MAX), 1)
         partial = _integer(members, "partial_images", 0, _COUNT_MAX) * images * _PARTIAL_TOKENS
@@ -122,6 +124,7 @@ class _Images(Plain):
             input_upper=_usage(upper, given_images * _GIVEN_UPPER, tokens[1]),
             input_bound=_usage(len(prompt) + 64, given_images * _GIVEN_MOST, tokens[2]),
             cache_writes=False,
+            content_type=read_as,
         )
 
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:

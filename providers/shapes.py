@@ -16,6 +16,8 @@ import msgspec
 from providers.bulk import Bulk
 from providers.usage import Usage
 
+JSON = "application/json"
+
 
 class BadRequest(Exception):
     """The client's request cannot be read or bounded. `param` names the field, `message` is fit for the client."""
@@ -98,6 +100,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         refers: Objects that the request refers to by other means than a member's name; see `Operation.names`.
         facts: Small facts to keep with the object that the call makes.
         bulk: Many requests in one, to be answered later, instead of the input and output above.
+        content_type: What the body was read as. The provider is told this and not the client's words, so that it reads
+            the same.
     """
 
     model: str = ""
@@ -119,6 +123,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     grant: Grant | None = None
     facts: Mapping[str, Any] = MappingProxyType({})
     bulk: Bulk | None = None
+    content_type: str = JSON
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):

@@ -96,6 +96,7 @@ class _Arrival:
             unbounded=remote,
             cache_writes=False,
             refers=(Reference("file_id", "file", form.text("file_id")),) if form.text("file_id") else (),
+            content_type=form.content_type,
         )
 
 

@@ -102,6 +102,24 @@ REFUSED = {
     "too long a field": part("prompt", bytes(FIELD_BYTES_MAX + 1).replace(b"\0", b"a")) + END,
     "too many parts": part("x", b"") * (PARTS_MAX + 1) + END,
     "too many files": part("image", b"", FILE) * (FILES_KEPT_MAX + 1) + END,
+    "an escape in a name": part("mo\\del", b"a") + END,
+    "an escaped quote in a filename": part("file", b"", '; filename="a\\"; x=\\"b"') + END,
+    "a backslash at the end of a filename": part("file", b"", '; filename="a\\"') + END,
+    "a name in a filename": part("file", b"", '; filename=";name=model;"') + END,
+    "a name in pieces": part("x", b"a", '; name*0="mo"; name*1="del"') + END,
+    "a folded line": part("model", b"a", "", "X: y\r\n z\r\n") + END,
+    "a space before a colon": part("model", b"a", "", "X : y\r\n") + END,
+    "a zero byte in a head": part("model", b"a", "", "X: \0\r\n") + END,
+    "a zero byte in a field": part("model", b"a\0b") + END,
+    "too long a head": part("x", b"", "", "X: " + "y" * 9_000 + "\r\n") + END,
+    "too many headers": part("x", b"", "", "".join(f"X{n}: y\r\n" for n in range(20))) + END,
+    "parts in a part": part("x", b"", "", "Content-Type: multipart/mixed; boundary=YY\r\n") + END,
+    "a wide charset": part("prompt", b"a", "", "Content-Type: text/plain; charset=utf-16\r\n") + END,
+    "an old charset": part("prompt", "ü".encode(), "", "Content-Type: text/plain; charset=iso-8859-1\r\n") + END,
+    "a length that is none": part("prompt", b"ab", "", "Content-Length: 1\r\n") + END,
+    "an encoding": part("prompt", b"ab", "", "Content-Encoding: gzip\r\n") + END,
+    "spaces behind the boundary": part("model", b"a").replace(b"--XX", b"--XX ") + END,
+    "a lone end": END,
     "bare line feeds": part("model", b"a").replace(b"\r\n", b"\n") + END,
 }
 
@@ -132,6 +150,24 @@ def test_once_decided_early_fields_and_files_are_refused() -> None:
         else:
             made.feed(late + END)
             assert made.fields == {"prompt": ["p"]}
+
+
+@pytest.mark.parametrize(
+    ("extra", "headers"),
+    [
+        ("; filename=\"a.wav\"; filename*=utf-8''a.wav", ""),
+        ('; filename="a;b %22.wav"', "Content-Type: audio/wav\r\n"),
+        (FILE, "Content-Transfer-Encoding: binary\r\nContent-Length: 4\r\nContent-ID: <1>\r\n"),
+        (FILE, "content-type: application/octet-stream; charset=ISO-8859-1\r\n"),
+    ],
+)
+def test_what_clients_of_all_languages_send_is_taken(extra: str, headers: str) -> None:
+    """.NET names a file twice, Java states encodings and charsets that change nothing, browsers escape by percent."""
+    plain = (
+        b"--XX\r\nContent-Disposition: form-data; name=model\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nm\r\n"
+    )
+    made = read(plain + part("file", b"RIFF", extra, headers) + END)
+    assert (made.text("model"), made.file_parts[0].size) == ("m", 4)
 
 
 def test_a_file_is_not_kept() -> None:
