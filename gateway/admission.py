@@ -196,7 +196,10 @@ class Admission:
                 raise
             facts = self._facts(route, call, price, wishes, key)
             lasting_ms = hold_ms(call.facts) if call.bulk is not None else 0
-            outcome = await self._hold(inbound.call_id, key, facts, terms, wishes, lasting_ms=lasting_ms)
+            unpriced = price is None and route.operation.billable
+            outcome = await self._hold(
+                inbound.call_id, key, facts, terms, wishes, lasting_ms=lasting_ms, unpriced=unpriced
+            )
             if isinstance(outcome, Held):
                 return Admitted(
                     call_id=inbound.call_id,
@@ -215,6 +218,8 @@ class Admission:
                 )
             self._forget_subjects(key, wishes)
             if outcome.reason != "stale":
+                if outcome.reason == "model_not_priced":
+                    raise _not_priced(call.model)
                 raise self._refused(outcome, key, inbound.call_id)
         raise CallError(503, "overloaded", "This key is being changed too fast; try again.", retry=True)
 
@@ -488,6 +493,7 @@ class Admission:
         wishes: Wishes,
         *,
         lasting_ms: int = 0,
+        unpriced: bool = False,
         dry_run: bool = False,
     ) -> Held | Refused:
         try:
@@ -512,6 +518,7 @@ class Admission:
                     expires_ms=self._clock_ms() + lasting_ms if lasting_ms else None,
                     call_max_micros=wishes.call_cap_micros,
                     subject_max_micros=wishes.end_user_cap_micros,
+                    unpriced=unpriced,
                     dry_run=dry_run,
                 )
             )

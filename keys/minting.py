@@ -24,7 +24,7 @@ from ledger.accounts import AccountView, Credential
 from ledger.book import Match
 from ledger.changes import Answer, Credit, Edit, LimitTerms, NewAccount, Once, ReplayMismatch
 from ledger.ledger import Ledger
-from ledger.money import MICROS_MAX, usd_to_micros
+from ledger.money import MICROS_MAX, MICROS_PER_USD, usd_to_micros
 from ledger.records import Unit
 from ledger.windows import Window, zone
 
@@ -275,6 +275,8 @@ class Minter:
         current = await self._ledger.account(caller.account_id, public_id)
         parent, _ = await self._parents(caller, current)
         if current.cap.max is not None:
+            if current.cap.max + new.amount_micros > MICROS_MAX:
+                raise Invalid("amount_usd", f"a cap is at most {MICROS_MAX // MICROS_PER_USD} dollars")
             within(current.cap.max + new.amount_micros, parent, "amount_usd")
         answer = await self._ledger.credit(caller.account_id, public_id, new, once=once)
         return answer.account, answer.replayed

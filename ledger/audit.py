@@ -34,7 +34,7 @@ DAY_SUMS = (
     " COUNT(*) FILTER (WHERE decision = 'allowed' AND (mode IN ('proxy', 'monitor') OR mode = 'reservation'"
     " AND status <> 'released')) AS requests,"
     " COUNT(*) FILTER (WHERE decision = 'blocked') AS blocked, SUM(cost_micros) AS cost_micros,"
-    " SUM(cost_picos) AS cost_picos, SUM(price_micros) AS price_micros,"
+    " SUM(cost_picos - CAST(cost_micros AS NUMERIC) * 1000000) AS rest_picos, SUM(price_micros) AS price_micros,"
     " SUM(CASE WHEN decision = 'allowed' THEN COALESCE(latency_ms, 0) ELSE 0 END) AS latency_ms_sum, "
 ) + ", ".join(
     f"SUM(CASE WHEN decision <> 'allowed' OR usage = '{{}}' THEN 0"
@@ -44,12 +44,12 @@ DAY_SUMS = (
 """What events came to by day, key, end user and model."""
 CALLER_SUMS = (
     "account_id, subject_id, run_id, COUNT(*) AS events, SUM(cost_micros) AS cost_micros,"
-    " SUM(cost_picos) AS cost_picos,"
+    " SUM(cost_picos - CAST(cost_micros AS NUMERIC) * 1000000) AS rest_picos,"
     " SUM(CASE WHEN mode <> 'monitor' AND cost_micros > held_micros THEN cost_micros - held_micros ELSE 0 END)"
     " AS overrun_micros"
 )
 """What events came to by who called."""
-_DAY_FIGURES = ("requests", "blocked", "cost_micros", "cost_picos", "price_micros")
+_DAY_FIGURES = ("requests", "blocked", "cost_micros", "rest_picos", "price_micros")
 DAY_COLUMNS = ("day_ms", "account_id", "subject_id", "provider", "model", *_DAY_FIGURES, *_MEASURED)
 _DAYS = (
     f"SELECT {DAY_SUMS} FROM events GROUP BY 1, 2, 3, 4, 5"  # noqa: S608 - constants
@@ -57,10 +57,10 @@ _DAYS = (
 )
 _CALLERS = (
     f"SELECT {CALLER_SUMS} FROM events GROUP BY 1, 2, 3"  # noqa: S608 - constants
-    " UNION ALL SELECT account_id, subject_id, run_id, events, cost_micros, cost_picos, overrun_micros FROM carried"
+    " UNION ALL SELECT account_id, subject_id, run_id, events, cost_micros, rest_picos, overrun_micros FROM carried"
 )
 _SPENT = (
-    "SELECT account_id, SUM(cost_micros) AS micros, SUM(cost_picos) AS picos,"  # noqa: S608 - constants
+    "SELECT account_id, SUM(cost_micros) AS micros, SUM(rest_picos) AS rest,"  # noqa: S608 - constants
     " SUM(overrun_micros) AS overrun"
     f" FROM ({_CALLERS}) AS calls GROUP BY account_id"
 )
@@ -70,11 +70,12 @@ CHECKS: tuple[tuple[str, str, str], ...] = (
         "charges",
         "an account's spending and carry are the sum of its events' exact costs",
         f"""
-        SELECT a.public_id, CAST(a.spent_micros AS NUMERIC) * 1000000 + a.carry_picos, COALESCE(e.picos, 0)
+        SELECT a.public_id, a.spent_micros || ' ' || a.carry_picos,
+            COALESCE(e.micros, 0) || ' ' || COALESCE(e.rest, 0)
         FROM accounts AS a LEFT JOIN ({_SPENT}) AS e ON e.account_id = a.id
         WHERE a.kind = 'key' AND (
-            CAST(a.spent_micros AS NUMERIC) * 1000000 + a.carry_picos <> COALESCE(e.picos, 0)
-            OR a.spent_micros <> COALESCE(e.micros, 0) OR a.carry_picos NOT BETWEEN 0 AND 999999
+            a.spent_micros <> COALESCE(e.micros, 0) OR a.carry_picos <> COALESCE(e.rest, 0)
+            OR a.carry_picos NOT BETWEEN 0 AND 999999
         )
         """,  # noqa: S608 - constants
     ),
@@ -143,11 +144,11 @@ CHECKS: tuple[tuple[str, str, str], ...] = (
         "every rollup row is the sum of its day's events",
         f"""
         SELECT day_ms || '/' || account_id || '/' || model,
-            SUM(requests) || ' ' || SUM(blocked) || ' ' || SUM(cost_picos),
-            SUM(e_requests) || ' ' || SUM(e_blocked) || ' ' || SUM(e_cost_picos)
+            SUM(requests) || ' ' || SUM(blocked) || ' ' || SUM(cost_micros),
+            SUM(e_requests) || ' ' || SUM(e_blocked) || ' ' || SUM(e_cost_micros)
         FROM (
-            SELECT day_ms, account_id, subject_id, provider, model, requests, blocked, cost_micros, cost_picos,
-                price_micros, 0 AS e_requests, 0 AS e_blocked, 0 AS e_cost_micros, 0 AS e_cost_picos, 0 AS e_price
+            SELECT day_ms, account_id, subject_id, provider, model, requests, blocked, cost_micros, rest_picos,
+                price_micros, 0 AS e_requests, 0 AS e_blocked, 0 AS e_cost_micros, 0 AS e_rest_picos, 0 AS e_price
             FROM rollups
             UNION ALL
             SELECT day_ms, account_id, subject_id, provider, model, 0, 0, 0, 0, 0, {", ".join(_DAY_FIGURES)}
@@ -155,7 +156,7 @@ CHECKS: tuple[tuple[str, str, str], ...] = (
         ) AS days
         GROUP BY day_ms, account_id, subject_id, provider, model
         HAVING SUM(requests) <> SUM(e_requests) OR SUM(blocked) <> SUM(e_blocked)
-            OR SUM(cost_micros) <> SUM(e_cost_micros) OR SUM(cost_picos) <> SUM(e_cost_picos)
+            OR SUM(cost_micros) <> SUM(e_cost_micros) OR SUM(rest_picos) <> SUM(e_rest_picos)
             OR SUM(price_micros) <> SUM(e_price)
         """,  # noqa: S608 - constants
     ),
@@ -252,11 +253,11 @@ def audit() -> Script[Audit]:
     )
     return Audit(
         events=events,
-        dropped=dropped,
+        dropped=int(dropped),
         accounts=accounts,
         open_holds=opened,
         unsettled_holds=unsettled,
-        cost_micros=cost + dropped_cost,
+        cost_micros=int(cost) + int(dropped_cost),
         count=count,
         differences=tuple(differences),
     )

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from ledger import latency
+from ledger.money import PICOS_PER_MICRO
 from ledger.records import Facts, Leg, Measures, Unit
 from ledger.windows import Window, day_start_ms
 
@@ -193,7 +194,7 @@ class Rollup(msgspec.Struct):
     requests: int = 0
     blocked: int = 0
     cost_micros: int = 0
-    cost_picos: int = 0
+    rest_picos: int = 0  # exact costs without their charges: picos of them would leave 64 bits
     price_micros: int = 0
     measures: list[int] = msgspec.field(default_factory=lambda: [0] * len(Measures.__struct_fields__))
     latency_ms_sum: int = 0
@@ -206,7 +207,7 @@ class Rollup(msgspec.Struct):
             return
         self.requests += is_call(event.facts.mode, event.status)
         self.cost_micros += event.cost_micros
-        self.cost_picos += event.cost_picos
+        self.rest_picos += event.cost_picos - event.cost_micros * PICOS_PER_MICRO
         self.price_micros += event.price_micros
         self.measures = list(map(add, self.measures, msgspec.structs.astuple(measures)))
         if event.latency_ms is not None:

@@ -13,7 +13,7 @@ _WORDS = (
     (re.compile(r"group_concat\(hex\(([\w.]+)\), ''\)"), r"string_agg(encode(\1, 'hex'), '')"),
     (re.compile(r"json_each\(([\w.]+)\)"), r"json_array_elements(CAST(\1 AS JSON))"),
     (re.compile(r"json_extract\(value, '\$\[(\d)\]'\)"), r"CAST(value ->> \1 AS BIGINT)"),
-    (re.compile(r"json_extract\((\w+), '\$\.(\w+)'\)"), r"CAST(CAST(\1 AS JSON) ->> '\2' AS BIGINT)"),
+    (re.compile(r"json_extract\((\w+), '\$\.(\w+)'\)"), r"CAST(CAST(\1 AS JSON) ->> '\2' AS NUMERIC)"),
     (re.compile(r"(?<=[ (])\+(?=[a-z])"), ""),  # SQLite's way to keep an index out of a condition
 )
 

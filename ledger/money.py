@@ -11,8 +11,10 @@ from decimal import Context, Decimal, InvalidOperation
 
 MICROS_PER_USD = 1_000_000
 PICOS_PER_MICRO = 1_000_000
-MICROS_MAX = 9 * 10**12  # nine million dollars: above it a number is a mistake, and its picos leave 64 bits
-CHARGE_MICROS_MAX = 9 * 10**12  # nine million dollars: above it a number is a mistake, and its picos leave 64 bits
+MICROS_MAX = 9 * 10**12  # of a cap, nine million dollars: above it a number is a mistake, and its picos leave 64 bits
+CHARGE_MICROS_MAX = 10**12  # of one call, a million dollars: a sum leaves 64 bits after nine million of them
+COUNT_MAX = 10**12  # of any unit or measure of one call
+SUM_MAX = 2**62  # a sum that is kept stops here: half of 64 bits, so that one more addition always has room
 _DIGITS_MAX = 40
 _EXACT = Context(prec=_DIGITS_MAX + 20)
 
@@ -51,6 +53,11 @@ def micros_to_usd(micros: int) -> str:
 def ceil_micros(picos: int) -> int:
     """Micros that surely cover `picos`: what a hold takes."""
     return -(-picos // PICOS_PER_MICRO)
+
+
+def add(total: int, amount: int) -> int:
+    """A kept sum with another amount: it stops at `SUM_MAX`, and the audit then says by how much it is short."""
+    return max(total, min(total + amount, SUM_MAX))
 
 
 def charge(carry_picos: int, cost_picos: int) -> tuple[int, int]:

@@ -108,7 +108,7 @@ BEGIN
     ),
     (
       SELECT json_agg(json_build_array(r.day_ms, r.account_id, r.subject_id, r.provider, r.model, r.requests, r.blocked,
-        r.cost_micros, r.cost_picos, r.price_micros, r.input_tokens, r.output_tokens, r.cache_read_tokens,
+        r.cost_micros, r.rest_picos, r.price_micros, r.input_tokens, r.output_tokens, r.cache_read_tokens,
         r.cache_write_tokens, r.reasoning_tokens, r.characters, r.audio_ms, r.images, r.latency_ms_sum,
         encode(r.latency_histogram, 'hex')))
       FROM unnest(r_day, r_account, r_subject, r_provider, r_model) AS k (a, b, c, d, e) JOIN rollups AS r
@@ -147,7 +147,7 @@ _EVENTS: dict[str, str] = {
 _ROLLUP_KEY: dict[str, str] = {"day_ms": _B, "account_id": _B, "subject_id": _B, "provider": _T, "model": _T}
 _ROLLUPS: dict[str, str] = {
     **_ROLLUP_KEY,
-    **dict.fromkeys(("requests", "blocked", "cost_micros", "cost_picos", "price_micros"), _B),
+    **dict.fromkeys(("requests", "blocked", "cost_micros", "rest_picos", "price_micros"), _B),
     **dict.fromkeys(("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"), _B),
     **dict.fromkeys(("reasoning_tokens", "characters", "audio_ms", "images", "latency_ms_sum"), _B),
     "latency_histogram": "BYTEA",

@@ -68,6 +68,10 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
         at_ms: The moment to which the call belongs; None for the moment of the hold.
         expires_ms: When the hold ends by itself; None for never. Such a hold belongs to no process: a caller's own
             reservation, which then goes back, or a batch, which then becomes unsettled.
+        own_limit: A unit of which only the ancestors' limits must not be what bounds the hold: refused as
+            "limit_required", if an ancestor has a limit of it and the account has none.
+        unpriced: Its use cannot be told beforehand: refused as "model_not_priced", if any limit of money, tokens or
+            seconds counts it.
         dry_run: Only say what would be; nothing is held and nothing recorded.
     """
 
@@ -92,6 +96,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     subject_max_micros: int | None = None
     at_ms: int | None = None
     expires_ms: int | None = None
+    own_limit: Unit | None = None
+    unpriced: bool = False
     dry_run: bool = False
 
 
@@ -137,7 +143,8 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         reason: "spend_cap_exceeded" or "rate_limited", with a shortfall; "key_revoked", "key_disabled",
-            "key_expired", "end_user_disabled"; "stale": decide again on fresh data.
+            "key_expired", "end_user_disabled", "limit_required", "model_not_priced"; "stale": decide again on fresh
+            data.
     """
 
     reason: str
@@ -188,6 +195,7 @@ class Recover(msgspec.Struct, frozen=True, kw_only=True):
     """Turn an open hold whose owner died into an `unsettled` event; its amount stays counted against the caps."""
 
     id: str
+    reason: str = "owner_lost"
 
 
 class Extend(msgspec.Struct, frozen=True, kw_only=True):

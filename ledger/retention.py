@@ -14,7 +14,7 @@ DROPPED_AT_ONCE = 500  # events of one transaction: it keeps calls waiting for s
 _KEPT_FROM = "events_kept_from_ms"
 
 _DAY_KEY = DAY_COLUMNS[:5]
-_CALLER_COLUMNS = ("account_id", "subject_id", "run_id", "events", "cost_micros", "cost_picos", "overrun_micros")
+_CALLER_COLUMNS = ("account_id", "subject_id", "run_id", "events", "cost_micros", "rest_picos", "overrun_micros")
 _LEG_COLUMNS = ("limit_id", "subject_id", "window_start_ms", "used")
 
 

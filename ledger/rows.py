@@ -13,6 +13,7 @@ import msgspec
 from ledger import latency
 from ledger.book import Account, Event, Hold, Limit, Match, Rollup, spend_limits
 from ledger.engine import Row
+from ledger.money import SUM_MAX
 from ledger.records import Facts
 
 _decode_match = msgspec.json.Decoder(Match).decode
@@ -135,7 +136,7 @@ def rollup_of(row: Row) -> Rollup:
         requests=row[0],
         blocked=row[1],
         cost_micros=row[2],
-        cost_picos=row[3],
+        rest_picos=row[3],
         price_micros=row[4],
         measures=list(row[5:13]),
         latency_ms_sum=row[13],
@@ -145,16 +146,18 @@ def rollup_of(row: Row) -> Rollup:
 
 def rollup_row(rollup: Rollup) -> Row:
     """A rollup as the columns after its key."""
-    return (
+    row: Row = (
         rollup.requests,
         rollup.blocked,
         rollup.cost_micros,
-        rollup.cost_picos,
+        rollup.rest_picos,
         rollup.price_micros,
         *rollup.measures,
         rollup.latency_ms_sum,
-        latency.pack(rollup.latencies),
     )
+    if max(row) > SUM_MAX:
+        row = tuple(min(total, SUM_MAX) for total in row)
+    return (*row, latency.pack(rollup.latencies))
 
 
 def account_sums(account: Account) -> Row:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import msgspec
 
 from ledger.book import Account, Book, Counter, CounterKey, Event, Hold, Limit
-from ledger.money import PICOS_PER_MICRO, ceil_micros, charge
+from ledger.money import CHARGE_MICROS_MAX, COUNT_MAX, PICOS_PER_MICRO, add, ceil_micros, charge
 from ledger.records import (
     UNSEEN,
     Ask,
@@ -39,7 +39,11 @@ Outcome = Held | Refused | Settled | bool | None
 EXPIRED = "expired"
 """The reason with which a reservation ends whose time is over."""
 
+IMPLAUSIBLE = "implausible"
+"""The reason with which a call becomes `unsettled` of which more is said than any call can have used."""
+
 STALE = Refused(reason="stale")
+_METERED = frozenset(("micros", "tokens", "seconds"))
 _NOTHING = Measures()
 _NO_KEY: CounterKey = (0, 0, 0)
 
@@ -107,10 +111,16 @@ def hold(book: Book, ask: Ask, now_ms: int) -> Held | Refused:
     claims = [
         (owner, limit, key, book.counter(key)) for owner, limit, key in _matching(account, chain, subjects, ask, at_ms)
     ]
+    caps = (*claims, *_own_caps(ask, account, claims))
+    reason = _unbounded(ask, account, caps)
+    if reason is not None:
+        if not ask.dry_run:
+            _block(book, ask, reason, now_ms)
+        return Refused(reason=reason)
     granted = ask.want
     warnings: list[str] = []
     failed: tuple[Account, Limit, Counter] | None = None
-    for owner, limit, _key, counter in (*claims, *_own_caps(ask, account, claims)):
+    for owner, limit, _key, counter in caps:
         maximum = limit.max_at(now_ms)
         if maximum is None:
             continue
@@ -133,7 +143,7 @@ def hold(book: Book, ask: Ask, now_ms: int) -> Held | Refused:
     left: dict[str, int] = {}
     amount_micros = _required(ask, "micros", granted)
     for _owner, limit, key, counter in claims:
-        amount = amount_micros if limit.unit == "micros" else _required(ask, limit.unit, granted)
+        amount = amount_micros if limit.unit == "micros" else min(_required(ask, limit.unit, granted), COUNT_MAX)
         if not ask.dry_run:
             counter.held += amount
             book.changed_counters[key] = counter
@@ -174,6 +184,10 @@ def settle(book: Book, settlement: Settlement, now_ms: int) -> Settled | None:
     if found is not None:
         if settlement.reason == EXPIRED and (found.expires_ms or 0) > now_ms:
             return None  # prolonged since it was found to be over
+        if not _plausible(settlement, found.amount_micros):
+            if found.state == "open":
+                _unsettle(book, found, IMPLAUSIBLE, now_ms)
+            return Settled(id=found.id, cost_micros=0, first=False)
         return _end(book, found, settlement, now_ms)
     for event_id in (_late_id(settlement.id), settlement.id):
         cost = book.event_cost_micros(event_id)
@@ -190,8 +204,11 @@ def _late_id(hold_id: str) -> str:
 def recover(book: Book, operation: Recover, now_ms: int) -> None:
     """Turn an open hold whose owner died into an `unsettled` event. A hold that ended meanwhile is left alone."""
     found = book.hold(operation.id)
-    if found is None or found.state != "open":
-        return
+    if found is not None and found.state == "open":
+        _unsettle(book, found, operation.reason, now_ms)
+
+
+def _unsettle(book: Book, found: Hold, reason: str, now_ms: int) -> None:
     used = []
     for limit_id, subject_id, start_ms, unit, amount in found.legs:
         key = (limit_id, subject_id, start_ms)
@@ -204,7 +221,7 @@ def recover(book: Book, operation: Recover, now_ms: int) -> None:
     legs: list[Leg] = [(*leg[:4], 0 if leg[3] == "concurrent" else leg[4]) for leg in found.legs]
     found.state, found.legs = "unsettled", legs
     book.put_hold(found)
-    settlement = Settlement(id=found.id, status="unsettled", cost_picos=0, reason="owner_lost")
+    settlement = Settlement(id=found.id, status="unsettled", cost_picos=0, reason=reason)
     book.put_event(_event(found, settlement, found.id, 0, 0, used, now_ms), _NOTHING)
 
 
@@ -253,12 +270,12 @@ def prolong(book: Book, operation: Prolong) -> bool:
 
 
 def report(book: Book, operation: Report, now_ms: int) -> Settled | None:
-    """Count a call that has been made elsewhere. None if there is no such account."""
+    """Count a call that has been made elsewhere. None if there is no such account, or it cannot have cost so much."""
     cost = book.event_cost_micros(operation.id)
     if cost is not None:
         return Settled(id=operation.id, cost_micros=cost, first=False)
     account = book.account(operation.account_id)
-    if account is None:
+    if account is None or not _plausible(operation, 0):
         return None
     legs: list[Leg] = [
         (*key, limit.unit, operation.requests if limit.unit == "requests" else 0)
@@ -290,6 +307,14 @@ def report(book: Book, operation: Report, now_ms: int) -> Settled | None:
         latency_ms=operation.latency_ms,
     )
     return _end(book, made, settlement, now_ms)
+
+
+def _plausible(said: Settlement | Report, held_micros: int) -> bool:
+    """Whether an end can be written: nobody has used more of anything in one call, and sums must not overflow."""
+    if said.cost_picos > max(CHARGE_MICROS_MAX, held_micros) * PICOS_PER_MICRO:
+        return False
+    most: int = max(said.tokens, said.seconds, said.requests or 0, *msgspec.structs.astuple(said.measures))
+    return most <= COUNT_MAX
 
 
 def block(book: Book, operation: Block, now_ms: int) -> None:
@@ -434,12 +459,30 @@ def _own_caps(ask: Ask, account: Account, claims: list[Claim]) -> Iterator[Claim
     """The caps that the call itself brought, as limits that last for this call only."""
     if ask.call_max_micros is not None:
         yield account, _call_limit("call", ask.call_max_micros), _NO_KEY, Counter()
+    if ask.fixed_picos + ask.each_picos * ask.want > CHARGE_MICROS_MAX * PICOS_PER_MICRO:
+        yield account, _call_limit("call", CHARGE_MICROS_MAX), _NO_KEY, Counter()
     if ask.subject_max_micros is not None:
         for owner, limit, key, counter in _caps_of_subject(ask, claims):
             lower = msgspec.structs.replace(
                 limit, public_id="", role="end_user", max=ask.subject_max_micros, boosts=(), action="block"
             )
             yield owner, lower, key, counter
+
+
+def _unbounded(ask: Ask, account: Account, caps: tuple[Claim, ...]) -> str | None:
+    """Why a call may not be held for that no limit bounds as it must: see `Ask.own_limit` and `Ask.unpriced`."""
+    if not ask.own_limit and not ask.unpriced:
+        return None
+    bounds = [(owner, limit) for owner, limit, *_ in caps if limit.max is not None and limit.action == "block"]
+    if ask.unpriced and any(limit.unit in _METERED for _, limit in bounds):
+        return "model_not_priced"
+    if ask.own_limit:
+        whose = {
+            owner.id == account.id and limit.per == "key" for owner, limit in bounds if limit.unit == ask.own_limit
+        }
+        if whose == {False}:
+            return "limit_required"
+    return None
 
 
 def _caps_of_subject(ask: Ask, claims: list[Claim]) -> list[Claim]:
@@ -463,14 +506,14 @@ def _end(book: Book, found: Hold, settlement: Settlement, now_ms: int) -> Settle
     price_picos = settlement.cost_picos + settlement.cost_picos * found.facts.markup_ppm // 1_000_000
     price, account.price_carry_picos = charge(account.price_carry_picos, price_picos)
     overrun = 0 if found.facts.mode == "monitor" else max(0, cost - found.amount_micros)
-    account.overrun_micros += overrun
+    account.overrun_micros = add(account.overrun_micros, overrun)
     if overrun:
         settlement = msgspec.structs.replace(settlement, flags=(*settlement.flags, "overrun"))
     book.changed_accounts[account.id] = account
     for spender_id in (account.id, found.subject_id, found.run_id):
         if spender_id and (spender := book.account(spender_id)) is not None:
-            spender.spent_micros += cost
-            spender.price_micros += price
+            spender.spent_micros = add(spender.spent_micros, cost)
+            spender.price_micros = add(spender.price_micros, price)
             spender.last_used_ms = now_ms
             book.changed_accounts[spender_id] = spender
 
@@ -486,7 +529,7 @@ def _end(book: Book, found: Hold, settlement: Settlement, now_ms: int) -> Settle
         else:
             counter.held -= amount
         spent = actual.get(unit, amount)  # requests: as many as were held
-        counter.used += spent
+        counter.used = add(counter.used, spent)
         book.changed_counters[key] = counter
         used.append((*key, spent))
     book.end_hold(found)

@@ -57,6 +57,7 @@ _PRAGMAS = (
 )
 _NOT_SYNCED = frozenset((sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC))
 """After these the system may show, as if it were on the disk, what is not: retrying would prove nothing."""
+_SUM_TOO_LARGE = "integer overflow"
 _FAULTS_OF_THE_WORK = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 
 
@@ -100,7 +101,7 @@ class SqliteTables:
     def rollup(self, key: RollupKey) -> Rollup | None:
         """See `Tables`."""
         row = self._execute(
-            "SELECT requests, blocked, cost_micros, cost_picos, price_micros, input_tokens, output_tokens,"
+            "SELECT requests, blocked, cost_micros, rest_picos, price_micros, input_tokens, output_tokens,"
             " cache_read_tokens, cache_write_tokens, reasoning_tokens, characters, audio_ms, images, latency_ms_sum,"
             " latency_histogram FROM rollups WHERE day_ms = ? AND account_id = ? AND subject_id = ? AND provider = ?"
             " AND model = ?",
@@ -152,7 +153,7 @@ def _store(execute_many: Callable[[str, Iterable[Row]], Any], book: Book) -> Non
     if book.changed_rollups:
         execute_many(
             "INSERT OR REPLACE INTO rollups (day_ms, account_id, subject_id, provider, model, requests, blocked,"
-            " cost_micros, cost_picos, price_micros, input_tokens, output_tokens, cache_read_tokens,"
+            " cost_micros, rest_picos, price_micros, input_tokens, output_tokens, cache_read_tokens,"
             " cache_write_tokens, reasoning_tokens, characters, audio_ms, images, latency_ms_sum, latency_histogram)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [(*key, *rollup_row(r)) for key, r in book.changed_rollups.items()],
@@ -220,7 +221,7 @@ class SqliteEngine:
 
     async def _reader(self) -> aiosqlite.Connection:
         reader = await aiosqlite.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-        await reader.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        await reader.execute_fetchall(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         return reader
 
     async def commit(self, batch: list[Work], now_ms: int) -> list[Result]:
@@ -304,7 +305,21 @@ class SqliteEngine:
                 result: T = await reader._execute(_converse, reader._conn, script())  # type: ignore[no-untyped-call]
                 return result
             except sqlite3.Error as error:
-                raise LedgerUnavailable(str(error)) from error
+                if _SUM_TOO_LARGE not in str(error):
+                    raise LedgerUnavailable(str(error)) from error
+        return await self._read_exactly(script)
+
+    async def _read_exactly(self, script: Callable[[], Script[T]]) -> T:
+        """Read with sums of any size, made in Python: SQLite's own give up above 64 bits."""
+        reader = await self._reader()
+        try:
+            await reader._execute(reader._conn.create_aggregate, "sum", 1, _Sum)  # type: ignore[no-untyped-call]
+            result: T = await reader._execute(_converse, reader._conn, script())  # type: ignore[no-untyped-call]
+            return result
+        except sqlite3.Error as error:
+            raise LedgerUnavailable(str(error)) from error
+        finally:
+            await reader.close()
 
     @contextlib.asynccontextmanager
     async def _borrowed(self) -> AsyncIterator[aiosqlite.Connection]:
@@ -326,6 +341,25 @@ class SqliteEngine:
     def _disconnect(self) -> None:
         if hasattr(self, "_connection"):
             self._connection.close()
+
+
+class _Sum:
+    """An exact SUM: a whole number, as text where it needs more than 64 bits. It equals nothing but itself."""
+
+    def __init__(self) -> None:
+        self._total: int | None = None
+
+    def step(self, value: int | float | str | None) -> None:
+        """Add a value; what is no number counts nothing, as in SQLite's own."""
+        if value is not None:
+            with contextlib.suppress(ValueError, OverflowError):
+                value = int(value)
+                self._total = (self._total or 0) + value
+
+    def finalize(self) -> int | str | None:
+        """The sum; None of nothing."""
+        total = self._total
+        return total if total is None or -(2**63) <= total < 2**63 else str(total)
 
 
 def _converse(connection: sqlite3.Connection, script: Script[T]) -> T:

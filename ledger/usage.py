@@ -14,6 +14,7 @@ from ledger import latency
 from ledger.accounts import find
 from ledger.book import is_call
 from ledger.engine import Script
+from ledger.money import PICOS_PER_MICRO
 from ledger.records import Measures
 from ledger.retention import Dropped, kept_from
 from ledger.rows import marks
@@ -159,7 +160,7 @@ def _from_rollups(
     day, end_user = "r.day_ms" if query.by_day else "0", "r.subject_id" if query.by_end_user else "0"
     sums = ", ".join(
         f"SUM(r.{column})"
-        for column in ("requests", "blocked", "cost_micros", "cost_picos", "price_micros", *MEASURES, "latency_ms_sum")
+        for column in ("requests", "blocked", "cost_micros", "rest_picos", "price_micros", *MEASURES, "latency_ms_sum")
     )
     rows = yield (
         f"SELECT r.account_id, r.provider, r.model, {day}, {end_user}, {sums},"  # noqa: S608 - constants and marks
@@ -169,14 +170,15 @@ def _from_rollups(
         (*bounds, *parameters),
     )
     for row in rows:
+        requests, blocked, cost_micros, rest_picos, price_micros, *measures, latency_ms_sum = map(int, row[5:-1])
         sums_of_row = Sums(
-            requests=row[5],
-            blocked=row[6],
-            cost_micros=row[7],
-            cost_picos=row[8],
-            price_micros=row[9],
-            measures=list(row[10 : 10 + len(MEASURES)]),
-            latency_ms_sum=row[-2],
+            requests=requests,
+            blocked=blocked,
+            cost_micros=cost_micros,
+            cost_picos=cost_micros * PICOS_PER_MICRO + rest_picos,
+            price_micros=price_micros,
+            measures=measures,
+            latency_ms_sum=latency_ms_sum,
             histogram=latency.merge([bytes.fromhex(row[-1])]),
         )
         groups.setdefault((*row[:5], ""), Sums()).add(sums_of_row)

@@ -21,6 +21,7 @@ _log = logging.getLogger("farthing.ledger")
 BATCH_MAX = 512  # one transaction stays well under 50 ms, so a lone caller never waits long behind a burst
 QUEUE_MAX = 20_000  # holds and changes that may wait; beyond it callers are told "unavailable" at once
 RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0)  # between attempts to write what must not be lost
+NOT_WRITTEN = "not_written"  # the reason with which a call becomes `unsettled` whose settlement the database rejects
 LOOK_S = 0.25  # how often a transaction that does not end is noticed; what waits for it is then journalled
 
 
@@ -153,8 +154,10 @@ class Writer:
         elif isinstance(result, Held):
             # The caller was cancelled while its hold was being committed: nothing was forwarded.
             self.keep(_abandoned(result.id))
-        elif isinstance(result, Exception) and isinstance(work, Settlement):
+        if isinstance(result, Exception) and isinstance(work, Settlement):
+            # It is not to be written, however often it is tried: the call stays counted at what it holds.
             _log.critical("settlement rejected", extra={"call_id": work.id, "error": type(result).__name__})
+            self.keep(Recover(id=work.id, reason=NOT_WRITTEN))
 
     async def _failed(self, batch: list[tuple[Work, asyncio.Future[Any] | None]], error: LedgerUnavailable) -> None:
         """Keep what must not be lost; refuse all else, also what is still in the queue: it would wait for too long."""

@@ -278,7 +278,8 @@ class Builder:
         """A row for each day, key and model."""
         source = (
             f"(SELECT created_ms - created_ms % {DAY_MS} AS day, account_id, model, count(*) AS requests,"
-            " SUM(cost_micros) AS micros, SUM(cost_picos) AS picos, SUM(usage ->> 'input_tokens') AS input,"
+            " SUM(cost_micros) AS micros, SUM(cost_picos - cost_micros * 1000000) AS rest,"
+            " SUM(usage ->> 'input_tokens') AS input,"
             " SUM(usage ->> 'output_tokens') AS output, SUM(latency_ms) AS latency, histogram(latency_ms) AS histogram"
             f" FROM events WHERE account_id > {self._base} GROUP BY 1, 2, 3)"
         )
@@ -292,7 +293,7 @@ class Builder:
             requests="s.requests",
             cost_micros="s.micros",
             price_micros="s.micros",
-            cost_picos="s.picos",
+            rest_picos="s.rest",
             input_tokens="s.input",
             output_tokens="s.output",
             latency_ms_sum="s.latency",

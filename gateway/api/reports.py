@@ -16,9 +16,9 @@ from gateway.api.endpoint import Call, decode, json_response
 from gateway.api.reservations import ReportedUsage, Subject, policy_of, whom
 from gateway.errors import CallError
 from keys.ids import derived_id, new_body
-from keys.minting import Metadata, Micros, ScopeRefused
+from keys.minting import Metadata, ScopeRefused
 from ledger.accounts import AccountView, NotFound
-from ledger.money import PICOS_PER_MICRO
+from ledger.money import CHARGE_MICROS_MAX, PICOS_PER_MICRO
 from ledger.records import Ask, Facts, Held, Measures, Report
 
 BATCH_MAX = 1000
@@ -36,7 +36,7 @@ class Reported(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     provider: Annotated[str, Meta(max_length=64)] = ""
     model: Annotated[str, Meta(max_length=200)] = ""
     usage: ReportedUsage | None = None
-    cost_micros: Micros | None = None
+    cost_micros: Annotated[int, Meta(ge=0, le=CHARGE_MICROS_MAX)] | None = None
     latency_ms: Annotated[int, Meta(ge=0, le=86_400_000)] | None = None
     metadata: Metadata = {}
 
@@ -81,6 +81,8 @@ class _Batch:
             if price is None:
                 raise _Rejected("model_not_priced")
             cost_picos, price_version = price.cost_picos(usage), price.version
+            if cost_picos > CHARGE_MICROS_MAX * PICOS_PER_MICRO:
+                raise _Rejected("amount_too_large")
         party = await self._party(event.subject)
         party.last = Facts(
             mode="monitor",

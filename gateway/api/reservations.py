@@ -21,17 +21,20 @@ from keys.policy import Policy, read_policy
 from ledger.accounts import AccountView, NotFound
 from ledger.changes import Once, ReplayMismatch
 from ledger.events import EventView, HoldView
-from ledger.money import CHARGE_MICROS_MAX, MICROS_MAX, PICOS_PER_MICRO, ceil_micros
+from ledger.money import CHARGE_MICROS_MAX, PICOS_PER_MICRO, ceil_micros
 from ledger.records import UNSEEN, Ask, Facts, Held, Prolong, Refused, Settlement, Shortfall, Unit
 from providers.usage import Usage
 
 TTL_S_MAX = 24 * 3600
+STANDARD_TTL_S_MAX = 3600  # of a key that is in others' hands: it holds back what its parents could spend
 
 COUNT_MAX = 10**9  # of any unit in one call: more is a mistake, and the sums must stay within 64 bits
 
+_MAY_EXCEED = frozenset(("master", "team", "ingest"))
+"""Who is believed that more was used than was reserved: they could report as much."""
+
 Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
-Amount = Annotated[int, Meta(ge=0, le=MICROS_MAX)]
-Actual = Annotated[int, Meta(ge=0, le=CHARGE_MICROS_MAX)]
+Amount = Annotated[int, Meta(ge=0, le=CHARGE_MICROS_MAX)]
 Ttl = Annotated[int, Meta(ge=1, le=TTL_S_MAX)]
 
 
@@ -57,7 +60,7 @@ class Reserve(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 class Commit(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """What was really used, in the reservation's unit."""
 
-    actual: Actual
+    actual: Amount
 
 
 class Extend(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -149,6 +152,9 @@ def _ask(
 ) -> Ask:
     now_ms = call.services.clock_ms()
     unit, amount = asked.unit, asked.amount
+    if unit != "micros" and amount > COUNT_MAX:
+        raise CallError(400, "invalid_request", f"amount: must be at most {COUNT_MAX} {unit}.", param="amount")
+    _check_ttl(call, asked.ttl_seconds)
     return Ask(
         id=new_body(now_ms) if once is None else derived_id("reservation", once.account_id, once.key),
         account_id=key.id,
@@ -169,8 +175,15 @@ def _ask(
         requests=amount if unit == "requests" else 0,
         concurrent=amount if unit == "concurrent" else 0,
         expires_ms=now_ms + asked.ttl_seconds * 1000,
+        own_limit=None if call.key.policy.may_manage else unit,
         dry_run=dry_run,
     )
+
+
+def _check_ttl(call: Call, ttl_seconds: int) -> None:
+    if not call.key.policy.may_manage and ttl_seconds > STANDARD_TTL_S_MAX:
+        message = f"ttl_seconds: a {call.key.policy.scope} key reserves for at most {STANDARD_TTL_S_MAX} s at a time."
+        raise CallError(400, "invalid_request", message, param="ttl_seconds")
 
 
 def _reasons(refused: Refused) -> list[dict[str, Any]]:
@@ -224,6 +237,9 @@ async def reserve(call: Call) -> Response:
     if isinstance(outcome, Held):
         body |= {"id": f"rsv_{ask.id}", "allowed": True, "state": "open", "expires_at_ms": ask.expires_ms}
         return json_response(body, 201)
+    if strict and outcome.reason == "limit_required":
+        message = f"This key has no limit of {asked.unit} of its own: what it reserves would be its parents' alone."
+        raise CallError(403, outcome.reason, message)
     if strict and outcome.shortfall is not None:
         raise over_limit(
             outcome.shortfall,
@@ -286,6 +302,8 @@ async def estimate(call: Call) -> Response:
         raise CallError(400, "model_not_priced", f"{asked.provider}/{asked.model} has no price here.", param="model")
     usage = asked.usage.usage()
     picos = price.cost_picos(usage)
+    if picos > CHARGE_MICROS_MAX * PICOS_PER_MICRO:
+        raise CallError(400, "amount_too_large", "usage: no call costs so much.", param="usage")
     return json_response(
         {
             "object": "estimate",
@@ -303,6 +321,11 @@ async def commit(call: Call) -> Response:
     found = await _open(call)
     if isinstance(found, HoldView):
         unit, amount = found.reserved or ("micros", found.amount_micros)
+        if unit != "micros" and asked.actual > max(COUNT_MAX, amount):
+            raise CallError(400, "invalid_request", f"actual: must be at most {COUNT_MAX} {unit}.", param="actual")
+        if asked.actual > amount and call.key.policy.scope not in _MAY_EXCEED:
+            message = f"actual: a {call.key.policy.scope} key commits at most what it reserved, {amount} {unit}."
+            raise CallError(422, "exceeds_reservation", message, param="actual")
         settlement = Settlement(
             id=found.id,
             status="settled",
@@ -341,7 +364,12 @@ async def extend(call: Call) -> Response:
     found = await _open(call)
     if isinstance(found, EventView):
         return json_response(_ended(found))
-    expires_ms = call.services.clock_ms() + asked.ttl_seconds * 1000
+    _check_ttl(call, asked.ttl_seconds)
+    now_ms = call.services.clock_ms()
+    expires_ms = now_ms + asked.ttl_seconds * 1000
+    if not call.key.policy.may_manage and expires_ms > found.created_ms + TTL_S_MAX * 1000:
+        message = f"ttl_seconds: a reservation of a {call.key.policy.scope} key lives {TTL_S_MAX} s in all."
+        raise CallError(400, "invalid_request", message, param="ttl_seconds")
     if not await call.services.ledger.prolong(Prolong(id=found.id, expires_ms=expires_ms)):
         return json_response(_ended(await _event(call, found.id)))
     unit, amount = found.reserved or ("micros", found.amount_micros)

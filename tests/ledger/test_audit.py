@@ -47,7 +47,7 @@ TAMPERINGS = {
         "UPDATE events SET legs = replace(legs, ',0,', ',60000,') WHERE legs <> '[]'",
     ),
     "a rollup's cost is lowered": ("rollup", "UPDATE rollups SET cost_micros = cost_micros - 1 WHERE cost_micros > 0"),
-    "a rollup's exact cost is lowered": ("rollup", "UPDATE rollups SET cost_picos = cost_picos - 1"),
+    "a rollup's exact cost is lowered": ("rollup", "UPDATE rollups SET rest_picos = rest_picos - 1"),
     "a rollup's price is lowered": ("rollup", "UPDATE rollups SET price_micros = price_micros - 1"),
     "a rollup's requests are lowered": ("rollup", "UPDATE rollups SET requests = 0 WHERE requests > 0"),
     "a blocked call is forgotten": ("rollup", "UPDATE rollups SET blocked = 0 WHERE blocked > 0"),
@@ -140,5 +140,5 @@ async def test_many_differences_are_counted_and_some_are_shown(loose: World) -> 
     finding = await loose.ledger.audit()
     assert finding.count == SHOWN_MAX + 5
     assert len(finding.differences) == SHOWN_MAX
-    assert finding.differences[0].kept == "3000000"
-    assert finding.differences[0].summed == "0"
+    assert finding.differences[0].kept == "3 0"
+    assert finding.differences[0].summed == "0 0"

@@ -167,7 +167,11 @@ async def test_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
     path = tmp_path / "farthing.db"
     async with opened(path) as world:
         key = await world.open()
+        await world.spend(key, 7)
+        kept = world.rows("SELECT rest_picos, cost_micros FROM rollups")
     with outside(path) as connection:
+        connection.execute("ALTER TABLE rollups RENAME COLUMN rest_picos TO cost_picos")
+        connection.execute("UPDATE rollups SET cost_picos = cost_picos + cost_micros * 1000000")
         for table in ("objects", "carried", "carried_days", "carried_legs"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("PRAGMA user_version = 1")
@@ -176,6 +180,8 @@ async def test_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
         made = Object(provider="openai", kind="file", id="f")
         assert await world.ledger.own(world.accounts[key], [made]) == []
         assert (await world.view(key)).public_id == key
+        assert world.rows("SELECT rest_picos, cost_micros FROM rollups") == kept == [(0, 7)]
+        await assert_sound(world.ledger)
 
 
 async def test_what_is_no_database_is_unavailable(tmp_path: Path) -> None:

@@ -347,14 +347,19 @@ async def test_a_row_that_cannot_be_is_the_operations_fault(world: World, caplog
 async def test_a_settlement_that_cannot_be_written_is_shouted_about(
     loose: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A settlement that the database can never take leaves a critical line with the call's id, and its hold stays."""
+    """A settlement that the database can never take leaves a critical line, and the call stays counted at its hold."""
     key = await loose.open()
     call = await loose.held(key, 10)
     loose.ledger.settle(settlement(call, 1, usage={"x": object()}))
     assert isinstance(await loose.hold(key), Held)
     rejected = [record for record in caplog.records if record.message == "settlement rejected"]
     assert [record.__dict__["call_id"] for record in rejected] == [call]
-    assert (await loose.view(key)).limits[0].held == 11
+    await eventually(lambda: loose.ledger.waiting == 0)
+    await loose.settle(await loose.held(key, 5), 5)  # behind what the rejection led to
+    balance = (await loose.view(key)).limits[0]
+    assert (balance.used, balance.held, balance.unsettled) == (5, 1, 10)
+    assert loose.rows("SELECT status, reason FROM events WHERE id = ?", call) == [("unsettled", "not_written")]
+    await assert_sound(loose.ledger)
 
 
 def _odd() -> Script[None]:

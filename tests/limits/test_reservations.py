@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Running, running
+from tests.harness import MASTER, Running, running
 from tests.limits.calls import call
 from tests.limits.conftest import Clock
 
@@ -52,13 +52,18 @@ async def test_two_at_once_on_the_last_four_thousand_tokens(gateway: Running) ->
 
 @pytest.mark.parametrize("unit", ["micros", "tokens", "requests", "seconds"])
 async def test_commit_charges_what_was_used(timed: Running, unit: str) -> None:
-    """A commit below the reserved gives back the rest; one above is charged whole and flagged."""
+    """A commit below the reserved gives back the rest; an operator's above is charged whole and flagged."""
     for actual in (0, 400, 1_000, 1_700):
         key = await timed.mint(livemode=False, limits=[{"unit": unit, "max": 2_000}])
         made = await _reserve(timed, key["secret"], 1_000, unit, metadata={"job": "7"})
         assert (made["remaining"], await _left(timed, key["secret"])) == (1_000, 1_000)
         path = f"/v1/reservations/{made['id']}/commit"
-        status, ended = await timed.api("POST", path, {"actual": actual}, key=key["secret"])
+        if actual > 1_000:
+            status, refused = await timed.api("POST", path, {"actual": actual}, key=key["secret"])
+            error = refused["error"]
+            assert (status, error["code"], error["param"]) == (422, "exceeds_reservation", "actual")
+        by = MASTER if actual > 1_000 else key["secret"]
+        status, ended = await timed.api("POST", path, {"actual": actual}, key=by)
         assert (status, ended["state"], ended["actual"], ended["amount"]) == (200, "committed", actual, 1_000)
         assert await _left(timed, key["secret"]) == 2_000 - actual
         assert ("over_reserved" in ended["flags"]) == (actual > 1_000)

@@ -124,15 +124,26 @@ async def test_a_move_that_breaks_off_leaves_nothing(
 
 
 CARRIED = ("carried", "carried_days", "carried_legs")
+WITH_REST = ("rollups", "carried", "carried_days")
+PICOS = tuple(
+    statement
+    for table in WITH_REST
+    for statement in (
+        f"ALTER TABLE {table} RENAME COLUMN rest_picos TO cost_picos",
+        f"UPDATE {table} SET cost_picos = cost_picos + cost_micros * 1000000",  # noqa: S608 - constants
+    )
+)
 UNDO = {
     "sqlite": {
         "0002_objects.sql": ("DROP TABLE objects",),
         "0003_carried.sql": tuple(f"DROP TABLE {table}" for table in CARRIED),
+        "0004_rest_picos.sql": PICOS,
     },
     "postgresql": {
         "0002_objects.sql": ("DROP TABLE objects",),
         "0003_revisions.sql": ("ALTER TABLE accounts DROP COLUMN revision",),
         "0004_carried.sql": tuple(f"DROP TABLE {table}" for table in CARRIED),
+        "0005_rest_picos.sql": PICOS,
     },
 }
 """What takes a step of a schema back, so that a database of today becomes one of an earlier version, with its rows."""

@@ -1,0 +1,8 @@
+-- Sums of exact costs are kept without what was charged of them: cost_picos = cost_micros * 1,000,000 + rest_picos. As
+-- picos they would leave 64 bits after nine million dollars.
+UPDATE rollups SET cost_picos = cost_picos - cost_micros * 1000000;
+ALTER TABLE rollups RENAME COLUMN cost_picos TO rest_picos;
+UPDATE carried SET cost_picos = cost_picos - cost_micros * 1000000;
+ALTER TABLE carried RENAME COLUMN cost_picos TO rest_picos;
+UPDATE carried_days SET cost_picos = cost_picos - cost_micros * 1000000;
+ALTER TABLE carried_days RENAME COLUMN cost_picos TO rest_picos;
