@@ -59,7 +59,16 @@ _DENIED = {
     "key_disabled": "This key is disabled.",
     "key_expired": "This key has expired.",
 }
-_BLOCKS = frozenset(("route_not_allowed", "model_not_allowed", "model_not_priced", "unbounded_cost", "loop_detected"))
+_BLOCKS = frozenset(
+    (
+        "route_not_allowed",
+        "model_not_allowed",
+        "origin_not_allowed",
+        "model_not_priced",
+        "unbounded_cost",
+        "loop_detected",
+    )
+)
 """Refusals of a call, not of a request that is none: each leaves a blocked event."""
 
 _ONCE = frozenset(
@@ -183,6 +192,7 @@ class Admission:
             if attempt:
                 key = await self._authenticate(secret, inbound.call_id, facts, fresh=True)
             try:
+                _check_origin(key, headers)
                 price, terms = self._decide(route, call, key, wishes)
                 counted, again = True, counted
                 # Conversations that begin alike are no loop.
@@ -236,6 +246,7 @@ class Admission:
             key = await self._authenticate(secret, inbound.call_id, facts, fresh=fresh)
             wishes = self._wishes(headers, key)
             try:
+                _check_origin(key, headers)
                 self._check_key(route, "", key, wishes)
             except CallError as error:
                 if not fresh:
@@ -621,6 +632,13 @@ def _check_once(raw: RawHeaders) -> None:
 def _check_encoding(headers: dict[str, str]) -> None:
     if headers.get("content-encoding", "identity").lower() not in ("", "identity"):
         raise CallError(415, "encoding_not_supported", "Send the body without a Content-Encoding.")
+
+
+def _check_origin(key: Key, headers: dict[str, str]) -> None:
+    """Refuse a page from elsewhere; whoever is no page says no origin."""
+    origin = headers.get("origin")
+    if origin is not None and not key.allows_origin(origin):
+        raise CallError(403, "origin_not_allowed", "This key may not be used from this page's origin.")
 
 
 def _asked(route: Route, query: bytes, headers: dict[str, str], own: dict[str, dict[str, Any]]) -> Asked:

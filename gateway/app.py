@@ -24,9 +24,11 @@ from gateway.api.endpoint import Handler, Services, endpoint, http_error, json_r
 from gateway.batches import Batches
 from gateway.bounds import DRAIN_S, FIGURES_INTERVAL_S, RETENTION_INTERVAL_S, REVOCATIONS_INTERVAL_S, SWEEP_INTERVAL_S
 from gateway.config import Settings
+from gateway.cors import Cors
 from gateway.duplex import SimulatedSockets, WebSocketUpstream
 from gateway.flight import Flights
-from gateway.inference import Inference
+from gateway.headers import as_mapping
+from gateway.inference import Inference, answer_empty
 from gateway.relay import Relay, Send
 from gateway.sockets import Sockets
 from gateway.telemetry import Board, Metrics
@@ -63,11 +65,16 @@ _OWN_ROOTS = frozenset(
     )
 )
 _OWN_PATHS = frozenset(("/", "/healthz", "/readyz", "/metrics"))
+_IDS_WITH_SLASHES = "/v1/end_users/"
 
 
 def clock_ms() -> int:
     """Unix time in milliseconds."""
     return time.time_ns() // 1_000_000
+
+
+def _is_own(path: str) -> bool:
+    return path in _OWN_PATHS or (path.startswith("/v1/") and path[4:].partition("/")[0] in _OWN_ROOTS)
 
 
 def _manages(key: Key) -> bool:
@@ -169,7 +176,8 @@ class Gateway:
             self.catalogue,
             clock_ms,
         )
-        self._inference = Inference(admission, relay, self.flights, self.metrics, clock_ms)
+        self._cors = Cors(settings.cors_origins)
+        self._inference = Inference(admission, relay, self.flights, self.metrics, self._cors, clock_ms)
         self._sockets = Sockets(
             admission,
             ledger,
@@ -232,7 +240,15 @@ class Gateway:
         if scope["type"] != "http":
             return
         path = scope["path"]
-        if path in _OWN_PATHS or (path.startswith("/v1/") and path[4:].partition("/")[0] in _OWN_ROOTS):
+        if path[-1:] == "/" and path != "/" and not path.startswith(_IDS_WITH_SLASHES) and _is_own(path[:-1]):
+            path = path[:-1]  # served, never redirected: behind TLS we do not know to where
+            scope = scope | {"path": path}
+        if path == "/v1/me" and (page := (headers := as_mapping(scope["headers"])).get("origin")) is not None:
+            if scope["method"] == "OPTIONS":
+                await answer_empty(send, self._cors.preflight(headers))
+                return
+            send = self._cors.around(send, page)
+        if _is_own(path):
             await self._management(scope, receive, send)  # type: ignore[arg-type]
         else:
             await self._inference(scope, receive, send)
@@ -291,7 +307,7 @@ class Gateway:
             clock_ms=self._clock_ms,
             cut_account=lambda account_id: self.flights.cut_account(account_id, "key_revoked"),
         )
-        return Starlette(
+        app = Starlette(
             routes=[
                 *(Route(path, endpoint(services, run, may), methods=[method]) for method, path, run, may in ENDPOINTS),
                 Route("/healthz", self._healthz),
@@ -300,6 +316,8 @@ class Gateway:
             ],
             exception_handlers={404: http_error, 405: http_error, 500: http_error},
         )
+        app.router.redirect_slashes = False
+        return app
 
     async def _healthz(self, request: Request) -> Response:
         return json_response({"status": "ok"})

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 from dotenv import dotenv_values
 
+from keys.policy import ORIGIN
 from ledger.ledger import Unsettled
 from providers.catalogue import ELEVENLABS_PICOS_PER_CREDIT
 from providers.vendors import VENDORS
@@ -57,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     elevenlabs_picos_per_credit: int
     price_files: tuple[Path, ...]
     places: dict[str, Place]
+    cors_origins: frozenset[str] | None = None  # whose pages may read answers; None = everybody's
     tls: tuple[str, str] | None = None  # files of the certificate chain and of its key, in PEM
 
     def __repr__(self) -> str:
@@ -106,6 +108,7 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
             )
             for vendor in VENDORS.values()
         },
+        cors_origins=_pages(values),
         tls=_tls(values),
     )
 
@@ -146,6 +149,19 @@ def _tls(values: Mapping[str, str]) -> tuple[str, str] | None:
 
 def _no_password() -> str:
     raise ValueError("the key is encrypted; decrypt it first")
+
+
+def _pages(values: Mapping[str, str]) -> frozenset[str] | None:
+    text = values.get("FARTHING_CORS_ORIGINS", "*").strip()
+    if text == "*":
+        return None
+    origins = frozenset(each.strip() for each in text.split(",") if each.strip())
+    for each in origins:
+        if not re.match(ORIGIN, each):
+            raise BadSetting(
+                "FARTHING_CORS_ORIGINS must be * or origins such as https://app.example.com, separated by commas"
+            )
+    return origins
 
 
 def _retention_days(values: Mapping[str, str]) -> int:

@@ -8,9 +8,10 @@ from typing import Any
 
 from gateway.admission import Admission, Inbound
 from gateway.client import CONNECTION
+from gateway.cors import Cors
 from gateway.errors import CallError, render
 from gateway.flight import Flights
-from gateway.headers import as_mapping, origin
+from gateway.headers import RawHeaders, as_mapping, origin
 from gateway.relay import Connection, Relay, Send
 from gateway.telemetry import Metrics
 from gateway.upload import ClientGone, Receive
@@ -24,12 +25,19 @@ class Inference:
     """Takes calls in every provider's own shape."""
 
     def __init__(
-        self, admission: Admission, relay: Relay, flights: Flights, metrics: Metrics, clock_ms: Callable[[], int]
+        self,
+        admission: Admission,
+        relay: Relay,
+        flights: Flights,
+        metrics: Metrics,
+        cors: Cors,
+        clock_ms: Callable[[], int],
     ) -> None:
         self._admission = admission
         self._relay = relay
         self._flights = flights
         self._metrics = metrics
+        self._cors = cors
         self._clock_ms = clock_ms
         self.draining = False
 
@@ -41,6 +49,11 @@ class Inference:
         headers = as_mapping(raw)
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
         query = scope["query_string"]
+        if (page := headers.get("origin")) is not None:
+            if scope["method"] == "OPTIONS":
+                await answer_empty(send, self._cors.preflight(headers))
+                return
+            send = self._cors.around(send, page)
         found = match(scope["method"], path, headers, query)
         connection: Connection | None = scope.get(CONNECTION)
         if isinstance(found, Refusal):
@@ -49,8 +62,7 @@ class Inference:
             return
         shared, route = (found, found.first) if isinstance(found, Shared) else (None, found)
         if route.operation.here:
-            await send({"type": "http.response.start", "status": 204, "headers": []})
-            await send({"type": "http.response.body", "body": b""})
+            await answer_empty(send, [])
             return
         inbound: Inbound | None = None
         try:
@@ -90,6 +102,12 @@ class Inference:
         self._metrics.request(provider, operation, error.code)
         _log.debug("refused", extra={"request_id": f"req_{call_id}", "code": error.code, "status": error.status})
         await _answer(send, error, dialect, call_id)
+
+
+async def answer_empty(send: Send, fields: RawHeaders) -> None:
+    """Answer that there is nothing to say."""
+    await send({"type": "http.response.start", "status": 204, "headers": fields})
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _answer(send: Send, error: CallError, dialect: str, call_id: str) -> None:

@@ -73,6 +73,10 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the key and all its ancestors allow the provider."""
         return self.any_provider or all(allows(policy.allowed_providers, provider) for policy in self.policies)
 
+    def allows_origin(self, origin: str) -> bool:
+        """Whether the key and all its ancestors may be used by a page from there."""
+        return all(policy.allowed_origins is None or origin in policy.allowed_origins for policy in self.policies)
+
 
 class _Verified(msgspec.Struct, frozen=True):
     account_id: int

@@ -19,7 +19,7 @@ from keys import token
 from keys.hashing import SecretHasher
 from keys.ids import new_id
 from keys.keyring import Key, Keyring
-from keys.policy import LoopGuard, Overdraft, Policy, Scope, exceeds, read_policy
+from keys.policy import ORIGIN, LoopGuard, Overdraft, Policy, Scope, exceeds, read_policy
 from ledger.accounts import AccountView, Credential
 from ledger.book import Match
 from ledger.changes import Answer, Credit, Edit, LimitTerms, NewAccount, Once, ReplayMismatch
@@ -38,6 +38,7 @@ MetadataName = Annotated[str, Meta(min_length=1, max_length=40)]
 MetadataValue = Annotated[str, Meta(max_length=500)]
 Metadata = Annotated[dict[MetadataName, MetadataValue], Meta(max_length=50)]
 Patterns = Annotated[list[Annotated[str, Meta(min_length=1, max_length=200)]], Meta(max_length=PATTERNS_MAX)]
+Origins = Annotated[list[Annotated[str, Meta(pattern=ORIGIN)]], Meta(max_length=PATTERNS_MAX)]
 Micros = Annotated[int, Meta(ge=0, le=MICROS_MAX)]
 Moment = Annotated[int, Meta(ge=0, le=EXPIRES_MS_MAX)]
 Reset = Literal["none", "day", "week", "month"]
@@ -107,6 +108,7 @@ class _Fields(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     limits: Annotated[list[LimitSpec], Meta(max_length=LIMITS_MAX)] | None | UnsetType = UNSET
     allowed_models: Patterns | None | UnsetType = UNSET
     allowed_providers: Patterns | None | UnsetType = UNSET
+    allowed_origins: Origins | None | UnsetType = UNSET
     external_id: Name | None | UnsetType = UNSET
     expires_at_ms: Moment | None | UnsetType = UNSET
     overdraft: Overdraft | UnsetType = UNSET
@@ -145,6 +147,7 @@ _PROFILE = (
     "name",
     "allowed_models",
     "allowed_providers",
+    "allowed_origins",
     "external_id",
     "metadata",
     "overdraft",
@@ -356,6 +359,7 @@ class Minter:
         for param, patterns in (
             ("allowed_models", [policy.allowed_models for policy in policies]),
             ("allowed_providers", [policy.allowed_providers for policy in policies]),
+            ("allowed_origins", [policy.allowed_origins for policy in policies]),
         ):
             wanted = getattr(asked, param)
             if wanted is not UNSET and (pattern := exceeds(wanted, patterns)) is not None:

@@ -13,6 +13,9 @@ import msgspec
 Scope = Literal["master", "team", "standard", "read", "ingest"]
 Overdraft = Literal["inflight", "never"]
 
+ORIGIN = r"^(?:null|[a-z][a-z0-9+.-]{0,30}://(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?)\Z"
+"""Where a web page is from, as browsers say it: no path, no capitals."""
+
 _MINTS: dict[str, frozenset[str]] = {
     "master": frozenset(("master", "team", "standard", "read", "ingest")),
     "team": frozenset(("team", "standard", "read", "ingest")),
@@ -37,6 +40,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     metadata: dict[str, str] = {}
     allowed_models: list[str] | None = None
     allowed_providers: list[str] | None = None
+    allowed_origins: list[str] | None = None
     overdraft: Overdraft = "inflight"
     on_insufficient: Literal["reject", "clamp"] = "reject"
     over_cap_status: Literal[402, 429] = 402

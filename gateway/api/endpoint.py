@@ -255,6 +255,9 @@ def endpoint(services: Services, handler: Handler, may: Callable[[Key], bool]) -
             if found.secret is None:
                 raise CallError(401, "invalid_key", "The request carries no key.")
             key = await services.keyring.authenticate(found.secret, fresh=True)
+            page = request.headers.get("origin")
+            if page is not None and not key.allows_origin(page):
+                raise CallError(403, "origin_not_allowed", "This key may not be used from this page's origin.")
             if not may(key):
                 raise ScopeRefused(f"A {key.policy.scope} key may not do this.")
             response = await handler(Call(request, services, key, found.secret))

@@ -40,6 +40,7 @@ def key_object(account: AccountView) -> dict[str, Any]:
         "metadata": policy.metadata,
         "allowed_models": policy.allowed_models,
         "allowed_providers": policy.allowed_providers,
+        "allowed_origins": policy.allowed_origins,
         "overdraft": policy.overdraft,
         "on_insufficient": policy.on_insufficient,
         "over_cap_status": policy.over_cap_status,
