@@ -30,7 +30,7 @@ from providers.plain import Plain
 from providers.raw import NULL, given
 from providers.request import read_object, text_field
 from providers.shapes import JSON, NO_HEADERS, NOTHING_ELSE, Arrival, Asked, BadRequest, Call, Meter, Reading, arrived
-from providers.sound import FILE_HEAD_BYTES, REMOTE, Length, length, pcm
+from providers.sound import FILE_HEAD_BYTES, REMOTE, Length, has_container, length, pcm
 from providers.usage import Usage
 
 _JSON_BYTES_MAX = 1024 * 1024
@@ -50,6 +50,7 @@ INTELLIGENCE = {  # parameter: where the answer's metadata says what it counted
     "intents": "intents_info",
     "sentiment": "sentiment_info",
 }
+_CHANNELS_MAX, _SAMPLE_RATE_MAX = 20, 192_000  # of bare samples; whoever claims more makes a long sound short
 _TOKENS_A_SECOND = 10  # of speech, at most: each feature reads the whole transcript
 FOUND_TOKENS = 128  # that a feature may write of however little
 DEFAULT_MODEL = "base"  # the provider's, where a request names none; the dearest too
@@ -146,7 +147,7 @@ class _Arrival:
             sound = self._sound(self._size if whole else max(length, self._size), multichannel=multichannel)
         return Call(
             model=model_of_query(query),
-            input_typical=self._usage(sound.typical_ms),
+            input_typical=self._usage(sound.charged_ms),
             input_upper=self._usage(sound.upper_ms),
             input_bound=self._usage(sound.most_ms),
             unbounded=remote,
@@ -158,11 +159,10 @@ class _Arrival:
     def _sound(self, size: int, *, multichannel: bool) -> Length:
         query = self._query
         sample_bytes = SAMPLE_BYTES.get(query.text("encoding").lower())
-        if sample_bytes and not self._head.startswith((b"RIFF", b"RF64")):
-            channels = query.number("channels", 1)
-            sound = pcm(
-                size, sample_rate=query.number("sample_rate", 8_000), sample_bytes=sample_bytes, channels=channels
-            )
+        if sample_bytes and not has_container(self._head):
+            channels = min(query.number("channels", 1), _CHANNELS_MAX)
+            rate = min(query.number("sample_rate", 8_000), _SAMPLE_RATE_MAX)
+            sound = pcm(size, sample_rate=rate, sample_bytes=sample_bytes, channels=channels)
         else:
             sound = length(self._head, size)
         # Where the bytes tell the length by their rate, channels share it.

@@ -18,7 +18,7 @@ from providers.elevenlabs_speech import COST, CREDIT_MS
 from providers.multipart import Form
 from providers.plain import Plain
 from providers.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, BadRequest, Call, Meter, Reading, arrived
-from providers.sound import REMOTE, Length, length, pcm
+from providers.sound import REMOTE, Length, Mp3, has_container, length, pcm
 from providers.usage import Usage
 
 _CHANNELS_MAX = 5
@@ -40,12 +40,18 @@ _RAW_FORMATS = {"pcm_s16le_16": 16_000}
 class _Arrival:
     """Reads one form."""
 
-    __slots__ = ("_form", "_shape")
+    __slots__ = ("_form", "_mp3", "_shape")
 
     def __init__(self, asked: Asked, shape: _Hearing) -> None:
         self._shape = shape
+        self._mp3 = Mp3()
         self._form = Form(
-            asked.headers.get("content-type", ""), _OWN, early=_EARLY, lists=_LISTS, files=frozenset({shape.file})
+            asked.headers.get("content-type", ""),
+            _OWN,
+            early=_EARLY,
+            lists=_LISTS,
+            files=frozenset({shape.file}),
+            content=self._mp3.feed,
         )
 
     def feed(self, chunk: bytes) -> None:
@@ -78,12 +84,12 @@ class _Arrival:
         credit_ms = 0 if shape.surcharges else CREDIT_MS
         return Call(
             model=model,
-            input_typical=_usage(sound.typical_ms * channels, asked_for),
+            input_typical=_usage(sound.charged_ms * channels, asked_for),
             input_upper=_usage(sound.upper_ms * channels + credit_ms, asked_for),
             input_bound=_usage(sound.most_ms * (channels if whole else _CHANNELS_MAX) + credit_ms, possible),
             unbounded=remote,
             cache_writes=False,
-            noted=("channels",) if form.flag("use_multi_channel") else (),
+            noted=(str(channels),) if form.flag("use_multi_channel") else (),
             content_type=form.content_type,
         )
 
@@ -92,7 +98,9 @@ class _Arrival:
         form = self._form
         file = form.file_parts[0]
         size = file.size if whole or not form.in_file else max(body_bytes, file.size)
-        rate = _RAW_FORMATS.get(form.text("file_format"))
+        rate = None if has_container(file.head) else _RAW_FORMATS.get(form.text("file_format"))
+        if whole and rate is None and (counted := self._mp3.length()) is not None:
+            return counted
         return length(file.head, size) if rate is None else pcm(size, sample_rate=rate, sample_bytes=2, channels=1)
 
 
@@ -177,9 +185,9 @@ class _TranscriptMeter(BodyMeter):
         if stated_ms is not None:
             typical = self._call.input_typical
             channels = len(answer.transcripts or ()) or 1
-            if "channels" in self._call.noted and answer.transcripts is None and typical.audio_ms:
+            if self._call.noted and answer.transcripts is None:
                 # One transcript of all channels does not say how many there were; the file's header did.
-                channels = max(round(typical.audio_ms / max(stated_ms, 1)), 1)
+                channels = int(self._call.noted[0])
             surcharges = [name for name, tool in SURCHARGES.items() if tool in typical.tools]
             usage = _usage(stated_ms * min(channels, _CHANNELS_MAX), surcharges)
         return Reading(usage=usage, complete=True, flags=tuple(sorted(flags)))

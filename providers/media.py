@@ -13,6 +13,8 @@ import zlib
 
 import msgspec
 
+from providers.sound import FILE_HEAD_BYTES, pcm_in_wav
+
 # A JPEG's size may stand behind camera data and colour profiles; beyond this the dearest reading is taken.
 _HEADER_BYTES_MAX = 256 * 1024
 _SIDE_MAX = 65_535
@@ -29,10 +31,10 @@ class Bound(msgspec.Struct, frozen=True):
 def image_size(data: bytes) -> tuple[int, int] | None:
     """Width and height in pixels, from the header of a PNG, JPEG, GIF or WebP; None where it cannot be read."""
     size: tuple[int, int] | None = None
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR" and len(data) >= 24:
         size = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    elif data[:6] in (b"GIF87a", b"GIF89a") and len(data) >= 10:
-        size = int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
+    elif data[:6] in (b"GIF87a", b"GIF89a") and len(data) >= 13:
+        size = _gif_size(data)
     elif data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) >= 30:
         size = _webp_size(data)
     elif data[:2] == b"\xff\xd8":
@@ -40,6 +42,21 @@ def image_size(data: bytes) -> tuple[int, int] | None:
     if size is None or not (0 < size[0] <= _SIDE_MAX and 0 < size[1] <= _SIDE_MAX):
         return None
     return size
+
+
+def _gif_size(data: bytes) -> tuple[int, int] | None:
+    """The screen, or its first picture where that is larger: readers enlarge the one to the other."""
+    width, height = int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
+    at = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
+    while data[at : at + 1] == b"!":  # an extension: a label, and blocks up to an empty one
+        at += 2
+        while at < len(data) and data[at]:
+            at += 1 + data[at]
+        at += 1
+    if data[at : at + 1] != b"," or len(data) < at + 9:
+        return None
+    left, top, wide, high = (int.from_bytes(data[at + n : at + n + 2], "little") for n in (1, 3, 5, 7))
+    return max(width, left + wide), max(height, top + high)
 
 
 def _webp_size(data: bytes) -> tuple[int, int] | None:
@@ -72,6 +89,18 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
+_PIXEL_BYTES_MAX = 8  # four channels of 16 bits, not compressed
+_BESIDE_BYTES_MAX = 512 * 1024  # of camera data and colour profiles
+
+
+def _encoded_size(base64: bytes) -> tuple[int, int] | None:
+    """Width and height of an image in base64; None where they cannot be read, or the file is too long for them."""
+    size = image_size(decode_base64(base64, 64)) or image_size(decode_base64(base64, _HEADER_BYTES_MAX))
+    if size is not None and len(base64) * 3 // 4 > size[0] * size[1] * _PIXEL_BYTES_MAX + _BESIDE_BYTES_MAX:
+        return None
+    return size
+
+
 def decode_base64(text: bytes, bytes_max: int | None = None) -> bytes:
     """The first `bytes_max` bytes of base64 data, as far as it can be read; empty where it cannot."""
     if bytes_max is not None:
@@ -94,7 +123,7 @@ def openai_image(base64: bytes, *, low: bool = False) -> Bound:
     """
     if low:
         return Bound(85, 103, 309)
-    size = image_size(decode_base64(base64, 64)) or image_size(decode_base64(base64, _HEADER_BYTES_MAX))
+    size = _encoded_size(base64)
     if size is None:
         return Bound(1_229, 14_400, 14_400)
     width, height = size
@@ -105,7 +134,7 @@ def openai_image(base64: bytes, *, low: bool = False) -> Bound:
 
 def claude_image(base64: bytes) -> Bound:
     """An image in an Anthropic request: a token for 750 square pixels, at most 1,661 (4.5 class) or 4,005 (later)."""
-    size = image_size(decode_base64(base64, 64)) or image_size(decode_base64(base64, _HEADER_BYTES_MAX))
+    size = _encoded_size(base64)
     if size is None:
         return Bound(1_661, 4_005, 4_005)
     # Sides are rounded up to whole patches of 28 pixels.
@@ -175,7 +204,7 @@ def gemini_image(base64: bytes) -> Bound | None:
     for one of up to 384 pixels a side, and for a larger one 258 for each tile, a tile being two thirds of the shorter
     side, but 256 to 768 pixels. The most is the dearest of these.
     """
-    size = image_size(decode_base64(base64, 64)) or image_size(decode_base64(base64, _HEADER_BYTES_MAX))
+    size = _encoded_size(base64)
     if size is None:
         return None
     width, height = size
@@ -218,16 +247,6 @@ def duration_ms(data: bytes) -> Bound:
 
 
 def _wav_byte_rate(data: bytes) -> int | None:
-    """Bytes a second of PCM in a WAV file, from the sampling rate and not from the header's own, redundant field."""
-    if data[:4] != b"RIFF" or data[8:16] != b"WAVEfmt " or len(data) < 36:
-        return None
-    encoding, channels = int.from_bytes(data[20:22], "little"), int.from_bytes(data[22:24], "little")
-    samples, bits = int.from_bytes(data[24:28], "little"), int.from_bytes(data[34:36], "little")
-    if (
-        encoding not in (1, 3)
-        or not 1 <= channels <= 8
-        or not 4_000 <= samples <= 384_000
-        or bits not in (8, 16, 24, 32)
-    ):
-        return None
-    return samples * channels * bits // 8
+    """Bytes a second of PCM in a WAV file, where it can be read in one way only."""
+    found = pcm_in_wav(data[:FILE_HEAD_BYTES], len(data))
+    return None if found is None else found[0]

@@ -1,7 +1,7 @@
 """Transcriptions and translations of sound in OpenAI's shape: a form with a file, answered in JSON, text or a stream.
 
 Promises: as every shape that takes uploads. The sound is never kept. Its length is bounded by its header and size;
-where an answer states no usage (`text`, `srt`, `vtt`, an answer cut short) that is what is billed, as an estimate.
+where an answer states no usage (`text`, `srt`, `vtt`, one cut short) the most that it can be is billed, as an estimate.
 Mistral speaks it too, and also takes the sound by reference, whose length nobody knows before.
 Source: providers.md §3, §5.3, P1 and P11; openai 3.54's types.
 """
@@ -42,7 +42,7 @@ from providers.shapes import (
     Reference,
     arrived,
 )
-from providers.sound import REMOTE, Length, length
+from providers.sound import REMOTE, Length, Mp3, length
 from providers.text import estimates
 from providers.usage import Usage
 
@@ -54,10 +54,17 @@ _PROMPT_TOKENS_MAX = 1_000  # the models look at the last 224; allowed for while
 class _Arrival:
     """Reads one form."""
 
-    __slots__ = ("_form",)
+    __slots__ = ("_form", "_mp3")
 
     def __init__(self, asked: Asked) -> None:
-        self._form = Form(asked.headers.get("content-type", ""), _OWN, early=_EARLY, files=frozenset({"file"}))
+        self._mp3 = Mp3()
+        self._form = Form(
+            asked.headers.get("content-type", ""),
+            _OWN,
+            early=_EARLY,
+            files=frozenset({"file"}),
+            content=self._mp3.feed,
+        )
 
     def feed(self, chunk: bytes) -> None:
         """See the interface."""
@@ -77,14 +84,16 @@ class _Arrival:
         remote = next((name for name in ("file_url", "file_id") if form.text(name)), "")
         if not form.file_parts and not remote:
             raise BadRequest("'file' is required.", param="file")
-        sound = _sound(form, length, whole=whole) if form.file_parts else REMOTE
+        sound = REMOTE
+        if form.file_parts:
+            sound = (self._mp3.length() if whole else None) or _sound(form, length, whole=whole)
         prompt = form.text("prompt").encode()
         upper = estimates(prompt)[1]
         most = max(len(prompt), 0 if whole else _PROMPT_TOKENS_MAX)
         return Call(
             model=model,
             stream=form.flag("stream"),
-            input_typical=Usage(audio_ms=sound.typical_ms),
+            input_typical=Usage(audio_ms=sound.charged_ms),
             input_upper=Usage(audio_ms=sound.upper_ms, input_tokens=min(upper, most)),
             # By tokens, were the sound as dense as can be: 25 tokens a second of it, and 10 of what is said in it.
             input_bound=Usage(

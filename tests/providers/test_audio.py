@@ -82,14 +82,15 @@ def cost(provider: str, call: Call, usage: Usage) -> int:
 
 
 def in_order(provider: str, call: Call) -> None:
-    """Typical, upper and bound are priced, in this order, and never free."""
+    """Typical and upper are priced, never free, and never above the bound."""
     price = CATALOGUE.find(provider, call.model, NOW)
     assert price is not None, call.model
     typical, upper, bound = (
         price.bound_picos(usage, cache_writes=False)
         for usage in (call.input_typical, call.input_upper, call.input_bound)
     )
-    assert 0 < typical <= upper <= bound
+    assert 0 < typical <= bound
+    assert 0 < upper <= bound
 
 
 # ---- transcription, OpenAI

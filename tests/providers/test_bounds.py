@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 import zlib
 
 import pytest
@@ -111,7 +112,8 @@ def jpeg(width: int, height: int, *, camera_data: int = 60_000) -> bytes:
 
 
 def gif(width: int, height: int) -> bytes:
-    return b"GIF89a" + width.to_bytes(2, "little") + height.to_bytes(2, "little") + b"\0" * 50
+    size = struct.pack("<HH", width, height)
+    return b"GIF89a" + size + bytes(3) + b",\0\0\0\0" + size + bytes(40)
 
 
 def webp(kind: bytes, payload: bytes) -> bytes:
@@ -218,7 +220,8 @@ def test_text_files_count_as_their_bytes() -> None:
 
 def test_audio_is_audio() -> None:
     """A minute of sound is some hundred audio tokens."""
-    header = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0" + (16_000).to_bytes(4, "little") + b"\0" * 6 + b"\x10\0"
+    header = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0" + (16_000).to_bytes(4, "little")
+    header += (32_000).to_bytes(4, "little") + b"\x02\0\x10\0data" + bytes(4)
     data = base64.b64encode(header + b"\0" * 32_000 * 60).decode()
     part = {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
     call = OPENAI_CHAT.read(json.dumps({"model": "m", "messages": [{"content": [part]}]}).encode())
@@ -242,3 +245,28 @@ def test_too_many_objects() -> None:
     for raw in (many, wide):
         with pytest.raises(BadRequest, match="more than"):
             OPENAI_CHAT.read(raw)
+
+
+def _gif(screen: tuple[int, int], picture: tuple[int, int]) -> bytes:
+    extension = b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
+    return (
+        b"GIF89a"
+        + struct.pack("<HHBBB", *screen, 0x80, 0, 0)
+        + bytes(6)
+        + extension
+        + struct.pack("<BHHHHB", 0x2C, 0, 0, *picture, 0)
+    )
+
+
+def test_a_gif_is_as_large_as_its_first_picture() -> None:
+    """Some readers enlarge the screen to it; one whose pictures come late is not known."""
+    assert media.image_size(_gif((1, 1), (4_000, 3_000))) == (4_000, 3_000)
+    assert media.image_size(_gif((640, 480), (1, 1))) == (640, 480)
+    assert media.image_size(_gif((640, 480), (1, 1))[:-8]) is None
+
+
+def test_an_image_that_is_too_long_for_its_size_is_not_believed() -> None:
+    """No picture has more bytes than its pixels and its camera's data: then the dearest reading holds."""
+    png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 10, 10)
+    believed, not_believed = (media.openai_image(base64.b64encode(png + bytes(size))) for size in (400_000, 700_000))
+    assert believed.most < not_believed.most == media.openai_image(b"").most
