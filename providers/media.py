@@ -8,11 +8,10 @@ reads the same size from a header as stands in it. Source: providers.md §5.2.
 from __future__ import annotations
 
 import binascii
-import re
-import zlib
 
 import msgspec
 
+from providers.pdf import pages as pdf_pages
 from providers.sound import FILE_HEAD_BYTES, pcm_in_wav
 
 # A JPEG's size may stand behind camera data and colour profiles; beyond this the dearest reading is taken.
@@ -141,35 +140,6 @@ def claude_image(base64: bytes) -> Bound:
     area = (-(-size[0] // 28) * 28) * (-(-size[1] // 28) * 28)
     tokens = min(-(-area // 750) + 8, 4_005)
     return Bound(min(tokens, 1_661), tokens, tokens)
-
-
-_PDF_PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
-_PDF_STREAM = re.compile(rb"/ObjStm\b.{0,512}?stream\r?\n", re.DOTALL)
-_PDF_OBJECT_STREAMS_MAX = 1_000
-_PDF_OBJECT_STREAM_BYTES_MAX = 1 << 20
-
-
-def pdf_pages(data: bytes) -> int | None:
-    """Number of pages of a PDF; None where it is none or its pages cannot be found.
-
-    Page objects stand in plain sight or in compressed object streams; those are unpacked within bounds (1,000 streams
-    of 1 MB): a page object is some 100 bytes, so no real document is cut short by that.
-    """
-    if b"%PDF-" not in data[:1024]:
-        return None
-    pages = len(_PDF_PAGE.findall(data))
-    for number, found in enumerate(_PDF_STREAM.finditer(data)):
-        if number == _PDF_OBJECT_STREAMS_MAX:
-            return None
-        unpacker = zlib.decompressobj()
-        try:
-            objects = unpacker.decompress(data[found.end() : found.end() + (4 << 20)], _PDF_OBJECT_STREAM_BYTES_MAX)
-        except zlib.error:
-            return None
-        if unpacker.unconsumed_tail:
-            return None
-        pages += len(_PDF_PAGE.findall(objects))
-    return pages or None
 
 
 def pdf(data: bytes, *, page_image_most: int) -> Bound | None:

@@ -198,8 +198,10 @@ def test_claude_images() -> None:
 
 def test_pdf_pages_in_object_streams() -> None:
     """Pages inside compressed object streams are counted; what cannot be unpacked is not guessed."""
-    objects = zlib.compress(b"1 0 2 50 <</Type /Page /Parent 3 0 R>> <</Type/Page>> <</Type /Pages>>")
-    data = b"%PDF-1.5\n9 0 obj <</Type /ObjStm /N 2 /Filter /FlateDecode>>\nstream\r\n" + objects + b"\nendstream"
+    objects = zlib.compress(b"1 0 2 30 <</Type /Page /Parent 3 0 R>> <</Type/Page>> <</Type /Pages>>")
+    data = (
+        b"%PDF-1.5\n9 0 obj <</Type /ObjStm /N 2 /First 9 /Filter /FlateDecode>>\nstream\r\n" + objects + b"\nendstream"
+    )
     assert media.pdf_pages(data) == 2
     assert media.pdf_pages(data.replace(objects, b"garbage")) is None
     assert media.pdf_pages(b"no pdf") is None
