@@ -29,7 +29,9 @@ from gateway.duplex import SimulatedSockets, WebSocketUpstream
 from gateway.flight import Flights
 from gateway.headers import as_mapping
 from gateway.inference import Inference, answer_empty
-from gateway.relay import Relay, Send
+from gateway.refusals import Refusals
+from gateway.relay import Patience, Relay, Send
+from gateway.settlement import Till, Unsettled
 from gateway.sockets import Sockets
 from gateway.telemetry import Board, Metrics
 from gateway.upload import Receive
@@ -164,7 +166,13 @@ class Gateway:
         upstreams = self._live, self._simulated
         self.batches = Batches(ledger, self.catalogue, *upstreams, settings.places, clock_ms)
         admission = Admission(ledger, keyring, self.catalogue, settings, self.flights, clock_ms, walls)
-        relay = Relay(
+        unanswered_ms = settings.unanswered_s * 1000 or None
+        till = Till(
+            ledger, self.metrics, self.catalogue, Unsettled(left=settings.unsettled, unanswered_ms=unanswered_ms)
+        )
+        refusals = Refusals(self.metrics, {name: place.credential for name, place in settings.places.items()})
+        patience = Patience(head_s=settings.head_timeout_s, silence_s=settings.silence_timeout_s)
+        self.relay = Relay(
             ledger,
             self.flights,
             self.metrics,
@@ -173,14 +181,17 @@ class Gateway:
             settings.places,
             walls,
             self.batches,
-            self.catalogue,
-            clock_ms,
+            till,
+            refusals,
+            patience,
         )
         self._cors = Cors(settings.cors_origins)
-        self._inference = Inference(admission, relay, self.flights, self.metrics, self._cors, clock_ms)
+        self._inference = Inference(admission, self.relay, self.flights, self.metrics, self._cors, clock_ms)
         self._sockets = Sockets(
             admission,
             ledger,
+            till,
+            refusals,
             self.flights,
             self.metrics,
             WebSocketUpstream(),

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 from dotenv import dotenv_values
 
+from gateway.bounds import HEAD_TIMEOUT_S, SILENCE_TIMEOUT_S
 from keys.policy import ORIGIN
 from ledger.ledger import Unsettled
 from providers.catalogue import ELEVENLABS_PICOS_PER_CREDIT
@@ -50,7 +51,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     master_key: str | None
     log_level: str
     disconnect_drain_s: float
+    head_timeout_s: int
+    silence_timeout_s: int
     unsettled: Unsettled
+    unanswered_s: int
     lease_s: int
     workers: int
     retention_days: int
@@ -94,13 +98,16 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
         database_url=values.get("FARTHING_DATABASE_URL", "sqlite:///farthing.db"),
         master_key=master_key,
         log_level=level,
+        head_timeout_s=_integer(values, "FARTHING_HEAD_TIMEOUT_S", int(HEAD_TIMEOUT_S), 1, 3_600),
+        silence_timeout_s=_integer(values, "FARTHING_SILENCE_TIMEOUT_S", int(SILENCE_TIMEOUT_S), 1, 3_600),
         unsettled=_unsettled(values),
+        unanswered_s=_integer(values, "FARTHING_UNANSWERED_S", 86_400, 0, 31_536_000),
         lease_s=_integer(values, "FARTHING_LEASE_S", 15, 2, 300),
         workers=_integer(values, "FARTHING_WORKERS", 1, 1, WORKERS_MAX),
         retention_days=_retention_days(values),
         state_dir=Path(values.get("FARTHING_STATE_DIR", ".")),
         elevenlabs_picos_per_credit=_picos(values, "FARTHING_ELEVENLABS_USD_PER_CREDIT", ELEVENLABS_PICOS_PER_CREDIT),
-        disconnect_drain_s=_integer(values, "FARTHING_DISCONNECT_DRAIN_S", 3, 0, 600),
+        disconnect_drain_s=_integer(values, "FARTHING_DISCONNECT_DRAIN_S", 30, 0, 3_600),
         price_files=tuple(Path(each) for each in values.get("FARTHING_PRICES", "").split(os.pathsep) if each),
         places={
             vendor.name: Place(

@@ -8,20 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable
 from typing import Literal
 
 from gateway.bounds import WATCH_INTERVAL_S
 
+NEVER = math.inf
 Stage = Literal["held", "dispatched", "answering", "landed"]
 
 
 class Flight:
-    """One admitted call. `deadline` is on the loop's clock; `cut` ends the call from outside."""
+    """One admitted call. `deadline` is on the loop's clock; `cut` ends the call from outside.
 
-    __slots__ = ("call_id", "chain", "client_gone", "cut_reason", "deadline", "stage", "task")
+    Attributes:
+        to_the_end: The answer is read to its end whether its client is there or not: only that tells what it came to.
+        nudge: Called at `nudge_at`, on the loop's clock, if the call has not put that off meanwhile.
+    """
 
-    def __init__(self, call_id: str, chain: tuple[int, ...], task: asyncio.Task[object], deadline: float) -> None:
+    __slots__ = (
+        "call_id", "chain", "client_gone", "cut_reason", "deadline", "nudge", "nudge_at", "stage", "task", "to_the_end",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        call_id: str,
+        chain: tuple[int, ...],
+        task: asyncio.Task[object],
+        deadline: float,
+        *,
+        to_the_end: bool = False,
+    ) -> None:
         self.call_id = call_id
         self.chain = chain
         self.task = task
@@ -29,6 +46,9 @@ class Flight:
         self.stage: Stage = "held"
         self.cut_reason = ""
         self.client_gone = False
+        self.to_the_end = to_the_end
+        self.nudge: Callable[[], None] | None = None
+        self.nudge_at = NEVER
 
     def cut(self, reason: str) -> None:
         """End the call now, for this reason; the first reason stands.
@@ -66,7 +86,8 @@ class Flights:
     def client_gone(self, flight: Flight) -> None:
         """The client has closed its connection: the answer is read on for a while, for its true usage."""
         flight.client_gone = True
-        flight.deadline = min(flight.deadline, self.now() + self._drain_s)
+        if not flight.to_the_end:
+            flight.deadline = min(flight.deadline, self.now() + self._drain_s)
 
     def cut_account(self, account_id: int, reason: str) -> int:
         """Cut every call of an account's subtree; how many there were."""
@@ -84,8 +105,12 @@ class Flights:
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             now = self.now()
-            for flight in [flight for flight in self._flights if flight.deadline <= now]:
-                flight.cut("client_gone" if flight.client_gone else "timeout")
+            for flight in [flight for flight in self._flights if flight.deadline <= now or flight.nudge_at <= now]:
+                if flight.deadline <= now:
+                    flight.cut("client_gone" if flight.client_gone and not flight.to_the_end else "timeout")
+                elif flight.nudge is not None:
+                    flight.nudge_at = NEVER
+                    flight.nudge()
 
     async def close(self, drain_s: float) -> None:
         """Wait for the calls in flight, then cut what is left and wait until it has landed."""

@@ -42,6 +42,9 @@ class Made:
         """See `Answer`."""
         yield self._body
 
+    def nudge(self) -> None:
+        """There is nothing to wait for."""
+
     def close(self) -> None:
         """Nothing is open."""
 

@@ -8,6 +8,8 @@ The ending is decided in `_land`, which does not await: cancellation cannot come
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -18,10 +20,10 @@ from gateway.batches import KIND, Batches
 from gateway.bounds import (
     BATCH_LOOK_FIRST_MS,
     CALL_TIMEOUT_S,
-    CHUNK_TIMEOUT_S,
+    COMMENT_S,
     ERROR_BODY_BYTES_MAX,
     FULL_ANSWER_BYTES_MAX,
-    HEAD_TIMEOUT_S,
+    HEAD_ALONE_S,
     MAKING_ANSWER_BYTES_MAX,
     UPLOAD_IDLE_S,
     UPLOAD_TIMEOUT_S,
@@ -33,6 +35,7 @@ from gateway.flight import Flight, Flights
 from gateway.grants import Grants
 from gateway.headers import RawHeaders, to_client, to_provider, without_key
 from gateway.lists import Lists
+from gateway.refusals import Refusals
 from gateway.settlement import Ending, Till
 from gateway.telemetry import Metrics
 from gateway.upload import ClientGone, Upload
@@ -42,11 +45,11 @@ from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import Extend, LedgerUnavailable
 from providers.batches import hold_ms
-from providers.catalogue import Catalogue
 from providers.metering import Conclusion, Ended, conclude
 from providers.shapes import Filter, Meter, Reading
+from providers.sse import Scanner
 from providers.usage import Usage
-from providers.vendors import VENDORS
+from providers.vendors import VENDORS, reasons_in_secret
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -59,6 +62,10 @@ _SHUTDOWN = CallError(503, "overloaded", "The gateway is stopping.")
 _CUTS = {"key_revoked": _REVOKED, "timeout": _TIMEOUT, "shutdown": _SHUTDOWN}
 
 NEVER = 1 << 62
+_EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
+# How every shape's event begins to say that it is a failure.
+_FAILED = re.compile(rb'"error"\s*:\s*[{"]|"type"\s*:\s*"(?:error|response\.failed)"|"finish_reason"\s*:\s*"ERROR')
+_COMMENT = b": keep-alive\n\n"
 LOOK_BYTES = 4096  # of a stream, at least, between two looks at how much of its hold it has used
 
 
@@ -87,6 +94,13 @@ class Connection(Protocol):
         ...
 
 
+class Patience(msgspec.Struct, kw_only=True):
+    """How long a provider may be silent, in seconds: before the head of its answer, and within the answer."""
+
+    head_s: float
+    silence_s: float
+
+
 class Relay:
     """What all flights share. One for the process."""
 
@@ -100,14 +114,17 @@ class Relay:
         places: dict[str, Place],
         walls: Walls,
         batches: Batches,
-        catalogue: Catalogue,
-        clock_ms: Callable[[], int],
+        till: Till,
+        refusals: Refusals,
+        patience: Patience,
     ) -> None:
         self.ledger = ledger
         self.batches = batches
         self.walls = walls
         self.lists = Lists(ledger)
-        self.till = Till(ledger, metrics, lambda price: catalogue.current(price, clock_ms()))
+        self.till = till
+        self.refusals = refusals
+        self.patience = patience
         self.flights = flights
         self.metrics = metrics
         self.live = live
@@ -155,10 +172,18 @@ class _Trip:
         self._most = admitted.terms.most if limit is None else limit
         self._look_at_bytes = self._allowance if self._extension() else NEVER
         self._makings = relay.walls.makings(admitted.key, admitted.route, admitted.body)
-        self._flight = Flight(admitted.call_id, admitted.key.chain, task, self._now() + HEAD_TIMEOUT_S)
+        self._patience = relay.patience
+        self._flight = Flight(
+            admitted.call_id,
+            admitted.key.chain,
+            task,
+            self._now() + self._patience.head_s,
+            to_the_end=not admitted.call.stream,
+        )
         self._upload = admitted.upload
         self._grants: Grants | None = None
         self._broken = ""  # why the upload ended early
+        self._concluded = ""
         if self._upload is not None:
             self._expect_upload(self._upload)
 
@@ -251,7 +276,7 @@ class _Trip:
 
         def moved() -> None:
             if not flight.client_gone:
-                wait_s = HEAD_TIMEOUT_S if upload.done or upload.whole else UPLOAD_IDLE_S
+                wait_s = self._patience.head_s if upload.done or upload.whole else UPLOAD_IDLE_S
                 flight.deadline = max(min(self._now() + wait_s, last_moment), self._now())
 
         upload.moved = moved
@@ -301,8 +326,21 @@ class _Trip:
                 await self._answer_error(error)
                 return
             found = makings.stream() if events else None
-        await self._start(answer, [])
+        flight.nudge = answer.nudge
+        flight.nudge_at = now() + HEAD_ALONE_S
         async for chunk in answer.chunks():
+            if not self._head_sent:
+                if events and (error := self._refused_account(chunk)) is not None:
+                    meter.feed(chunk)
+                    self._land("complete", sent=True)
+                    await self._answer_error(error)
+                    return
+                await self._start(answer, [])
+            elif not chunk:
+                await self._keep_alive()
+            if not chunk:
+                flight.nudge_at = now() + COMMENT_S if events else math.inf
+                continue
             if self._first_byte is None:
                 self._first_byte = now()
             visible = chunk if strip is None else strip.feed(chunk)
@@ -318,8 +356,13 @@ class _Trip:
             self._streamed_bytes += len(chunk)
             if self._streamed_bytes >= self._look_at_bytes:
                 self._extend(meter)
-            if not flight.client_gone:
-                flight.deadline = min(now() + CHUNK_TIMEOUT_S, self._last_moment)
+            if not flight.client_gone or flight.to_the_end:
+                moment = now()
+                flight.deadline = min(moment + self._patience.silence_s, self._last_moment)
+                if visible:
+                    flight.nudge_at = moment + COMMENT_S if events and visible.endswith(_EVENT_ENDS) else math.inf
+        if not self._head_sent:
+            await self._start(answer, [])
         rest = b"" if strip is None else strip.flush()
         if makings is not None and found is not None:
             # An event that breaks off names nothing that its client could use.
@@ -327,6 +370,29 @@ class _Trip:
         await self._write(rest)
         self._land("complete", sent=True)
         await self._finish(b"")
+
+    def _refused_account(self, chunk: bytes) -> CallError | None:
+        """Whether a stream begins with a refusal of the operator's account: then its client gets a status instead."""
+        if b"error" not in chunk and b"failed" not in chunk:
+            return None  # nearly always
+        scanner = Scanner()
+        for event in (*scanner.feed(chunk), scanner.flush()):
+            if event is None or not _FAILED.search(data := event.data()):
+                continue
+            try:
+                self._relay.refusals.refuse_account(self._admitted.route.provider, 200, data)
+            except CallError as error:
+                return error
+        return None
+
+    async def _keep_alive(self) -> None:
+        """The provider is silent between two events: a comment, so that nobody on the way takes us for dead."""
+        flight = self._flight
+        if not flight.client_gone:
+            deadline = flight.deadline
+            await self._write(_COMMENT)
+            if not flight.client_gone:
+                flight.deadline = deadline
 
     def _extend(self, meter: Meter) -> None:
         """Hold more, once the answer has used three quarters of its hold. A refusal lets this answer finish."""
@@ -378,8 +444,8 @@ class _Trip:
                     await self._start(answer, _length(answer))
                     await self._write(b"".join(chunks))
                     chunks.clear()
-            if not flight.client_gone:
-                flight.deadline = min(now() + CHUNK_TIMEOUT_S, self._last_moment)
+            if not flight.client_gone or flight.to_the_end:
+                flight.deadline = min(now() + self._patience.silence_s, self._last_moment)
         body = b"".join(chunks)
         if self._admitted.call.bulk is not None and not started and await self._opened(body):
             cost_picos = 0
@@ -388,6 +454,8 @@ class _Trip:
         if started:
             await self._finish(b"")
             return
+        if self._concluded == "released":  # a refusal inside a 200
+            self._relay.refusals.refuse_account(self._admitted.route.provider, 200, body)
         if self._makings is not None and self._admitted.call.bulk is None:
             error = await self._makings.in_head(answer.headers) or await self._makings.in_body(
                 body, self._admitted.call.facts
@@ -418,32 +486,25 @@ class _Trip:
         return True
 
     async def _relay_error(self, answer: Answer) -> None:
-        """Pass the provider's own error on, unless it is about our account with the provider or not in its shape."""
+        """Pass the provider's own error on, as far as it is the client's business."""
         chunks: list[bytes] = []
         size = 0
         async for chunk in answer.chunks():
             size += len(chunk)
-            if size <= ERROR_BODY_BYTES_MAX:
+            if size <= ERROR_BODY_BYTES_MAX + len(chunk):
                 chunks.append(chunk)
         body = b"".join(chunks)
         self._meter = self._admitted.route.operation.shape.meter(self._admitted.call, streamed=False)
         self._meter.feed(body)
         self._land("complete", sent=True)
-        credential = self._relay.places[self._admitted.route.provider].credential
-        if answer.status in (401, 402):
-            reason = "has no credit at the provider" if answer.status == 402 else "was refused by the provider"
-            await self._shaped(502, "upstream_account", f"The gateway's own account {reason}.")
-        elif answer.status < 400:
-            await self._shaped(502, "upstream_redirect", "The provider sent a redirect, which is never followed.")
-        elif (
-            not answer.headers.get("Content-Type", "").startswith("application/json")
-            or size > ERROR_BODY_BYTES_MAX
-            or (credential and credential.encode() in body)
-        ):
-            await self._shaped(answer.status, "upstream_error", f"The provider answered {answer.status}.")
-        else:
-            await self._start(answer, [(b"content-length", b"%d" % len(body))])
-            await self._finish(body)
+        kind = answer.headers.get("Content-Type", "")
+        try:
+            body = self._relay.refusals.shown(self._admitted.route.provider, answer.status, kind, body)
+        except CallError as error:
+            await self._answer_error(error)
+            return
+        await self._start(answer, [(b"content-length", b"%d" % len(body))])
+        await self._finish(body)
 
     # ---- to the client
 
@@ -550,7 +611,9 @@ class _Trip:
             latency_ms=round((now - self._started) * 1000),
             ttft_ms=None if self._first_byte is None else round((self._first_byte - self._started) * 1000),
         )
-        return self._relay.till.settle(self._admitted, self._conclude(ended, sent=sent), ending)
+        conclusion = self._conclude(ended, sent=sent)
+        self._concluded = conclusion.status
+        return self._relay.till.settle(self._admitted, conclusion, ending)
 
     def _conclude(self, ended: Ended, *, sent: bool) -> Conclusion:
         if not sent:
@@ -562,7 +625,15 @@ class _Trip:
             return Conclusion("settled", Usage())
         reading = self._meter.finish() if self._meter is not None else Reading()
         call = self._admitted.call
-        concluded = conclude(call, reading, ended=ended, http_status=self._status)
+        hidden = call.reasons or reasons_in_secret(self._admitted.route.provider, call.model)
+        concluded = conclude(
+            call,
+            reading,
+            ended=ended,
+            http_status=self._status,
+            began=self._first_byte is not None,
+            hidden_tokens=self._allowance * max(call.choices, 1) if hidden and call.output_field else 0,
+        )
         most = None if self._most is None else self._most * max(call.choices, 1)
         if concluded.status != "estimated" or most is None or concluded.usage.output_tokens <= most:
             return concluded
@@ -574,7 +645,7 @@ class _Trip:
             output_audio_tokens=min(concluded.usage.output_audio_tokens, most),
             output_image_tokens=min(concluded.usage.output_image_tokens, most),
         )
-        return Conclusion("estimated", usage, (*concluded.flags, "output_limited"))
+        return msgspec.structs.replace(concluded, usage=usage, flags=(*concluded.flags, "output_limited"))
 
 
 def _length(answer: Answer) -> RawHeaders:

@@ -18,7 +18,6 @@ import msgspec
 
 from gateway.admission import Admission, Admitted, Inbound
 from gateway.bounds import (
-    ERROR_BODY_BYTES_MAX,
     SOCKET_CLOSE_TIMEOUT_S,
     SOCKET_CONNECT_TIMEOUT_S,
     SOCKET_FINISH_S,
@@ -33,6 +32,7 @@ from gateway.errors import CallError, in_socket, render
 from gateway.flight import Flight, Flights
 from gateway.headers import RawHeaders, to_client, to_provider_socket, without_key
 from gateway.purse import Purse
+from gateway.refusals import Refusals
 from gateway.settlement import Ending, Till
 from gateway.telemetry import Metrics
 from gateway.upstream import UpstreamFailed
@@ -59,6 +59,7 @@ class Means(msgspec.Struct, frozen=True):
     admission: Admission
     ledger: Ledger
     till: Till
+    refusals: Refusals
     flights: Flights
     metrics: Metrics
     live: SocketUpstream
@@ -374,20 +375,10 @@ class Session:
 
     async def _relay_refusal(self, refusal: HandshakeRefused) -> None:
         """Pass the provider's own refusal on, unless it is about our account with it or not in its shape."""
-        status, body = refusal.status, refusal.body
-        credential = self._means.places[self._admitted.route.provider].credential
-        if status in (401, 402):
-            reason = "has no credit at the provider" if status == 402 else "was refused by the provider"
-            raise CallError(502, "upstream_account", f"The gateway's own account {reason}.")
-        if status < 400:
-            raise CallError(502, "upstream_redirect", "The provider did not open a WebSocket.")
-        is_json = refusal.headers.get("Content-Type", "").startswith("application/json")
-        if (
-            self._client.accepted
-            or not is_json
-            or len(body) > ERROR_BODY_BYTES_MAX
-            or (credential and credential.encode() in body)
-        ):
+        kind = refusal.headers.get("Content-Type", "")
+        provider = self._admitted.route.provider
+        status, body = refusal.status, self._means.refusals.shown(provider, refusal.status, kind, refusal.body)
+        if self._client.accepted:
             raise CallError(status, "upstream_error", f"The provider answered {status}.")
         headers = to_client(refusal.headers, VENDORS[self._admitted.route.provider])
         headers += [*self._told(), (b"content-length", b"%d" % len(body))]

@@ -7,15 +7,17 @@ was held is counted and logged. Decides nothing: how a call ended is concluded b
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
 from gateway.admission import Admitted
 from gateway.telemetry import Metrics
 from ledger.ledger import Ledger
+from ledger.ledger import Unsettled as Policy
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import Measures, Settlement
+from providers.catalogue import Catalogue
 from providers.metering import Conclusion
 from providers.prices import Price
 from providers.usage import Usage
@@ -42,14 +44,34 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     ttft_ms: int | None
 
 
+UNANSWERED = "unanswered"
+"""The reason of a call that was sent and to which no answer came, through no doing of its caller."""
+
+
+class Unsettled(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of a call whose cost nobody knows.
+
+    Attributes:
+        left: Its caller left before any answer, or it was cut: "keep" it counted, "charge" its hold, "release" it.
+        unanswered_ms: For so long a hold stays counted to which no answer came, and what an estimate left of its hold;
+            None for ever.
+    """
+
+    left: Policy = "keep"
+    unanswered_ms: int | None = None
+
+
+KEPT = Unsettled()
+
+
 class Till:
     """Where calls are settled. One for the process."""
 
-    def __init__(self, ledger: Ledger, metrics: Metrics, now: Callable[[Price], Price] = lambda price: price) -> None:
-        """`now` gives a model's price at this moment, for one that it had: some change with the hour."""
-        self._now = now
+    def __init__(self, ledger: Ledger, metrics: Metrics, catalogue: Catalogue, unsettled: Unsettled = KEPT) -> None:
         self._ledger = ledger
         self._metrics = metrics
+        self._catalogue = catalogue
+        self._unsettled = unsettled
 
     def settle(
         self,
@@ -61,13 +83,25 @@ class Till:
         """Hand a call's settlement to the ledger; its cost in picos. `beside` prices the other models of its usage."""
         operation, provider = admitted.route.operation, admitted.route.provider
         usage, price, flags = conclusion.usage, admitted.price, conclusion.flags
+        status, model, reason = conclusion.status, admitted.call.priced_as, ending.reason
         cost_picos = 0
-        if price is not None and conclusion.status != "released":
-            price = self._now(price)
+        if status == "unsettled" and reason is not None and reason != "timeout" and self._unsettled.left != "keep":
+            # Nobody will ever know, so that what is decided about such calls is decided now.
+            charged = self._unsettled.left == "charge" and price is not None
+            status = "estimated" if charged else "released"
+            cost_picos = ending.held_picos if charged else 0
+        elif price is not None and status in ("settled", "estimated"):
+            now_ms = self._ledger.clock_ms()
+            price = self._catalogue.current(price, now_ms)
             cost_picos = cost_of(usage, price, beside)
+            if conclusion.model and conclusion.model != admitted.call.model and usage.provider_cost_picos is None:
+                served = self._catalogue.find(admitted.route.provider, conclusion.model, now_ms)
+                if served is not None and (theirs := cost_of(usage, served, beside)) != cost_picos:
+                    price, model, cost_picos = served, conclusion.model, theirs
             flags = (*flags, *unpriced(usage, price, beside))
-        elif operation.billable and ending.sent and conclusion.status != "released":
+        elif operation.billable and ending.sent and status in ("settled", "estimated"):
             flags = (*flags, "unpriced")
+        keeps_rest = price is not None and conclusion.rest and status in ("estimated", "unsettled")
         overrun_micros = (cost_picos - ending.held_picos) // PICOS_PER_MICRO
         if overrun_micros > 0:
             self._metrics.overrun(provider, overrun_micros)
@@ -79,24 +113,33 @@ class Till:
         self._ledger.settle(
             Settlement(
                 id=admitted.call_id,
-                status=conclusion.status,
+                status=status,
                 cost_picos=cost_picos,
                 measures=Measures(*[getattr(usage, name) for name in _MEASURES]),  # by model: without the others'
                 tokens=sum(part.tokens for part in parts),
                 seconds=-(-sum(part.audio_ms for part in parts) // 1000),
+                requests=0 if status == "unsettled" else None,
                 usage=msgspec.to_builtins(usage),
-                model=admitted.call.priced_as,
+                model=model,
                 price_version=price.version if price is not None and price is not admitted.price else "",
-                reason=ending.reason,
+                reason=reason or (UNANSWERED if status == "unsettled" else None),
                 http_status=ending.http_status or None,
                 latency_ms=ending.latency_ms,
                 ttft_ms=ending.ttft_ms,
                 flags=flags,
+                keeps_rest=keeps_rest,
+                rest_until_ms=self._until_ms(status, reason) if keeps_rest else None,
             )
         )
-        self._metrics.request(provider, operation.name, conclusion.status)
+        self._metrics.request(provider, operation.name, status)
         self._metrics.spend(provider, admitted.key.livemode, cost_picos // PICOS_PER_MICRO)
         return cost_picos
+
+    def _until_ms(self, status: str, reason: str | None) -> int | None:
+        """Until when what is not known stays counted: of a caller who left without an answer, until it is resolved."""
+        if self._unsettled.unanswered_ms is None or (status == "unsettled" and reason not in (None, "timeout")):
+            return None
+        return self._ledger.clock_ms() + self._unsettled.unanswered_ms
 
 
 def cost_of(usage: Usage, price: Price, beside: Mapping[str, Price]) -> int:

@@ -22,6 +22,7 @@ from gateway.duplex import Client, SocketClosed, SocketUpstream
 from gateway.errors import CallError, in_socket, render
 from gateway.flight import Flights
 from gateway.headers import RawHeaders, as_mapping, credentials, subprotocols
+from gateway.refusals import Refusals
 from gateway.relay import Send
 from gateway.session import Means, Session, scrubbed
 from gateway.settlement import Till
@@ -43,6 +44,8 @@ class Sockets:
         self,
         admission: Admission,
         ledger: Ledger,
+        till: Till,
+        refusals: Refusals,
         flights: Flights,
         metrics: Metrics,
         live: SocketUpstream,
@@ -50,8 +53,7 @@ class Sockets:
         places: dict[str, Place],
         clock_ms: Callable[[], int],
     ) -> None:
-        till = Till(ledger, metrics)
-        self._means = Means(admission, ledger, till, flights, metrics, live, simulated, places)
+        self._means = Means(admission, ledger, till, refusals, flights, metrics, live, simulated, places)
         self._clock_ms = clock_ms
         self.draining = False
 

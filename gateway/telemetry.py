@@ -68,6 +68,7 @@ class Figures(msgspec.Struct):
     requests: list[tuple[tuple[str, str, str], int]]
     spend: list[tuple[tuple[str, bool], int]]
     overrun: list[tuple[str, int]]
+    account: list[tuple[str, int]]
     added: list[int]
     added_s: float
     gauges: list[float]
@@ -121,6 +122,7 @@ class Metrics(Collector):
         self._requests: dict[tuple[str, str, str], int] = {}
         self._spend: dict[tuple[str, bool], int] = {}
         self._overrun: dict[str, int] = {}
+        self._account: dict[str, int] = {}
         self._added = [0] * (len(_ADDED_S) + 1)
         self._added_s = 0.0
         self._registry = CollectorRegistry()
@@ -140,6 +142,10 @@ class Metrics(Collector):
         """Count what a call cost above what was held for it: something to alert on."""
         self._overrun[provider] = self._overrun.get(provider, 0) + micros
 
+    def account_refused(self, provider: str) -> None:
+        """Count a refusal of the operator's own account: something to alert on."""
+        self._account[provider] = self._account.get(provider, 0) + 1
+
     def added(self, seconds: float) -> None:
         """Count the time that a call waited here before it was forwarded."""
         self._added[bisect_left(_ADDED_S, seconds)] += 1
@@ -151,6 +157,7 @@ class Metrics(Collector):
             requests=[*self._requests.items()],
             spend=[*self._spend.items()],
             overrun=[*self._overrun.items()],
+            account=[*self._account.items()],
             added=self._added,
             added_s=self._added_s,
             gauges=[value() for _, _, value in self._gauges],
@@ -178,6 +185,11 @@ class Metrics(Collector):
         overrun = CounterMetricFamily(
             "farthing_overrun_micros", "Cost above what was held for the call.", labels=("provider", *extra)
         )
+        account = CounterMetricFamily(
+            "farthing_upstream_account",
+            "Refusals of the gateway's own account by a provider.",
+            labels=("provider", *extra),
+        )
         added = HistogramMetricFamily(
             "farthing_added_latency_seconds",
             "Time from the first byte of a request to its forwarding, hold included.",
@@ -192,10 +204,12 @@ class Metrics(Collector):
                 spend.add_metric((provider, str(livemode).lower(), *worker), micros)
             for provider, micros in figures.overrun:
                 overrun.add_metric((provider, *worker), micros)
+            for provider, count in figures.account:
+                account.add_metric((provider, *worker), count)
             added.add_metric(worker, [*zip(bounds, accumulate(figures.added), strict=True)], sum_value=figures.added_s)
             for gauge, value in zip(gauges, figures.gauges, strict=True):
                 gauge.add_metric(worker, value)
-        yield from (requests, spend, overrun, added, *gauges)
+        yield from (requests, spend, overrun, account, added, *gauges)
 
     def render(self) -> bytes:
         """The metrics in Prometheus's text format."""

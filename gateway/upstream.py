@@ -46,6 +46,10 @@ class Answer(Protocol):
         """The body's bytes as they arrive. Raises UpstreamFailed if they stop before the end."""
         ...
 
+    def nudge(self) -> None:
+        """Let who waits for the next chunk have an empty one, if that is possible: to look around."""
+        ...
+
     def close(self) -> None:
         """Let go of the answer; an unfinished one is cut off. May be called more than once."""
         ...
@@ -103,6 +107,9 @@ class _SimulatedAnswer:
 
     def chunks(self) -> AsyncIterator[bytes]:
         return self._chunks
+
+    def nudge(self) -> None:
+        """Whoever waits here waits for nobody."""
 
     def close(self) -> None:
         """Nothing is open."""

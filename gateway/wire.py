@@ -201,7 +201,7 @@ class Connection(asyncio.Protocol):
         """
         self._transport.write(head)
         passing = self._pool.loop.create_task(self._feed(body))
-        passing.add_done_callback(lambda _: self._wake())
+        passing.add_done_callback(lambda _: self.wake())
         try:
             while not passing.done():
                 if self._over():
@@ -304,9 +304,10 @@ class Connection(asyncio.Protocol):
         if self.failure is None:
             self.failure = reason
         self.abort()
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let who waits look again."""
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -331,7 +332,7 @@ class Connection(asyncio.Protocol):
         self._dead = True
         if self._busy and self.head and self._until_eof and self.failure is None and self._said_farewell():
             self.ended = True
-            self._wake()
+            self.wake()
 
     def _said_farewell(self) -> bool:
         """Whether the stream was ended by the provider itself: over TLS, anybody on the way could have cut it."""
@@ -352,7 +353,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
         self._writable = True
-        self._wake()
+        self.wake()
         room = self._room
         if room is not None and not room.done():
             room.set_result(None)
@@ -383,7 +384,7 @@ class Connection(asyncio.Protocol):
                 self._held_back = True
                 self._transport.pause_reading()
         if self.head:
-            self._wake()
+            self.wake()
 
     # ---- what the parser says; what is raised here makes it fail
 
@@ -457,12 +458,12 @@ def _joined(fields: list[tuple[bytes, bytes]]) -> Fields:
 class WireAnswer:
     """An answer whose head has arrived; its own iterator of chunks."""
 
-    __slots__ = ("_connection", "_pool", "_whole", "headers", "status")
+    __slots__ = ("_connection", "_nudged", "_pool", "_whole", "headers", "status")
 
     def __init__(self, pool: Pool, connection: Connection) -> None:
         self._pool = pool
         self._connection: Connection | None = connection
-        self._whole = False
+        self._whole = self._nudged = False
         self.status = connection.status
         self.headers: Mapping[str, str] = connection.headers
 
@@ -487,7 +488,16 @@ class WireAnswer:
                 self.close()
                 raise StopAsyncIteration
             await connection.wait()
+            if self._nudged:
+                self._nudged = False
+                return connection.take() if connection.pieces else b""
         return connection.take()
+
+    def nudge(self) -> None:
+        """Let who waits for the next chunk have an empty one, to look around."""
+        if self._connection is not None:
+            self._nudged = True
+            self._connection.wake()
 
     def close(self) -> None:
         """Let go of the answer; an unfinished one is cut off. May be called more than once."""

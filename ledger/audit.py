@@ -189,11 +189,11 @@ CHECKS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "one end",
-        "no call is both in flight and ended, and an unsettled hold has its event",
+        "no call is both in flight and ended, and what is unsettled has its event",
         """
         SELECT h.id, h.state, COALESCE(e.status, 'no event') FROM holds AS h LEFT JOIN events AS e ON e.id = h.id
         WHERE (h.state = 'open' AND e.id IS NOT NULL)
-            OR (h.state = 'unsettled' AND COALESCE(e.status, '') <> 'unsettled')
+            OR (h.state = 'unsettled' AND COALESCE(e.status, '') NOT IN ('unsettled', 'estimated'))
         """,
     ),
     (

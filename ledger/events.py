@@ -204,13 +204,19 @@ def promise(owner_id: int, call_id: str) -> Script[HoldView | EventView]:
     return _event(rows[0])
 
 
-def expired_holds(now_ms: int) -> Script[list[tuple[str, bool]]]:
-    """Ids of the open holds whose time is over, and whether each is a reservation; so many at a time."""
+def expired_holds(now_ms: int) -> Script[list[tuple[str, bool, int | None]]]:
+    """The holds whose time is over, so many at a time: id, whether it is a reservation, and what is left of it.
+
+    The last is in micros of an unsettled hold; None for one that is open.
+    """
     rows = yield (
-        "SELECT id, call FROM holds WHERE expires_ms IS NOT NULL AND expires_ms <= ? AND state = 'open' LIMIT 500",
+        "SELECT id, call, state, amount_micros FROM holds WHERE expires_ms IS NOT NULL AND expires_ms <= ? LIMIT 500",
         (now_ms,),
     )
-    return [(row[0], msgspec.json.decode(row[1])["mode"] == "reservation") for row in rows]
+    return [
+        (row[0], msgspec.json.decode(row[1])["mode"] == "reservation", row[3] if row[2] == "unsettled" else None)
+        for row in rows
+    ]
 
 
 def open_holds(owner: str) -> Script[list[tuple[str, int]]]:

@@ -314,16 +314,18 @@ class Ledger:
         """Release the reservations whose time is over; how many there were.
 
         A call that outlives the process which made it (a batch) is no reservation: it may have cost something, so its
-        hold becomes unsettled.
+        hold becomes unsettled. What was unsettled for so long only is released.
         """
         now_ms = self._clock_ms()
         found = await self._engine.read(lambda: expired_holds(now_ms))
         await asyncio.gather(
             *(
-                self.settled(Settlement(id=hold_id, status="released", cost_picos=0, requests=0, reason=EXPIRED))
+                self.resolve(hold_id, "release", left_micros)
+                if left_micros is not None
+                else self.settled(Settlement(id=hold_id, status="released", cost_picos=0, requests=0, reason=EXPIRED))
                 if reserved
                 else self._writer.submit(Recover(id=hold_id))
-                for hold_id, reserved in found
+                for hold_id, reserved, left_micros in found
             )
         )
         return len(found)

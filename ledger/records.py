@@ -13,6 +13,9 @@ Unit = Literal["micros", "tokens", "requests", "seconds", "concurrent"]
 Mode = Literal["proxy", "monitor", "reservation", "adjustment"]
 EventStatus = Literal["settled", "estimated", "unsettled", "released"]
 
+LOST = "owner_lost"
+"""The reason with which a call becomes unsettled whose process is gone, or cannot say how it ended."""
+
 UNSEEN = -1
 """In a dry run, the subject of a call whose end user has not been seen yet: it counts as one who has used nothing."""
 
@@ -152,7 +155,11 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
-    """How a held call ended. Settling the same id again changes nothing. `requests` None = as many as were held."""
+    """How a held call ended. Settling the same id again changes nothing. `requests` None = as many as were held.
+
+    With `keeps_rest`, what the call may have cost beyond `cost_picos` is not known: the rest of its hold stays counted
+    against the caps, as unsettled, until it is settled again or, if there is such a moment, until `rest_until_ms`.
+    """
 
     id: str
     status: EventStatus
@@ -169,6 +176,8 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: int | None = None
     ttft_ms: int | None = None
     flags: tuple[str, ...] = ()
+    keeps_rest: bool = False
+    rest_until_ms: int | None = None
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,7 +204,7 @@ class Recover(msgspec.Struct, frozen=True, kw_only=True):
     """Turn an open hold whose owner died into an `unsettled` event; its amount stays counted against the caps."""
 
     id: str
-    reason: str = "owner_lost"
+    reason: str = LOST
 
 
 class Extend(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ import msgspec
 from ledger.book import Account, Book, Counter, CounterKey, Event, Hold, Limit
 from ledger.money import CHARGE_MICROS_MAX, COUNT_MAX, PICOS_PER_MICRO, add, ceil_micros, charge
 from ledger.records import (
+    LOST,
     UNSEEN,
     Ask,
     Block,
@@ -41,6 +42,9 @@ EXPIRED = "expired"
 
 IMPLAUSIBLE = "implausible"
 """The reason with which a call becomes `unsettled` of which more is said than any call can have used."""
+
+TOLD = ""
+"""The owner of an unsettled hold whose process has said all that it knows; of one that it may still tell of, itself."""
 
 STALE = Refused(reason="stale")
 _METERED = frozenset(("micros", "tokens", "seconds"))
@@ -186,8 +190,10 @@ def settle(book: Book, settlement: Settlement, now_ms: int) -> Settled | None:
             return None  # prolonged since it was found to be over
         if not _plausible(settlement, found.amount_micros):
             if found.state == "open":
-                _unsettle(book, found, IMPLAUSIBLE, now_ms)
+                _end(book, found, _unknown(found.id, IMPLAUSIBLE), now_ms)
             return Settled(id=found.id, cost_micros=0, first=False)
+        if found.state == "unsettled" and settlement.keeps_rest and (found.owner == TOLD or not settlement.cost_picos):
+            return Settled(id=found.id, cost_micros=book.event_cost_micros(found.id) or 0, first=False)
         return _end(book, found, settlement, now_ms)
     for event_id in (_late_id(settlement.id), settlement.id):
         cost = book.event_cost_micros(event_id)
@@ -205,24 +211,12 @@ def recover(book: Book, operation: Recover, now_ms: int) -> None:
     """Turn an open hold whose owner died into an `unsettled` event. A hold that ended meanwhile is left alone."""
     found = book.hold(operation.id)
     if found is not None and found.state == "open":
-        _unsettle(book, found, operation.reason, now_ms)
+        _end(book, found, _unknown(found.id, operation.reason), now_ms)
 
 
-def _unsettle(book: Book, found: Hold, reason: str, now_ms: int) -> None:
-    used = []
-    for limit_id, subject_id, start_ms, unit, amount in found.legs:
-        key = (limit_id, subject_id, start_ms)
-        counter = book.counter(key)
-        counter.held -= amount
-        if unit != "concurrent":
-            counter.unsettled += amount
-        book.changed_counters[key] = counter
-        used.append((*key, 0))
-    legs: list[Leg] = [(*leg[:4], 0 if leg[3] == "concurrent" else leg[4]) for leg in found.legs]
-    found.state, found.legs = "unsettled", legs
-    book.put_hold(found)
-    settlement = Settlement(id=found.id, status="unsettled", cost_picos=0, reason=reason)
-    book.put_event(_event(found, settlement, found.id, 0, 0, used, now_ms), _NOTHING)
+def _unknown(hold_id: str, reason: str) -> Settlement:
+    """The end of a call of which nobody knows what it came to."""
+    return Settlement(id=hold_id, status="unsettled", cost_picos=0, requests=0, reason=reason, keeps_rest=True)
 
 
 def extend(book: Book, operation: Extend, now_ms: int) -> bool:
@@ -497,8 +491,9 @@ def _call_limit(role: str, max_micros: int) -> Limit:
 
 
 def _end(book: Book, found: Hold, settlement: Settlement, now_ms: int) -> Settled:
-    """Charge the truth, give back the hold, write the event."""
+    """Charge the truth, give back the hold or keep the rest of it, write the event."""
     late = found.state == "unsettled"
+    keeps_rest = settlement.keeps_rest and not late
     account = book.account(found.account_id)
     if account is None:
         raise LookupError(f"hold {found.id} names account {found.account_id}, which does not exist")
@@ -514,13 +509,15 @@ def _end(book: Book, found: Hold, settlement: Settlement, now_ms: int) -> Settle
         if spender_id and (spender := book.account(spender_id)) is not None:
             spender.spent_micros = add(spender.spent_micros, cost)
             spender.price_micros = add(spender.price_micros, price)
-            spender.last_used_ms = now_ms
+            if settlement.status != "unsettled":
+                spender.last_used_ms = now_ms
             book.changed_accounts[spender_id] = spender
 
     actual = {"micros": cost, "tokens": settlement.tokens, "seconds": settlement.seconds, "concurrent": 0}
     if settlement.requests is not None:
         actual["requests"] = settlement.requests
     used = []
+    rest: list[Leg] = []
     for limit_id, subject_id, start_ms, unit, amount in found.legs:
         key = (limit_id, subject_id, start_ms)
         counter = book.counter(key)
@@ -530,12 +527,24 @@ def _end(book: Book, found: Hold, settlement: Settlement, now_ms: int) -> Settle
             counter.held -= amount
         spent = actual.get(unit, amount)  # requests: as many as were held
         counter.used = add(counter.used, spent)
+        if keeps_rest:
+            kept = 0 if unit == "concurrent" else max(amount - spent, 0)
+            counter.unsettled += kept
+            rest.append((*key, unit, kept))
         book.changed_counters[key] = counter
         used.append((*key, spent))
-    book.end_hold(found)
     event_id = _late_id(found.id) if late else found.id
     event = _event(found, settlement, event_id, cost, price, used, now_ms)
     book.put_event(event, settlement.measures)
+    if keeps_rest:
+        found.state, found.legs = "unsettled", rest
+        found.amount_micros = max(found.amount_micros - cost, 0)
+        found.expires_ms = settlement.rest_until_ms
+        if settlement.reason != LOST:
+            found.owner = TOLD
+        book.put_hold(found)
+    else:
+        book.end_hold(found)
     return Settled(id=event_id, cost_micros=cost, first=True)
 
 

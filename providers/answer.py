@@ -164,19 +164,38 @@ def strings(value: object) -> Iterator[str]:
             stack.extend(item)
 
 
+# Members of every known answer whose strings are its envelope, and no output: ids, kinds, reasons.
+_ENVELOPE = frozenset(
+    b"id object model role type status finish_reason finishReason stop_reason stop_sequence system_fingerprint "
+    b"service_tier call_id tool_call_id item_id response_id responseId modelVersion mimeType encrypted_content "
+    b"signature thoughtSignature incomplete_details error index created".split()
+)
+# A string, with the colon that makes it a name; the last one of a text that was cut has no end.
+_VALUES = (b":", b"[")  # what stands before a string that is cut, where it is no name
+_STRING = re.compile(rb'"((?:[^"\\]++|\\.)*+)("?)(\s*+:)?', re.DOTALL)
+
+
+def content_tokens(text: bytes) -> int:
+    """Typical tokens of the string values in JSON text, whole or cut anywhere, without its envelope."""
+    said: list[bytes] = []
+    name = b""
+    for found in _STRING.finditer(text):
+        value, _, colon = found.groups()
+        if colon:
+            name = value
+        elif name not in _ENVELOPE and (found.end() < len(text) or text[: found.start()].rstrip().endswith(_VALUES)):
+            said.append(value)
+    joined = b"".join(said)
+    if b"\\" in joined:
+        joined = joined.decode("raw_unicode_escape", "replace").encode("utf-8", "surrogatepass")
+    return estimates(joined)[0]
+
+
 def visible(content: msgspec.Raw) -> int:
-    """Typical tokens of every string value in the content of an answer; ids and types too, which are few."""
+    """Typical tokens of every string value in the content of an answer."""
     if not given(content):
         return 0
-    if len(content) > LOOSE_BYTES_MAX:
-        return len(content) // 4
-    seen = Seen()
-    try:
-        for text in strings(msgspec.json.decode(content)):
-            seen.add(text)
-    except UNREADABLE:
-        return len(content) // 4
-    return seen.tokens()
+    return len(content) // 4 if len(content) > LOOSE_BYTES_MAX else content_tokens(bytes(content))
 
 
 class JsonBody:
@@ -226,9 +245,9 @@ class JsonBody:
         return b"".join(self._pieces)[-self._TAIL_BYTES :].rstrip(b" \t\r\n")
 
     def output_tokens(self) -> int:
-        """Typical estimate of a body that cannot be parsed: its bytes as text, where it was too large four a token."""
+        """Typical estimate of a body that cannot be parsed: its strings, or of a very large one four bytes a token."""
         whole = self.whole()
-        return self._bytes // 4 if whole is None else estimates(whole)[0]
+        return self._bytes // 4 if whole is None else content_tokens(whole)
 
 
 _USAGES = {name: re.compile(rb'"%b"\s*:\s*(?=\{)' % name.encode()) for name in ("usage", "usageMetadata", "meta")}

@@ -108,6 +108,7 @@ class _Messages:
             service_tier=text_field(head, "service_tier") if "service_tier" in head else "",
             unbounded=extent.unbounded,
             endless=extent.endless,
+            reasons="thinking" in head and _thinks(head["thinking"]),
             cache_writes=_caches(body),
         )
 
@@ -126,6 +127,20 @@ class _Messages:
     def filter(self, call: Call) -> Filter | None:
         """Nothing was spliced."""
         return None
+
+
+class _Thinking(msgspec.Struct):
+    type: str = ""
+
+
+def _thinks(raw: msgspec.Raw) -> bool:
+    """Whether thinking is asked for: what is shown of it is a summary, and what is billed is all of it."""
+    if not given(raw):
+        return False
+    try:
+        return msgspec.json.decode(raw, type=_Thinking).type != "disabled"
+    except UNREADABLE:
+        return True
 
 
 def _caches(body: bytes) -> bool:
@@ -180,8 +195,33 @@ def messages_usage(usage: Object, flags: Flags, call: Call) -> Usage | None:
     )
 
 
+_INPUT_SIDE = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+
+
+def _restates(earlier: Object, latest: Object) -> bool:
+    """Whether the latest counts state the input anew, beside what caches had of it, and no less of it in all.
+
+    Some vendors begin with all of the input as plain, and say at the end how much of it was cached.
+    """
+    if not all(isinstance(latest.get(name), int) for name in _INPUT_SIDE[:1]) or not any(
+        isinstance(latest.get(name), int) for name in _INPUT_SIDE[1:]
+    ):
+        return False
+    return _input(latest) >= _input(earlier)
+
+
+def _input(usage: Object) -> int:
+    return sum(count(usage, set(), name) or 0 for name in _INPUT_SIDE)
+
+
 def _replace(earlier: Object, latest: Object, flags: Flags) -> None:
-    """Put the latest cumulative counts in the place of the earlier, member by member; none may go down."""
+    """Put the latest cumulative counts in the place of the earlier, member by member; none may go down.
+
+    An input that is stated anew is taken whole, as it is stated.
+    """
+    if _restates(earlier, latest):
+        for name in (*_INPUT_SIDE, "cache_creation"):
+            earlier.pop(name, None)
     for name, value in latest.items():
         before = earlier.get(name)
         if value is None:

@@ -336,7 +336,8 @@ class Results:
             return
         meter = self._shape.meter(self._call, streamed=False)
         meter.feed(body)
-        concluded = conclude(self._call, meter.finish(), ended="complete", http_status=200)
+        reading = msgspec.structs.replace(meter.finish(), complete=True)  # there will never be more of it
+        concluded = conclude(self._call, reading, ended="complete", http_status=200)
         usage = msgspec.structs.replace(concluded.usage, service_tier=TIER, provider_cost_picos=None)
         self._cost_picos += self._price.cost_picos(usage)
         self._answers += 1

@@ -231,6 +231,7 @@ class _StreamMeter:
             output_tokens_seen=self._seen.tokens(),
             flags=tuple(sorted(self._flags)),
             error=self._error,
+            tools=self._tools,
         )
 
     def _event(self, event: Event, *, whole: bool = True) -> None:

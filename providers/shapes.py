@@ -92,6 +92,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
             (a remote image URL, `previous_response_id`, a tool that the provider runs, …); "" when there is none.
         endless: Name of the first request field that makes the cost unknowable even given the model's limits (a tool
             that the provider runs, as often as it likes); "" when there is none. `unbounded` names one then, too.
+        reasons: The request asks for reasoning that the answer need not show; see also `Vendor.shows`.
         cache_writes: The request can cause cache writes, which some models charge above plain input.
         priced_as: The catalogue's id of what is served, where that is not `model` (Deepgram's live sockets).
         grant: How its hold grows; None for a call whose cost is bounded from its request.
@@ -115,6 +116,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str = ""
     unbounded: str = ""
     endless: str = ""
+    reasons: bool = False
     cache_writes: bool = True
     splice: bool = False
     noted: tuple[str, ...] = ()
@@ -139,6 +141,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         error: The provider reported a failure inside a 200 answer.
         partial: Usage seen so far is a true lower bound but not the final count (Anthropic's `message_start`).
         refused: The provider says, in a 200 answer, that it has not done what was asked, and charges nothing (MiniMax).
+        tools: Calls of priced tools that were seen, where there is no count; as in `Usage.tools`.
     """
 
     usage: Usage | None = None
@@ -149,6 +152,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     error: bool = False
     partial: bool = False
     refused: bool = False
+    tools: Mapping[str, int] = MappingProxyType({})
 
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})

@@ -8,6 +8,7 @@ Source: providers.md §§1 and 2 (places of credentials, base URLs, what tells c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -35,6 +36,10 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
         quirks: What it does otherwise there.
         anthropic: What the upstream path of its Anthropic-compatible messages begins with; "" where it has none.
         models: Beginnings of model ids that are its alone, as a regular expression; "" where names tell nothing.
+        shows: Beginnings of model ids, as a regular expression, whose answers show every token of output that is
+            billed; of all others nobody knows how much they reason in secret. "" where every model shows all.
+        account: What its errors say of the operator's own account, key, organisation or arrears, in lower case: a whole
+            code or type, or a phrase of a message. Source: providers.md §4, and what their users report.
         clients: What its own SDKs' `user-agent` or `x-fern-sdk-name` begins with, in lower case.
         hints: Request headers, in lower case, that only its own clients send.
         passes: Request headers of its API that are forwarded; a trailing `*` is a prefix.
@@ -58,6 +63,8 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     quirks: Quirks = PLAIN
     anthropic: str = ""
     models: str = ""
+    shows: str = ""
+    account: tuple[str, ...] = ()
     clients: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
     passes: tuple[str, ...] = ()
@@ -69,6 +76,23 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
 # What the SDKs of OpenAI and Anthropic send, to whichever vendor they are pointed at.
 _SHARED_CLIENTS = ("anthropic-beta", "anthropic-version", "x-stainless-*")
 
+# What vendors that speak OpenAI's or Anthropic's API say alike.
+_ACCOUNT = (
+    "insufficient_quota", "insufficient_balance", "insufficient_user_quota", "billing_hard_limit_reached",
+    "billing_not_active", "billing_error", "account_deactivated", "account_disabled", "invalid_api_key",
+    "incorrect_api_key", "invalid_authentication_error", "authentication_error", "exceeded_current_quota_error",
+    "payment_required", "access_terminated", "organization_deactivated",
+    "exceeded your current quota", "insufficient balance", "insufficient quota", "insufficient credit",
+    "insufficient funds", "credit balance is too low", "billing hard limit", "plan and billing", "billing details",
+    "account is not active", "account has been deactivated", "account has been suspended", "account is suspended",
+    "account has been disabled", "account is disabled", "account is overdue", "account is in arrears",
+    "organization has been disabled", "organization has been restricted", "organization must be verified",
+    "organization is not allowed", "incorrect api key", "invalid api key", "api key provided", "api key is invalid",
+    "api key expired", "api key has expired", "api key has been", "api key does not have permission",
+    "usage limits", "monthly spending limit", "spend limit", "used all available credits", "doesn't have any credits",
+    "run out of credits", "out of credits", "payment method",
+)  # fmt: skip
+
 _ROWS = (
     Vendor(
         name="openai",
@@ -76,8 +100,13 @@ _ROWS = (
         setting="OPENAI",
         origin="https://api.openai.com",
         key_env="OPENAI_API_KEY",
+        account=(
+            *_ACCOUNT, "unsupported_country_region_territory", "invalid_organization", "ip_not_authorized",
+            "missing_scope",
+        ),
         speaks=("chat.completions", "completions", "responses", "responses.stored", "embeddings", "models"),
         models=r"gpt-|o\d|chatgpt|dall-e|sora|tts-|whisper-|text-embedding-|omni-|ft:|davinci|babbage|codex-|computer-use",
+        shows=r"(ft:)?(gpt-[34]|chatgpt-4o|davinci|babbage|text-|gpt-5(\.\d+)?-chat|gpt-oss)",
         passes=("openai-beta", "x-client-request-id", "x-stainless-*"),
         returns=("openai-processing-ms", "openai-version", "openai-model", "x-ratelimit-*"),
         roots=words(
@@ -92,6 +121,10 @@ _ROWS = (
         setting="ANTHROPIC",
         origin="https://api.anthropic.com",
         key_env="ANTHROPIC_API_KEY",
+        account=(
+            *_ACCOUNT, "enforced_spend_limit_reached", "contract_spend_limit_reached",
+            "linked_organization_spend_limit_reached",
+        ),
         # Newer SDKs send `Authorization: Bearer`; the API takes keys in `x-api-key` from old and new alike.
         key_header="x-api-key",
         key_prefix="",
@@ -116,9 +149,18 @@ _ROWS = (
         setting="GOOGLE",
         origin="https://generativelanguage.googleapis.com",
         key_env="GEMINI_API_KEY",
+        account=(
+            "api_key_invalid", "api_key_service_blocked", "api_key_http_referrer_blocked", "api_key_ip_address_blocked",
+            "consumer_suspended", "consumer_invalid", "billing_disabled", "service_disabled", "unauthenticated",
+            "api key not valid", "api key expired", "reported as leaked", "enable billing", "plan and billing",
+            "prepayment credits", "consumer has been suspended", "has not been used in project",
+            "billing to be enabled",
+            "user location is not supported", "requests to this api", "are blocked",
+        ),
         key_header="x-goog-api-key",
         key_prefix="",
         models=r"gemini-|gemma-|imagen|veo|learnlm|text-embedding-00|embedding-00",
+        shows=r"gemini-(1|2\.0)|gemma-|learnlm|.*embedding",
         clients=("google-genai-sdk",),
         hints=("x-goog-api-key", "x-goog-api-client"),
         passes=("x-goog-api-client", "x-goog-request-params", "x-server-timeout"),
@@ -134,6 +176,11 @@ _ROWS = (
         setting="ELEVENLABS",
         origin="https://api.elevenlabs.io",
         key_env="ELEVENLABS_API_KEY",
+        account=(
+            "quota_exceeded", "invalid_api_key", "missing_permissions", "payment_required", "payment_issue",
+            "detected_unusual_activity", "subscription_required", "needs_authorization", "free_users_not_allowed",
+            "failed or incomplete payment", "exceeds your quota", "your subscription", "upgrade your",
+        ),
         key_header="xi-api-key",
         key_prefix="",
         models=r"eleven_|scribe_|music_v",
@@ -154,6 +201,10 @@ _ROWS = (
         setting="DEEPGRAM",
         origin="https://api.deepgram.com",
         key_env="DEEPGRAM_API_KEY",
+        account=(
+            "asr_payment_required", "invalid_auth", "insufficient_permissions", "payment_required",
+            "insufficient credits", "insufficient permissions", "invalid credentials", "does not have access",
+        ),
         key_prefix="Token ",
         models=r"nova-|aura-|flux-",
         clients=("deepgram", "@deepgram/"),
@@ -169,6 +220,7 @@ _ROWS = (
         setting="XAI",
         origin="https://api.x.ai",
         key_env="XAI_API_KEY",
+        account=_ACCOUNT,
         speaks=("chat.completions", "responses", "responses.stored", "models"),
         quirks=Quirks(
             beside=True,
@@ -183,6 +235,7 @@ _ROWS = (
             refuses={"deferred": "Deferred answers are not offered here: their usage cannot be metered."},
         ),
         models=r"grok-",
+        shows=r"grok-(1|2|beta|vision|3(?!-mini))",
         passes=("x-grok-*", "x-stainless-*"),
         returns=("x-ratelimit-*", "x-metrics-e2e-ms"),
         roots=words(
@@ -198,6 +251,10 @@ _ROWS = (
         origin="https://dashscope-intl.aliyuncs.com",
         path_prefix="/compatible-mode",
         key_env="DASHSCOPE_API_KEY",
+        account=(
+            *_ACCOUNT, "arrearage", "invalidapikey", "accessdenied.unpurchased", "model.accessdenied",
+            "allocationquota.freetieronly", "good standing", "free allocated quota", "overdue payment",
+        ),
         speaks=("chat.completions", "responses", "embeddings", "models"),
         anthropic="/apps/anthropic",
         models=r"qwen|qwq|qvq|wan|cosyvoice|paraformer|text-embedding-v|gte-rerank",
@@ -214,6 +271,7 @@ _ROWS = (
         setting="KIMI",
         origin="https://api.moonshot.ai",
         key_env="MOONSHOT_API_KEY",
+        account=_ACCOUNT,
         speaks=("chat.completions", "models"),
         quirks=Quirks(calls={"$web_search": "web_search"}),
         anthropic="/anthropic",
@@ -228,6 +286,7 @@ _ROWS = (
         setting="MINIMAX",
         origin="https://api.minimax.io",
         key_env="MINIMAX_API_KEY",
+        account=(*_ACCOUNT, "login fail", "token plan", "invalid api secret"),
         speaks=("chat.completions", "responses", "models"),
         quirks=Quirks(base_resp=True),
         anthropic="/anthropic",
@@ -245,6 +304,7 @@ _ROWS = (
         setting="DEEPSEEK",
         origin="https://api.deepseek.com",
         key_env="DEEPSEEK_API_KEY",
+        account=_ACCOUNT,
         speaks=("chat.completions", "models"),
         anthropic="/anthropic",
         models=r"deepseek-",
@@ -258,6 +318,7 @@ _ROWS = (
         setting="MISTRAL",
         origin="https://api.mistral.ai",
         key_env="MISTRAL_API_KEY",
+        account=(*_ACCOUNT, "inactive subscription", "not have an active subscription", "no active subscription"),
         speaks=("chat.completions", "embeddings", "models"),
         quirks=Quirks(splice=False),  # usage comes unasked, and fields that it does not know it refuses
         models=r"mistral-|ministral|magistral|codestral|devstral|pixtral|voxtral|open-mistral|open-mixtral|labs-",
@@ -271,6 +332,7 @@ _ROWS = (
         setting="CEREBRAS",
         origin="https://api.cerebras.ai",
         key_env="CEREBRAS_API_KEY",
+        account=(*_ACCOUNT, "wrong_api_key"),
         speaks=("chat.completions", "completions", "models"),
         # Its ids are other vendors' names (gpt-oss-120b, qwen-3-…, llama…): only exact ids of the catalogue tell.
         clients=("cerebras/",),
@@ -284,6 +346,7 @@ _ROWS = (
         setting="COHERE",
         origin="https://api.cohere.com",
         key_env="COHERE_API_KEY",
+        account=(*_ACCOUNT, "invalid api token", "trial key", "update your payment", "unable to verify your"),
         models=r"command|embed-|rerank-|c4ai-",
         clients=("cohere",),
         hints=("x-client-name",),
@@ -298,6 +361,15 @@ _ROWS = (
 )  # fmt: skip
 
 VENDORS: Mapping[str, Vendor] = MappingProxyType({vendor.name: vendor for vendor in _ROWS})
+
+_SHOWS = {vendor.name: re.compile(vendor.shows) for vendor in _ROWS if vendor.shows}
+
+
+def reasons_in_secret(provider: str, model: str) -> bool:
+    """Whether a model's answer may have cost more output than it shows."""
+    shows = _SHOWS.get(provider)
+    return shows is not None and shows.match(model) is None
+
 
 MOUNTS: Mapping[str, Vendor] = MappingProxyType(
     {name: vendor for vendor in VENDORS.values() for name in (vendor.name, *vendor.aliases)}

@@ -85,6 +85,8 @@ def _counted(draft: Stream, billed: dict[str, int], faults: Faults) -> Iterator[
         if held is not None:
             yield held
         if faults.error_after == number:
+            if not billed["output_tokens"]:
+                billed.update(dict.fromkeys(billed, 0))  # who fails before the first word has done nothing
             yield draft.failure(number)
             return
         if faults.malformed and number == 2:

@@ -144,6 +144,8 @@ class Site:
                     FARTHING_LOG_LEVEL="info",
                     FARTHING_LEASE_S=str(LEASE_S),
                     FARTHING_DISCONNECT_DRAIN_S="1",
+                    FARTHING_HEAD_TIMEOUT_S="5",  # an answer that is not streamed is waited for
+                    FARTHING_SILENCE_TIMEOUT_S="5",
                     FARTHING_UPSTREAM_ANTHROPIC=f"http://127.0.0.1:{to_provider.port}",
                     ANTHROPIC_API_KEY=PROVIDER_KEY,
                 )

@@ -398,7 +398,7 @@ async def test_a_provider_that_breaks_off_in_the_middle_is_a_failure_that_costs_
 
 
 async def test_a_provider_that_breaks_off_after_the_end_may_have_charged(tmp_path: Path) -> None:
-    """The whole request was there: what it may cost is estimated."""
+    """The whole request was there, and no word came back: what it may cost stays counted."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -411,7 +411,9 @@ async def test_a_provider_that_breaks_off_after_the_end_may_have_charged(tmp_pat
         status, _, _ = await post(farthing, key["secret"], LISTEN, sounds.wav(60), SOUND)
         assert status == 502
         (event,) = await farthing.events()
-        assert (event["status"], event["usage"]["audio_ms"]) == ("estimated", 60_001)  # with the header
+        assert (event["status"], event["reason"], event["cost_micros"]) == ("unsettled", "unanswered", 0)
+        _, me = await farthing.api("GET", "/v1/me", key=key["secret"])
+        assert me["unsettled_micros"] == event["held_micros"] >= 4_300  # a minute of nova-3
         await farthing.audited()
 
 

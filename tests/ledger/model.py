@@ -124,6 +124,8 @@ class Model:
         self.entries: list[Entry] = []
         self.open: dict[str, tuple[MCall, int]] = {}
         self.unsettled: dict[str, tuple[MCall, int]] = {}
+        self.told: set[str] = set()
+        """Of the unsettled: whose process has said all that it knows."""
         self.costs: dict[str, int] = {}
         """What each event cost, by its id: the proof that a call ends once."""
         self.blocked: list[str] = []
@@ -299,9 +301,13 @@ class Model:
         self.open[call_id] = call, amount + micros
         return True
 
-    def settle(self, call_id: str, picos: int, tokens: int, seconds: int) -> tuple[int, bool] | None:
+    def settle(
+        self, call_id: str, picos: int, tokens: int, seconds: int, *, keeps_rest: bool = False
+    ) -> tuple[int, bool] | None:
         """What was charged, and whether this was the first end; None if the id was never held."""
         late = call_id in self.unsettled
+        if late and keeps_rest and (call_id in self.told or not picos):
+            return self.costs[call_id], False
         found = self.open.pop(call_id, None) or self.unsettled.pop(call_id, None)
         if found is None:
             for event_id in (f"{call_id}-late", call_id):
@@ -315,9 +321,16 @@ class Model:
         cost = sum(account.picos) // 10**6 - before
         account.overrun += max(cost - amount, 0)
         truth = {"micros": cost, "tokens": tokens, "seconds": seconds, "requests": 1, "concurrent": 0}
-        for entry in self.entries:
-            if entry.call == call_id:
-                entry.kind, entry.amount = "used", truth[entry.unit]
+        if call_id in self.told:
+            truth["requests"] = 0  # it has been counted
+        for entry in [entry for entry in self.entries if entry.call == call_id and entry.kind != "used"]:
+            left = 0 if entry.unit == "concurrent" else max(entry.amount - truth[entry.unit], 0)
+            entry.kind, entry.amount = "used", truth[entry.unit]
+            if keeps_rest and not late:
+                self.entries.append(Entry(entry.bucket, call_id, "unsettled", entry.unit, left))
+        if keeps_rest and not late:
+            self.unsettled[call_id] = call, max(amount - cost, 0)
+            self.told.add(call_id)
         self.costs[f"{call_id}-late" if late else call_id] = cost
         return cost, True
 

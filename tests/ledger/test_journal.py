@@ -366,6 +366,6 @@ def test_no_words_of_a_caller_are_in_it(tmp_path: Path) -> None:
     assert b"words" not in content
     assert set(Settlement.__struct_fields__) == {
         "id", "status", "cost_picos", "measures", "tokens", "seconds", "requests", "usage", "model", "reason",
-        "http_status", "latency_ms", "ttft_ms", "flags", "price_version",
+        "http_status", "latency_ms", "ttft_ms", "flags", "price_version", "keeps_rest", "rest_until_ms",
     }  # fmt: skip
     journal.close()

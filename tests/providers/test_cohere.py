@@ -100,13 +100,14 @@ def test_one_byte_at_a_time_with_crlf(data: bytes, streamed: bool) -> None:
 
 @FORMS
 def test_a_cut_stream_is_estimated(data: bytes, streamed: bool) -> None:
-    """Without its end a stream is billed by the input as estimated and the output as seen."""
+    """Without its end a stream is billed as estimated and seen; without a word by nothing."""
     end = data.rfind(b"event: message-end" if streamed else b'{"is_finished": true')
     for at in (end, end + 30, end - 40, 1):
         reading = read(COHERE_CHAT, data[:at], streamed=streamed, call=CALL)
         concluded = conclude(CALL, reading, ended="cut", http_status=200)
-        assert (reading.usage, reading.complete, concluded.status) == (None, False, "estimated")
-        assert concluded.usage.input_tokens == 20
+        status = "estimated" if at > 1 else "unsettled"
+        assert (reading.usage, reading.complete, concluded.status, concluded.rest) == (None, False, status, True)
+        assert concluded.usage.input_tokens == (20 if at > 1 else 0)
         assert concluded.usage.output_tokens == reading.output_tokens_seen
 
 

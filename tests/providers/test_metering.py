@@ -46,8 +46,14 @@ Ended = Literal["complete", "cut", "error"]
         (Reading(complete=True, output_tokens_seen=9), "complete", 200, "estimated", GUESS, ("usage_missing",)),
         (Reading(output_tokens_seen=9), "cut", 200, "estimated", GUESS, ("usage_missing",)),
         (Reading(output_tokens_seen=9), "error", 200, "estimated", GUESS, ("usage_missing",)),
-        (Reading(error=True, complete=True), "complete", 200, "estimated", INPUT, ("usage_missing",)),
-        (Reading(), "error", 0, "estimated", INPUT, ("usage_missing",)),
+        (Reading(complete=True), "complete", 200, "estimated", INPUT, ("usage_missing",)),
+        (Reading(error=True, complete=True, output_tokens_seen=9), "complete", 200, "estimated", GUESS,
+            ("usage_missing",)),
+        (Reading(error=True, complete=True), "complete", 200, "released", Usage(), ()),
+        (Reading(error=True), "cut", 200, "released", Usage(), ()),
+        (Reading(), "complete", 200, "unsettled", Usage(), ("usage_missing",)),
+        (Reading(), "cut", 200, "unsettled", Usage(), ("usage_missing",)),
+        (Reading(), "error", 0, "unsettled", Usage(), ("usage_missing",)),
         (Reading(complete=True, output_tokens_seen=9), "complete", 429, "released", Usage(), ()),
         (Reading(), "error", 502, "released", Usage(), ()),
         (Reading(), "complete", 302, "released", Usage(), ()),
@@ -68,3 +74,33 @@ def test_what_has_no_output_is_billed_none() -> None:
 def test_free_operations_are_settled() -> None:
     """A reading of nothing used is settled whatever the status."""
     assert conclude(FREE, Reading(usage=Usage()), ended="error", http_status=500).status == "settled"
+
+
+@pytest.mark.parametrize(
+    ("reading", "ended", "rest"),
+    [
+        (Reading(usage=U), "cut", False),
+        (Reading(complete=True, output_tokens_seen=9), "complete", False),
+        (Reading(output_tokens_seen=9), "complete", True),
+        (Reading(output_tokens_seen=9), "cut", True),
+        (Reading(usage=U, partial=True), "cut", True),
+        (Reading(), "error", True),
+    ],
+)
+def test_what_was_not_whole_leaves_a_rest(reading: Reading, ended: Ended, rest: bool) -> None:
+    """A count is final however the answer ended; an estimate only where the answer had its end."""
+    assert conclude(CALL, reading, ended=ended, http_status=200).rest is rest
+
+
+def test_what_reasons_in_secret_is_charged_what_is_held_for_it() -> None:
+    """What cannot be seen is taken for all that was held, in an estimate and beside a partial count; a count stands."""
+    partial = Reading(usage=U, partial=True, output_tokens_seen=9)
+    for reading in (Reading(output_tokens_seen=9), Reading(complete=True), partial):
+        found = conclude(CALL, reading, ended="cut" if reading is not partial else "error", http_status=200,
+                         hidden_tokens=4096)  # fmt: skip
+        if not reading.output_tokens_seen and not reading.usage:
+            assert found.status == "unsettled"
+            continue
+        assert (found.status, found.usage.output_tokens, "output_hidden" in found.flags) == ("estimated", 4096, True)
+    assert conclude(CALL, Reading(usage=U), ended="cut", http_status=200, hidden_tokens=4096).usage == U
+    assert conclude(EMBEDDING, Reading(), ended="cut", http_status=200, hidden_tokens=4096).usage.output_tokens == 0

@@ -14,10 +14,10 @@ from tests.faults.support import Client, request_bytes
 
 LEFT = {
     "S0": ("none",),
-    "S1": ("none", "released", "estimated", "settled"),
-    "S2": ("released", "estimated", "settled"),
-    "S3": ("settled", "estimated"),
-    "S4": ("settled", "estimated"),
+    "S1": ("none", "released", "estimated", "settled", "unsettled"),
+    "S2": ("released", "estimated", "settled", "unsettled"),
+    "S3": ("settled", "estimated", "unsettled"),
+    "S4": ("settled", "estimated", "unsettled"),
     "S5": ("settled",),
     "S6": ("settled",),
 }

@@ -69,7 +69,7 @@ def _revoked(stage: str) -> Act:
     async def act(site: Site) -> None:
         node, other = site.node, site.node
         key = await site.mint(f"revoked {site.dice.getrandbits(32):08x}")
-        ends = {"S1": ("blocked", "none", "estimated", "settled"), "S4": ("estimated",)}[stage]
+        ends = {"S1": ("blocked", "none", "estimated", "settled", "unsettled"), "S4": ("estimated", "unsettled")}[stage]
         if stage == "S1":
             calling = [asyncio.create_task(site.call(key, "chat", "output_tokens=5", node)) for _ in range(6)]
             await site.api("DELETE", f"/v1/keys/{key.id}", node=other)

@@ -96,7 +96,7 @@ async def _terminated(site: Site) -> None:
 async def _terminated_twice(site: Site) -> None:
     node = site.node
     flying = [
-        await site.raw(node, kind, sim, ("estimated",))
+        await site.raw(node, kind, sim, ("estimated", "unsettled"))
         for kind, sim in (
             ("chat", "stall"),
             ("stream", "stall_after=4"),

@@ -19,7 +19,7 @@ async def _refusing(site: Site) -> None:
     node.to_provider.cut()
     async with site.load(2):
         for kind in calls.KINDS:
-            call = await site.call(site.keys["wide"], kind, node=node, expect=("released", "estimated"))
+            call = await site.call(site.keys["wide"], kind, node=node, expect=("released", "unsettled", "estimated"))
             if call.status != 502:
                 site.found("other", f"a provider that refuses gives {call.status}")
 
@@ -59,7 +59,7 @@ async def _cut(site: Site) -> None:
     node = site.node
     async with site.load(4):
         for stage in ("S3", "S4"):
-            async with at(site, node, stage, ("estimated", "settled")) as (raw, _):
+            async with at(site, node, stage, ("estimated", "settled", "unsettled")) as (raw, _):
                 node.to_provider.cut()
                 await raw.rest()
 
@@ -83,7 +83,7 @@ async def _slowness(site: Site) -> None:
     node = site.node
     node.to_provider.latency_s, node.to_provider.slice_bytes = 0.02, 400
     stalling = [
-        await site.raw(node, kind, sim, ("estimated",))
+        await site.raw(node, kind, sim, ("estimated", "unsettled"))
         for kind, sim in (("chat", "stall"), ("stream", "stall_after=3"), ("message stream", "stall_after=4"))
     ]
     async with site.load():
@@ -103,7 +103,7 @@ async def _nonsense(site: Site) -> None:
     sims += ["malformed", "error_after=3", "comments", "bom", "newline=crlf", "newline=cr", "chunk_bytes=1", "no_end"]
     async with site.load(2):
         await asyncio.gather(
-            *(site.call(site.keys["wide"], kind, sim, expect=("settled", "estimated"))
+            *(site.call(site.keys["wide"], kind, sim, expect=("settled", "estimated", "released"))
               for sim in sims for kind in ("chat", "stream", "message stream"))
         )  # fmt: skip
 
