@@ -22,6 +22,7 @@ from gateway.bounds import (
     UPLOAD_BYTES_MAX,
 )
 from gateway.config import Settings
+from gateway.encodings import decoded, encoding_of
 from gateway.errors import RETRY_AFTER_S_MAX, CallError, over_limit
 from gateway.flight import Flights
 from gateway.headers import Credentials, RawHeaders, credentials, too_large
@@ -44,6 +45,7 @@ from providers.request import model_of
 from providers.routing import Route, Shared
 from providers.shapes import Asked, BadRequest, Call, Uploading
 from providers.simulator import Faults
+from providers.vendors import VENDORS
 
 ATTEMPTS = 4  # a key that changes faster than we can decide on it three times over is being fought about
 SUBJECTS_REMEMBERED_MAX = 50_000
@@ -275,6 +277,10 @@ class Admission:
 
     # ---- who
 
+    def is_ours(self, secret: str) -> bool:
+        """Whether it can be a key of this gateway's."""
+        return self._keyring.is_ours(secret)
+
     def _check_framing(self, inbound: Inbound, headers: dict[str, str]) -> None:
         if too_large(inbound.raw_headers):
             raise CallError(431, "headers_too_large", "The request has too many header fields.")
@@ -284,9 +290,10 @@ class Admission:
             raise CallError(503, "overloaded", "Too many calls are in flight; try again.", retry=True, retry_after_s=1)
 
     def _secret(self, inbound: Inbound) -> str:
-        found = credentials(inbound.raw_headers, inbound.query, url_key=inbound.route.provider == "google")
+        ours = self._keyring.is_ours
+        found = credentials(inbound.raw_headers, inbound.query, ours, url_key=inbound.route.provider == "google")
         if inbound.secret is not None and not found.in_url:
-            conflicting = found.conflicting or found.secret not in (None, inbound.secret)
+            conflicting = found.conflicting or (found.secret not in (None, inbound.secret) and ours(found.secret or ""))
             found = Credentials(inbound.secret, conflicting=conflicting)
         if found.in_url:
             raise CallError(
@@ -424,14 +431,15 @@ class Admission:
 
     def _decide(self, route: Route, call: Call, key: Key, wishes: Wishes) -> tuple[Price | None, Quote]:
         """What the key's policies say, and the amounts to hold."""
-        self._check_key(route, call.model, key, wishes)
+        model = route.params.get("id", "") if route.operation.lists_models else call.model
+        self._check_key(route, model, key, wishes)
         if not route.operation.billable:
             return None, FREE
         price = self._catalogue.find(route.provider, call.priced_as or call.model, self._clock_ms())
         if price is None:
             if key.policy.unpriced == "allow" and not key.capped:
                 return None, FREE
-            raise _not_priced(call.model)
+            raise self._elsewhere(route, call.model) or _not_priced(call.model)
         policy = key.policy
         clamp = policy.on_insufficient == "clamp"
         # The price is that of the moment of completion, and some change with the hour: the dearest of those is held.
@@ -443,6 +451,15 @@ class Admission:
             most = min(wishes.end_user_cap_micros * PICOS_PER_MICRO // terms.each_picos, ALLOWANCE_MAX)
             terms = msgspec.structs.replace(terms, want=max(most, 1))
         return price, terms
+
+    def _elsewhere(self, route: Route, model: str) -> CallError | None:
+        """Why a model that has a price has none here: it is another provider's, which does not have this path."""
+        home = self._catalogue.provider_of(model) if model else None
+        if home is None or home == route.provider or not VENDORS[home].native:
+            return None
+        path = VENDORS[home].native.replace("{model}", model)
+        message = f"{model} is not served at this path, but at {path} ({home})."
+        return CallError(400, "model_not_priced", message, param="model")
 
     def _check_key(self, route: Route, model: str, key: Key, wishes: Wishes) -> None:
         """Refuse what the key's policies do not allow, whatever it costs."""
@@ -594,7 +611,13 @@ async def _read_body(inbound: Inbound, headers: dict[str, str]) -> bytes:
     """The whole body, within bounds."""
     if inbound.opening is not None:
         return inbound.opening
-    _check_encoding(headers)
+    encoding = encoding_of(headers.get("content-encoding", ""))
+    body = await _receive(inbound, headers)
+    return await decoded(body, encoding, BODY_BYTES_MAX) if encoding else body
+
+
+async def _receive(inbound: Inbound, headers: dict[str, str]) -> bytes:
+    """The whole body as it was sent."""
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > BODY_BYTES_MAX:
         raise over_bytes(BODY_BYTES_MAX)
@@ -631,7 +654,7 @@ def _check_once(raw: RawHeaders) -> None:
 
 def _check_encoding(headers: dict[str, str]) -> None:
     if headers.get("content-encoding", "identity").lower() not in ("", "identity"):
-        raise CallError(415, "encoding_not_supported", "Send the body without a Content-Encoding.")
+        raise CallError(415, "encoding_not_supported", "Send uploads without a Content-Encoding.")
 
 
 def _check_origin(key: Key, headers: dict[str, str]) -> None:

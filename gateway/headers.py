@@ -7,7 +7,7 @@ no cookie, server banner or account id of the operator ever reaches a client.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from types import MappingProxyType
 from urllib.parse import parse_qsl, unquote_plus
@@ -23,6 +23,7 @@ RawHeaders = list[tuple[bytes, bytes]]
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?")
 _KEY_HEADERS = ("x-goog-api-key", "xi-api-key", "x-api-key", "api-key")
 _SCHEMES = ("bearer ", "token ")
+_BARE_SCHEMES = ("bearer", "token")  # with nothing behind: a client without a key
 _SUBPROTOCOLS = b"sec-websocket-protocol"
 _SECRET_SUBPROTOCOLS = ("openai-insecure-api-key.", "xai-client-secret.")
 _SCHEME_SUBPROTOCOLS = ("token", "bearer")  # the next one is the key (Deepgram)
@@ -60,7 +61,7 @@ _RETURNS = MappingProxyType({name: _Allowed((*_RESPONSE_NAMES, *vendor.returns))
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """The keys found in a request. More than one different key is a conflict."""
+    """The key found in a request. More than one different key of ours is a conflict."""
 
     secret: str | None
     conflicting: bool = False
@@ -85,19 +86,17 @@ def too_large(raw: RawHeaders) -> bool:
     return len(raw) > HEADERS_MAX or sum(len(name) + len(value) for name, value in raw) > HEADER_BYTES_MAX
 
 
-def credentials(raw: RawHeaders, query: bytes, *, url_key: bool = False) -> Credentials:
+def credentials(raw: RawHeaders, query: bytes, ours: Callable[[str], bool], *, url_key: bool = False) -> Credentials:
     """Find the client's key in any of the places where an SDK puts it.
 
-    `url_key` says that this provider's own clients put it into the URL, as `?key=` or, on WebSockets, as
-    `?access_token=`; elsewhere a key there is refused.
+    `ours` tells a secret of ours from anything else, which is no key: `Basic …`, a key of the provider's that a client
+    has in its environment. It is asked where there are several. `url_key` says that this provider's own clients put
+    theirs into the URL, as `?key=` or, on WebSockets, as `?access_token=`; elsewhere a key there is refused.
     """
-    found: str | None = None
-    conflicting = False
+    found: list[str] = []  # each once, almost always one
     for name_bytes, value_bytes in raw:
         if name_bytes == _SUBPROTOCOLS:
-            for secret in _split([(name_bytes, value_bytes)])[1]:
-                conflicting = conflicting or found not in (None, secret)
-                found = secret
+            found += _split([(name_bytes, value_bytes)])[1]
             continue
         if b"key" not in name_bytes and name_bytes != b"authorization":
             continue
@@ -109,19 +108,19 @@ def credentials(raw: RawHeaders, query: bytes, *, url_key: bool = False) -> Cred
                     break
         elif name not in _KEY_HEADERS:
             continue
-        if found is not None and value != found:
-            conflicting = True
-        found = value
+        if value and value.lower() not in _BARE_SCHEMES:
+            found.append(value)
     in_url = False
     if query:
         for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
             if url_key and name in ("key", "access_token"):
-                if found is not None and value != found:
-                    conflicting = True
-                found = value
+                if value:
+                    found.append(value)
             elif name.lower() in _URL_CREDENTIALS or value.startswith((LIVE, TEST)):
                 in_url = True
-    return Credentials(found or None, conflicting, in_url)
+    if len(found) > 1:
+        found = [value for value in dict.fromkeys(found) if ours(value)] or found[:1]
+    return Credentials(found[0] if found else None, len(found) > 1, in_url)
 
 
 def without_key(query: bytes) -> bytes:

@@ -70,8 +70,8 @@ def quote(call: Call, price: Price, *, overdraft: str, clamp: bool) -> Quote:
         ceiling = price.max_output_tokens
         if never:
             want = _sound_output(declared, ceiling, call)
-            least = want if declared is not None and not clamp else min(want, 1)
-            write_limit = "always" if declared is None else write_limit
+            least = want if (declared is not None and not clamp) or not call.limitable else min(want, 1)
+            write_limit = "always" if declared is None and call.limitable else write_limit
         else:
             want = min(declared if declared is not None else ceiling or INFLIGHT_OUTPUT_TOKENS, INFLIGHT_OUTPUT_TOKENS)
             least = want if declared is not None and not clamp else min(want, INFLIGHT_OUTPUT_TOKENS_MIN)

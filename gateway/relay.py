@@ -46,6 +46,7 @@ from ledger.money import PICOS_PER_MICRO
 from ledger.records import Extend, LedgerUnavailable
 from providers.batches import hold_ms
 from providers.metering import Conclusion, Ended, conclude
+from providers.models import narrowed
 from providers.shapes import Filter, Meter, Reading
 from providers.sse import Scanner
 from providers.usage import Usage
@@ -99,6 +100,9 @@ class Patience(msgspec.Struct, kw_only=True):
 
     head_s: float
     silence_s: float
+
+
+_UNBUFFERED = [(b"x-accel-buffering", b"no")]  # nginx: pass a stream on while it comes
 
 
 class Relay:
@@ -335,7 +339,7 @@ class _Trip:
                     self._land("complete", sent=True)
                     await self._answer_error(error)
                     return
-                await self._start(answer, [])
+                await self._start(answer, _UNBUFFERED)
             elif not chunk:
                 await self._keep_alive()
             if not chunk:
@@ -362,7 +366,7 @@ class _Trip:
                 if visible:
                     flight.nudge_at = moment + COMMENT_S if events and visible.endswith(_EVENT_ENDS) else math.inf
         if not self._head_sent:
-            await self._start(answer, [])
+            await self._start(answer, _UNBUFFERED)
         rest = b"" if strip is None else strip.flush()
         if makings is not None and found is not None:
             # An event that breaks off names nothing that its client could use.
@@ -427,6 +431,8 @@ class _Trip:
     async def _relay_full(self, answer: Answer, meter: Meter) -> None:
         """Read a small answer whole, so that its cost can stand in a header; let a large one through."""
         flight, now = self._flight, self._now
+        narrows = self._admitted.route.operation.lists_models and not self._admitted.key.any_model
+        most = FULL_ANSWER_BYTES_MAX if self._makings is None and not narrows else MAKING_ANSWER_BYTES_MAX
         chunks: list[bytes] = []
         size = 0
         started = False
@@ -439,7 +445,9 @@ class _Trip:
                 await self._write(chunk)
             else:
                 chunks.append(chunk)
-                if size > (FULL_ANSWER_BYTES_MAX if self._makings is None else MAKING_ANSWER_BYTES_MAX):
+                if size > most:
+                    if narrows:
+                        break
                     started = True
                     await self._start(answer, _length(answer))
                     await self._write(b"".join(chunks))
@@ -456,6 +464,12 @@ class _Trip:
             return
         if self._concluded == "released":  # a refusal inside a 200
             self._relay.refusals.refuse_account(self._admitted.route.provider, 200, body)
+        if narrows:
+            try:
+                body = narrowed(body, self._admitted.key.allows_model)
+            except ValueError:
+                await self._shaped(502, "upstream_error", "The provider's list of models cannot be read.")
+                return
         if self._makings is not None and self._admitted.call.bulk is None:
             error = await self._makings.in_head(answer.headers) or await self._makings.in_body(
                 body, self._admitted.call.facts

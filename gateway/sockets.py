@@ -34,6 +34,7 @@ from providers.routing import Refusal, Route, Shared, match
 from providers.shapes import Asked
 from providers.sockets import SOCKET, Frame, SocketShape
 
+UPGRADE_REQUIRED = 426
 _log = logging.getLogger("farthing.call")
 
 
@@ -111,7 +112,10 @@ class Sockets:
         with contextlib.suppress(SocketClosed, TimeoutError):
             async with asyncio.timeout(WRITE_TIMEOUT_S):
                 if not client.accepted:
-                    await client.refuse(*render(error, dialect, call_id))
+                    status, fields, body = render(error, dialect, call_id)
+                    if status == UPGRADE_REQUIRED:
+                        fields.append((b"upgrade", b"HTTP/1.1"))  # RFC 9110, section 15.5.22: what is spoken instead
+                    await client.refuse(status, fields, body)
                     return
                 messages, code, reason = in_socket(error, dialect, operation, call_id)
                 for message in messages:
@@ -144,11 +148,12 @@ class _Handshake:
             first = await self._first_frame(answer)
             inbound.opening = first if isinstance(first, bytes) else first.encode()
         elif self._shape.first_frame == "secret":
-            found = credentials(inbound.raw_headers, inbound.query)
+            found = credentials(inbound.raw_headers, inbound.query, admission.is_ours)
             inbound.secret = found.secret
             if found.secret is None and not found.in_url:
                 first, secrets = scrubbed(await self._first_frame(answer))
-                inbound.secret = secrets[0] if len(set(secrets)) == 1 else None
+                distinct = {*filter(admission.is_ours, secrets)} or {*secrets}
+                inbound.secret = distinct.pop() if len(distinct) == 1 else None
         admitted = await admission.admit(inbound, None, headers)
         await Session(self._means, self._shape, admitted, inbound, self._asked, self._client, self._started).run(
             plain, answer, first

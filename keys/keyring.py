@@ -119,6 +119,10 @@ class Keyring:
             return "env_" + blake2b(secret.encode(), key=self.mac_key, digest_size=12).hexdigest()
         return None
 
+    def is_ours(self, secret: str) -> bool:
+        """Whether it can be a secret of this gateway's, valid or no more."""
+        return self.locator(secret) is not None
+
     async def authenticate(self, secret: str, *, fresh: bool = False) -> Key:
         """The key that a secret opens. With `fresh`, its state is read now, not remembered.
 

@@ -30,7 +30,9 @@ _CONFIGS = ("generationConfig", "generation_config")
 _CHOICES_MAX = 128  # the API takes 8
 
 # What may stand in the query. `fields` would take the usage out of the answer, `alt=proto` make it unreadable here.
-_QUERY: dict[str, tuple[str, ...]] = {"alt": ("sse", "json"), "key": (), "prettyPrint": (), "$prettyPrint": ()}
+# Older clients of Google's say `$alt`, and have enums as numbers, which are read like their names.
+_FORMS = ("sse", "json", "json;enum-encoding=int", "sse;enum-encoding=int")
+_QUERY: dict[str, tuple[str, ...]] = {"alt": _FORMS, "$alt": _FORMS, "key": (), "prettyPrint": (), "$prettyPrint": ()}
 
 # Searches that one answer may cause: the likely most, and more than any answer is known to have caused [K].
 _SEARCHES_UPPER = 4

@@ -65,7 +65,7 @@ class _Content(msgspec.Struct, gc=False):
 
 class _Candidate(msgspec.Struct, gc=False):
     content: _Content | None = None
-    finishReason: str | None = None  # noqa: N815
+    finishReason: str | int | None = None  # noqa: N815
     index: int | None = None
     groundingMetadata: msgspec.Raw = NULL  # noqa: N815
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from providers.answer import CONTRADICTORY, INCOMPLETE, Flags, Object, count, part, term
 from providers.usage import Usage
 
+_NUMBERS = {"TEXT": 1, "IMAGE": 2, "VIDEO": 3, "AUDIO": 4, "DOCUMENT": 5}  # with `$alt=json;enum-encoding=int`
 _QUERIES_MAX = 1_000  # of one answer; a query costs more than a thousand tokens
 _ENTRIES_MAX = 100  # modalities of one count
 
@@ -73,7 +74,7 @@ def _of(usage: Object, flags: Flags, modality: str, *names: str) -> int:
     for name in names:
         entries = usage.get(name)
         for entry in entries[:_ENTRIES_MAX] if isinstance(entries, list) else ():
-            if isinstance(entry, dict) and entry.get("modality") == modality:
+            if isinstance(entry, dict) and entry.get("modality") in (modality, _NUMBERS[modality]):
                 found += count(entry, flags, "tokenCount") or 0
     return found
 

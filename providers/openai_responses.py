@@ -328,4 +328,20 @@ class _JsonMeter(BodyMeter):
         )
 
 
+class _Compaction(Responses):
+    """A conversation made shorter: asked for as an answer is, and counted as one, but nothing limits what is said."""
+
+    name = "openai_compaction"
+
+    def read(self, body: bytes, asked: Asked = NOTHING_ELSE) -> Call:
+        """Read a request. Raises BadRequest, as for an answer."""
+        call = super().read(body, asked)
+        return msgspec.structs.replace(call, output_tokens_max=None, limitable=False, stream=False)
+
+    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
+        """The same bytes: there is no such member."""
+        return body
+
+
 OPENAI_RESPONSES = Responses()
+OPENAI_COMPACTION = _Compaction()

@@ -108,6 +108,13 @@ _ROOTS: dict[str, tuple[Vendor, ...]] = {
     for vendor in VENDORS.values()
     for root in vendor.roots
 }
+# Operations that are known and not listed, at paths that are listed with other methods. By the vendor's name.
+_UNLISTED = re.compile(
+    r"(?:(?P<openai>GET /v1/chat/completions|DELETE /v1/models/[^/]+|GET /v1/conversations)"
+    r"|(?P<elevenlabs>DELETE /v1/voices/[^/]+|POST /v1/voices/(?:add|pvc|collections))"
+    r"|(?P<mistral>DELETE /v1/batch/jobs/[^/]+))"
+    r"\Z"
+)
 _BARE: dict[str, tuple[Vendor, ...]] = {root: (vendor,) for vendor in VENDORS.values() for root in vendor.bare}
 
 
@@ -151,7 +158,8 @@ def match(method: str, path: str, headers: Mapping[str, str], query: bytes = b""
 
     Returns:
         The route, or those among which the model decides, or a refusal: 404 `not_found` (no provider has this), 403
-        `route_not_allowed` (a known provider's operation that is not listed), 405 `method_not_allowed`.
+        `route_not_allowed` (a known provider's operation that is not listed), 405 `method_not_allowed`, 426
+        `upgrade_required` (a socket where requests are taken: clients of both turn to those).
     """
     exact = _EXACT.get((method, path))
     if isinstance(exact, Route):
@@ -170,6 +178,10 @@ def match(method: str, path: str, headers: Mapping[str, str], query: bytes = b""
             wrong_method = wrong_method or chosen
         elif chosen is not None:
             return chosen
+    if wrong_method is not None and method == SOCKET:
+        return wrong_method
+    if wrong_method is not None and (unlisted := _UNLISTED.match(f"{method} /{'/'.join(segments)}")):
+        return _not_allowed(mounted or hinted or VENDORS[unlisted.lastgroup or "openai"])
     if wrong_method is not None:
         # Google's verbs stand behind a colon, where others' ids may have one: another verb is another operation.
         verb = wrong_method.dialect == "google" and ":" in segments[-1]
@@ -188,7 +200,11 @@ def _owners(segments: list[str]) -> tuple[Vendor, ...]:
     known = _BARE
     if segments and _VERSION.fullmatch(segments[0]):
         segments, known = segments[1:], _ROOTS
-    return known.get("/".join(segments[:2])) or known.get(segments[0], ()) if segments else ()
+    if not segments:
+        return ()
+    root, colon, _ = segments[0].partition(":")
+    owners = known.get("/".join(segments[:2])) or known.get(root, ())
+    return tuple(vendor for vendor in owners if vendor.name == "google") if colon else owners  # whose verbs these are
 
 
 def _among(method: str, found: Found, mounted: Vendor | None, hinted: Vendor | None) -> Route | Shared | Refusal | None:
@@ -204,16 +220,24 @@ def _among(method: str, found: Found, mounted: Vendor | None, hinted: Vendor | N
     if routes:
         shared = Shared(routes=MappingProxyType(routes), first=next(iter(routes.values())))
         return _told(shared, method, hinted)
-    at = {name: methods for name, methods in at.items() if method != SOCKET and methods.keys() - {SOCKET}}
+    at = {name: methods for name, methods in at.items() if methods.keys() - {SOCKET}}
     if not at:
         return None
     provider, methods = (hinted.name, at[hinted.name]) if hinted and hinted.name in at else next(iter(at.items()))
+    dialect = next(iter(methods.values())).operation.dialect or VENDORS[provider].dialect
+    if method == SOCKET:
+        return Refusal(
+            status=426,
+            code="upgrade_required",
+            message="This is no WebSocket: send the request over HTTP/1.1.",
+            dialect=dialect,
+        )
     allow = tuple(sorted({each for methods in at.values() for each in methods} - {SOCKET}))
     return Refusal(
         status=405,
         code="method_not_allowed",
         message=f"This path takes {', '.join(allow)} only.",
-        dialect=next(iter(methods.values())).operation.dialect or VENDORS[provider].dialect,
+        dialect=dialect,
         allow=allow,
     )
 

@@ -86,6 +86,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         output_field: Name of the request field that declares it ("max_completion_tokens", …), or that would; "" = the
             answer has no output tokens (embeddings, listing models), or none that a field limits (pictures, sound):
             then they stand in the usages of the input, which are those of the whole call.
+        limitable: That field can be written into the request. False where the operation has none, though it has output:
+            then as much as the model can say is held, or nothing.
         choices: How many answers are asked for (`n`, `best_of`, prompts); the output bound counts for each.
         service_tier: As the request names it; "" where it names none.
         unbounded: Name of the first request field that makes the cost unknowable from the bytes
@@ -112,6 +114,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     input_typical: Usage = Usage()
     output_tokens_max: int | None = None
     output_field: str = ""
+    limitable: bool = True
     choices: int = 1
     service_tier: str = ""
     unbounded: str = ""

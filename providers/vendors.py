@@ -35,6 +35,7 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
         speaks: Names of OpenAI's operations that it offers in OpenAI's shape (`providers.table.compatible`).
         quirks: What it does otherwise there.
         anthropic: What the upstream path of its Anthropic-compatible messages begins with; "" where it has none.
+        native: The path at which its models are served, where requests for them may be sent to another's.
         models: Beginnings of model ids that are its alone, as a regular expression; "" where names tell nothing.
         shows: Beginnings of model ids, as a regular expression, whose answers show every token of output that is
             billed; of all others nobody knows how much they reason in secret. "" where every model shows all.
@@ -62,6 +63,7 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     speaks: tuple[str, ...] = ()
     quirks: Quirks = PLAIN
     anthropic: str = ""
+    native: str = ""
     models: str = ""
     shows: str = ""
     account: tuple[str, ...] = ()
@@ -104,6 +106,7 @@ _ROWS = (
             *_ACCOUNT, "unsupported_country_region_territory", "invalid_organization", "ip_not_authorized",
             "missing_scope",
         ),
+        native="/v1/chat/completions",
         speaks=("chat.completions", "completions", "responses", "responses.stored", "embeddings", "models"),
         models=r"gpt-|o\d|chatgpt|dall-e|sora|tts-|whisper-|text-embedding-|omni-|ft:|davinci|babbage|codex-|computer-use",
         shows=r"(ft:)?(gpt-[34]|chatgpt-4o|davinci|babbage|text-|gpt-5(\.\d+)?-chat|gpt-oss)",
@@ -112,7 +115,8 @@ _ROWS = (
         roots=words(
             "agents assistants audio batches chat chatkit completions containers conversations decisions embeddings "
             "engines evals files fine-tunes fine_tuning images live models moderations organization organizations "
-            "projects realtime responses skills threads uploads vaults vector_stores videos"
+            "projects realtime responses skills threads uploads vaults vector_stores videos safety webhook_endpoints "
+            "webhook_event_types content_provenance_checks"
         ),
     ),
     Vendor(
@@ -125,6 +129,7 @@ _ROWS = (
             *_ACCOUNT, "enforced_spend_limit_reached", "contract_spend_limit_reached",
             "linked_organization_spend_limit_reached",
         ),
+        native="/v1/messages",
         # Newer SDKs send `Authorization: Bearer`; the API takes keys in `x-api-key` from old and new alike.
         key_header="x-api-key",
         key_prefix="",
@@ -139,7 +144,8 @@ _ROWS = (
         ),
         returns=("anthropic-ratelimit-*", "anthropic-priority-*"),
         roots=words(
-            "agents complete deployments environments files messages models organizations sessions skills vaults"
+            "agents complete deployments environments files messages models organizations sessions skills vaults "
+            "memory_stores user_profiles compliance deployment_runs dreams tunnels"
         ),
     ),
     Vendor(
@@ -157,6 +163,7 @@ _ROWS = (
             "billing to be enabled",
             "user location is not supported", "requests to this api", "are blocked",
         ),
+        native="/v1beta/models/{model}:generateContent",
         key_header="x-goog-api-key",
         key_prefix="",
         models=r"gemini-|gemma-|imagen|veo|learnlm|text-embedding-00|embedding-00",
@@ -167,8 +174,10 @@ _ROWS = (
         returns=("server-timing", "x-gemini-service-tier"),
         roots=words(
             "models files batches cachedContents tunedModels interactions fileSearchStores auth_tokens corpora agents "
-            "decisions voices environments triggers dynamic operations generatedFiles"
+            "decisions voices environments triggers dynamic operations generatedFiles tuningJobs batchPredictionJobs "
+            "openai"
         ),
+        bare=words("upload"),
     ),
     Vendor(
         name="elevenlabs",
@@ -181,6 +190,7 @@ _ROWS = (
             "detected_unusual_activity", "subscription_required", "needs_authorization", "free_users_not_allowed",
             "failed or incomplete payment", "exceeds your quota", "your subscription", "upgrade your",
         ),
+        native="/v1/text-to-speech/{voice}",
         key_header="xi-api-key",
         key_prefix="",
         models=r"eleven_|scribe_|music_v",
@@ -192,7 +202,8 @@ _ROWS = (
         roots=words(
             "text-to-speech speech-to-text voice-changer speech-to-speech sound-generation music audio-isolation "
             "dubbing text-to-dialogue text-to-voice convai history forced-alignment user single-use-token studio "
-            "voices shared-voices models pronunciation-dictionaries workspace similar-voices service-accounts"
+            "voices shared-voices models pronunciation-dictionaries workspace similar-voices service-accounts assets "
+            "productions speech-engine audio-effects audio-native flows workspaces"
         ),
     ),
     Vendor(
@@ -205,6 +216,7 @@ _ROWS = (
             "asr_payment_required", "invalid_auth", "insufficient_permissions", "payment_required",
             "insufficient credits", "insufficient permissions", "invalid credentials", "does not have access",
         ),
+        native="/v1/listen or /v1/speak",
         key_prefix="Token ",
         models=r"nova-|aura-|flux-",
         clients=("deepgram", "@deepgram/"),
@@ -221,6 +233,7 @@ _ROWS = (
         origin="https://api.x.ai",
         key_env="XAI_API_KEY",
         account=_ACCOUNT,
+        native="/v1/chat/completions",
         speaks=("chat.completions", "responses", "responses.stored", "models"),
         quirks=Quirks(
             beside=True,
@@ -255,6 +268,7 @@ _ROWS = (
             *_ACCOUNT, "arrearage", "invalidapikey", "accessdenied.unpurchased", "model.accessdenied",
             "allocationquota.freetieronly", "good standing", "free allocated quota", "overdue payment",
         ),
+        native="/v1/chat/completions",
         speaks=("chat.completions", "responses", "embeddings", "models"),
         anthropic="/apps/anthropic",
         models=r"qwen|qwq|qvq|wan|cosyvoice|paraformer|text-embedding-v|gte-rerank",
@@ -262,7 +276,7 @@ _ROWS = (
         hints=("x-dashscope-sdk-client", "x-dashscope-sse", "x-dashscope-async"),
         passes=("x-dashscope-*", *_SHARED_CLIENTS),
         returns=("x-dashscope-*",),
-        bare=words("compatible-mode compatible-api apps"),
+        bare=words("compatible-mode compatible-api apps api/v1"),
     ),
     Vendor(
         name="kimi",
@@ -272,6 +286,7 @@ _ROWS = (
         origin="https://api.moonshot.ai",
         key_env="MOONSHOT_API_KEY",
         account=_ACCOUNT,
+        native="/v1/chat/completions",
         speaks=("chat.completions", "models"),
         quirks=Quirks(calls={"$web_search": "web_search"}),
         anthropic="/anthropic",
@@ -287,6 +302,7 @@ _ROWS = (
         origin="https://api.minimax.io",
         key_env="MINIMAX_API_KEY",
         account=(*_ACCOUNT, "login fail", "token plan", "invalid api secret"),
+        native="/v1/chat/completions",
         speaks=("chat.completions", "responses", "models"),
         quirks=Quirks(base_resp=True),
         anthropic="/anthropic",
@@ -305,6 +321,7 @@ _ROWS = (
         origin="https://api.deepseek.com",
         key_env="DEEPSEEK_API_KEY",
         account=_ACCOUNT,
+        native="/v1/chat/completions",
         speaks=("chat.completions", "models"),
         anthropic="/anthropic",
         models=r"deepseek-",
@@ -319,12 +336,16 @@ _ROWS = (
         origin="https://api.mistral.ai",
         key_env="MISTRAL_API_KEY",
         account=(*_ACCOUNT, "inactive subscription", "not have an active subscription", "no active subscription"),
+        native="/v1/chat/completions",
         speaks=("chat.completions", "embeddings", "models"),
         quirks=Quirks(splice=False),  # usage comes unasked, and fields that it does not know it refuses
         models=r"mistral-|ministral|magistral|codestral|devstral|pixtral|voxtral|open-mistral|open-mixtral|labs-",
         clients=("mistral-client",),
         returns=("x-ratelimit*", "mistral-correlation-id", "x-kong-*"),
-        roots=words("ocr fim agents batch conversations libraries observability workflows rag classifications"),
+        roots=words(
+            "ocr fim agents batch conversations libraries observability workflows rag classifications context webhooks "
+            "prompts client whoami"
+        ),
     ),
     Vendor(
         name="cerebras",
@@ -333,6 +354,7 @@ _ROWS = (
         origin="https://api.cerebras.ai",
         key_env="CEREBRAS_API_KEY",
         account=(*_ACCOUNT, "wrong_api_key"),
+        native="/v1/chat/completions",
         speaks=("chat.completions", "completions", "models"),
         # Its ids are other vendors' names (gpt-oss-120b, qwen-3-…, llama…): only exact ids of the catalogue tell.
         clients=("cerebras/",),
@@ -347,6 +369,7 @@ _ROWS = (
         origin="https://api.cohere.com",
         key_env="COHERE_API_KEY",
         account=(*_ACCOUNT, "invalid api token", "trial key", "update your payment", "unable to verify your"),
+        native="/v2/chat",
         models=r"command|embed-|rerank-|c4ai-",
         clients=("cohere",),
         hints=("x-client-name",),
@@ -357,6 +380,7 @@ _ROWS = (
             "chat embed rerank tokenize detokenize classify summarize generate embed-jobs datasets connectors "
             "check-api-key parse finetuning"
         ),
+        bare=words("compatibility"),
     ),
 )  # fmt: skip
 

@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from gateway.bounds import API_BODY_BYTES_MAX
+from gateway.encodings import decoded, encoding_of
 from gateway.errors import CallError, render
 from gateway.headers import credentials, too_large
 from keys.hashing import Overloaded
@@ -77,14 +78,13 @@ class Call:
         """The request's body, within bounds."""
         if self._body is not None:
             return self._body
-        if self.request.headers.get("content-encoding", "identity") != "identity":
-            raise CallError(415, "encoding_not_supported", "Send the body without a Content-Encoding.")
+        encoding = encoding_of(self.request.headers.get("content-encoding", ""))
         body = b""
         async for chunk in self.request.stream():
             body += chunk
             if len(body) > API_BODY_BYTES_MAX:
                 raise CallError(413, "request_too_large", f"The body is above {API_BODY_BYTES_MAX} bytes.")
-        self._body = body
+        self._body = body = await decoded(body, encoding, API_BODY_BYTES_MAX) if encoding else body
         return body
 
     async def once(self) -> Once | None:
@@ -247,7 +247,7 @@ def endpoint(services: Services, handler: Handler, may: Callable[[Key], bool]) -
         try:
             if too_large(request.scope["headers"]):
                 raise CallError(431, "headers_too_large", "The request has too many header fields.")
-            found = credentials(request.scope["headers"], request.scope["query_string"])
+            found = credentials(request.scope["headers"], request.scope["query_string"], services.keyring.is_ours)
             if found.in_url:
                 raise CallError(400, "credential_in_url", "A key in a URL ends up in logs: send it in a header.")
             if found.conflicting:

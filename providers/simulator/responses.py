@@ -1,4 +1,4 @@
-"""POST /v1/responses and /v1/responses/input_tokens, as OpenAI answers them.
+"""POST /v1/responses, its /compact and /input_tokens, as OpenAI answers them.
 
 Promises: full answers and the whole sequence of typed events (openai 3.54, `types/responses`): created, in_progress,
 items and parts with their deltas, then completed, or incomplete where the maximum cut the answer. Usage stands in the
@@ -92,6 +92,35 @@ def input_tokens(request: Request) -> Draft:
     body = openai.read(request, _Body)
     counted = {"object": "response.input_tokens", "input_tokens": _count(body)[0]}
     return Whole(headers=openai.headers(request), body=msgspec.json.encode(counted))
+
+
+def compact(request: Request) -> Draft:
+    """Answer with the conversation made shorter: its user's messages, and one item that nobody can read."""
+    body = openai.read(request, _Body)
+    openai.served_model(request, body.model)
+    total, _ = _count(body)
+    billed = {
+        "input_tokens": total,
+        "cached_tokens": 0,
+        "cache_write_tokens": 0,
+        "output_tokens": max(total // 4, 1),
+        "reasoning_tokens": 0,
+    }
+    number = prose.seed((body.instructions, body.input))
+    kept = [item for item in msgspec.to_builtins(body.input) if item.get("role") == "user"] if isinstance(
+        body.input, list
+    ) else []  # fmt: skip
+    item = {"id": f"cmp_{number:x}", "type": "compaction", "encrypted_content": f"simulated{number:x}"}
+    final: dict[str, Any] = {
+        "id": f"resp_{number:x}",
+        "object": "response.compaction",
+        "created_at": request.now_s,
+        "output": [*kept, item],
+    }
+    if usages := distorted(_usage(billed), request.faults.usage):
+        final["usage"] = usages[-1]
+    invoice = invoiced(vendors.invoice(request, billed), request.faults.usage)
+    return Whole(headers=openai.headers(request), body=msgspec.json.encode(final), billed=invoice)
 
 
 def answer(request: Request) -> Draft:

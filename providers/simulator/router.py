@@ -73,6 +73,7 @@ _POSTS: Final[tuple[tuple[str, Operation], ...]] = (
     ("/chat/completions", chat.answer),
     ("/completions", completions.answer),
     ("/responses", responses.answer),
+    ("/responses/compact", responses.compact),
     ("/responses/input_tokens", responses.input_tokens),
     ("/embeddings", embeddings.answer),
     ("/audio/transcriptions", transcriptions.answer),

@@ -15,7 +15,7 @@ from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
 from providers.openai_conversations import OPENAI_CONVERSATIONS
 from providers.openai_embeddings import OPENAI_EMBEDDINGS
 from providers.openai_images import OPENAI_IMAGES, OPENAI_VARIATIONS
-from providers.openai_responses import OPENAI_RESPONSES
+from providers.openai_responses import OPENAI_COMPACTION, OPENAI_RESPONSES
 from providers.openai_speech import OPENAI_SPEECH
 from providers.shapes import Shape
 from providers.table import compatible
@@ -56,6 +56,18 @@ def _batches(method: str, path: str, **walls: Any) -> Row:
 
 
 ROWS = (
+    row(
+        "POST", "/v1/responses/compact", "openai", "responses.compact", OPENAI_COMPACTION, names=compatible.STATE_NAMES
+    ),
+    row(
+        "POST",
+        "/v1/responses/input_tokens",
+        "openai",
+        "responses.input_tokens",
+        FREE_CHECK,
+        billable=False,
+        names=compatible.STATE_NAMES,
+    ),
     row(
         "POST",
         "/v1/files",

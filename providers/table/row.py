@@ -59,6 +59,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     socket: SocketShape | None = None
     here: bool = False
 
+    @property
+    def lists_models(self) -> bool:
+        """Its answer lists models, or is one: a caller sees what he may use."""
+        return self.name == "models"
+
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One row: a method and path of one provider.

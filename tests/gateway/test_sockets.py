@@ -150,7 +150,6 @@ async def test_a_bad_key_is_401_before_the_handshake(gate: Running, wire: Wire) 
         "/v1/agent/converse",
         "/v1/live/sessions",
         "/v1/realtime/translations?model=gpt-realtime-translate",
-        "/v1/responses",
         "/v1/convai/conversation?agent_id=a",
         LIVE + "Constrained",
     ],
@@ -676,6 +675,19 @@ async def test_a_model_of_the_first_message_is_checked_before_anything_is_connec
         assert (talk.code, talk.reason.partition(":")[0]) == (1008, code)
     assert len(gate.upstream.requests) == before
     assert [one["reason"] for one in await gate.events(key_id=key["id"])] == ["model_not_priced", "model_not_allowed"]
+
+
+async def test_a_socket_where_requests_are_taken_is_told_to_ask_by_http(gate: Running) -> None:
+    """426 with what is spoken instead, for any key or none; Codex goes on over HTTP at once."""
+    for secret in ((await gate.mint(max_spend_usd="1"))["secret"], "none"):
+        with pytest.raises(InvalidStatus) as caught:
+            await connect(
+                gate.url.replace("http", "ws") + "/v1/responses",
+                additional_headers={"authorization": f"Bearer {secret}"},
+            )
+        status, body = refusal(caught)
+        assert (status, body["error"]["code"]) == (426, "upgrade_required")
+        assert caught.value.response.headers["upgrade"] == "HTTP/1.1"
 
 
 # ---- the connection beneath

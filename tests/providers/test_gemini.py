@@ -12,7 +12,7 @@ from google.genai import types
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.gemini import GEMINI, GEMINI_STREAM
+from providers.gemini import GEMINI, GEMINI_STREAM, check_query
 from providers.gemini_answer import Elements
 from providers.gemini_embeddings import GEMINI_COUNT_TOKENS, GEMINI_EMBED, GEMINI_EMBED_BATCH
 from providers.metering import conclude
@@ -174,6 +174,37 @@ def test_every_candidate_has_to_finish() -> None:
     assert read(events(first, second)).partial
     reading = read(events(first, second, last))
     assert (reading.usage, reading.partial) == (Usage(input_tokens=1, output_tokens=3), False)
+
+
+def test_enums_may_be_numbers() -> None:
+    """As `$alt=json;enum-encoding=int` has them: sound is sound by either name, and the end is the end."""
+    named = {
+        "candidates": [{"content": {"parts": [{"text": "hi"}]}, "finishReason": "STOP", "index": 0}],
+        "usageMetadata": {
+            "promptTokenCount": 125,
+            "candidatesTokenCount": 5,
+            "totalTokenCount": 130,
+            "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 25}, {"modality": "AUDIO", "tokenCount": 100}],
+            "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 5}],
+        },
+    }
+    text = json.dumps(named)
+    for name, number in (("STOP", 1), ("TEXT", 1), ("AUDIO", 4), ("IMAGE", 2)):
+        text = text.replace(f'"{name}"', str(number))
+    readings = []
+    for body in (json.dumps(named), text):
+        meter = GEMINI.meter(CALL, streamed=False)
+        meter.feed(body.encode())
+        readings.append(meter.finish())
+    assert readings[0] == readings[1]
+    assert readings[1].usage == Usage(input_tokens=125, input_audio_tokens=100, output_tokens=5, output_image_tokens=5)
+
+
+@pytest.mark.parametrize("name", ["alt", "$alt"])
+@pytest.mark.parametrize("form", ["json", "sse", "json;enum-encoding=int"])
+def test_older_clients_say_in_another_word_what_they_want(name: str, form: str) -> None:
+    """`google-generativeai` over REST; all of these leave the usage where it is."""
+    check_query(Asked(query={name: [form]}))
 
 
 def test_a_blocked_prompt_is_final() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from providers.operations import TABLE
 from providers.routing import Refusal, Route, Shared, match
 from providers.shapes import Uploading
+from providers.sockets import SOCKET
 
 ANTHROPIC = {"anthropic-version": "2026-10-21"}
 
@@ -33,6 +36,8 @@ def found(method: str, path: str, headers: dict[str, str], model: str = "") -> R
         ("POST", "/openai/chat/completions", {}, "openai", "chat.completions", "/v1/chat/completions"),
         ("POST", "/v1/completions", {}, "openai", "completions", "/v1/completions"),
         ("POST", "/v1/responses", {}, "openai", "responses", "/v1/responses"),
+        ("POST", "/v1/responses/compact", {}, "openai", "responses.compact", "/v1/responses/compact"),
+        ("POST", "/responses/input_tokens", {}, "openai", "responses.input_tokens", "/v1/responses/input_tokens"),
         ("POST", "/v1/embeddings", {}, "openai", "embeddings", "/v1/embeddings"),
         ("POST", "/v1/messages", {}, "anthropic", "messages", "/v1/messages"),
         ("POST", "/v1/v1/messages", ANTHROPIC, "anthropic", "messages", "/v1/messages"),
@@ -120,8 +125,8 @@ def test_no_provider(path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("GET", "/v1/chat/completions", ("POST",)),
-        ("DELETE", "/v1/models/gpt-5", ("GET",)),
+        ("PUT", "/v1/chat/completions", ("POST",)),
+        ("PATCH", "/v1/models/gpt-5", ("GET",)),
         ("HEAD", "/v1/models", ("GET",)),
         ("TRACE", "/v1/messages", ("POST",)),
     ],
@@ -131,6 +136,83 @@ def test_other_methods(method: str, path: str, allow: tuple[str, ...]) -> None:
     refusal = match(method, path, {})
     assert isinstance(refusal, Refusal)
     assert (refusal.status, refusal.code, refusal.allow) == (405, "method_not_allowed", allow)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "dialect"),
+    [
+        ("POST", "/upload/v1beta/files", {}, "google"),
+        ("POST", "/v1beta/openai/chat/completions", {}, "google"),
+        ("POST", "/v1beta/files:register", {}, "google"),
+        ("POST", "/v1/voices/add", {}, "elevenlabs"),
+        ("DELETE", "/v1/voices/abc", {}, "elevenlabs"),
+        ("POST", "/compatibility/v1/chat/completions", {}, "cohere"),
+        ("POST", "/api/v1/services/aigc/text-generation/generation", {}, "openai"),
+        ("GET", "/v1/chat/completions", {}, "openai"),
+        ("DELETE", "/v1/models/ft:gpt-4o:a", {}, "openai"),
+        ("DELETE", "/v1/models/ft:mistral:a", {"user-agent": "mistral-client-python/3"}, "mistral"),
+        ("POST", "/v1/memory_stores", ANTHROPIC, "anthropic"),
+        ("GET", "/v1/whoami", {}, "mistral"),
+    ],
+)
+def test_what_is_known_is_never_not_found(method: str, path: str, headers: dict[str, str], dialect: str) -> None:
+    """An operation that a vendor has and this table has not is 403, whatever stands at its path with other methods."""
+    refusal = match(method, path, headers)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.status, refusal.code, refusal.dialect) == (403, "route_not_allowed", dialect)
+
+
+SDKS = {
+    "openai": (r"self\._(get|post|put|patch|delete)\(\s*(?:path_template\(\s*)?f?\"(/[^\"]+)\"", "/v1"),
+    "anthropic": (r"self\._(get|post|put|patch|delete)\(\s*(?:path_template\(\s*)?f?\"(/[^\"]+)\"", ""),
+    "mistralai": (r"method=\"([A-Z]+)\",\s*path=\"(/v[^\"]+)\"", ""),
+}
+
+
+@pytest.mark.parametrize("sdk", SDKS)
+def test_every_operation_of_the_sdks_is_served_or_refused_by_name(sdk: str) -> None:
+    """What an official SDK can ask is an operation here or 403, so that a new release shows what is new in it."""
+    pattern, version = SDKS[sdk]
+    spec = importlib.util.find_spec(sdk)
+    assert spec is not None
+    assert spec.submodule_search_locations
+    asked: set[tuple[str, str]] = set()
+    for place in spec.submodule_search_locations:
+        for source in Path(place).rglob("*.py"):
+            for method, path in re.findall(pattern, source.read_text(errors="ignore")):
+                asked.add(
+                    (method.upper(), version + re.sub(r"\{[^}]*\}", "x", path.partition("#")[0].partition("?")[0]))
+                )
+    assert len(asked) > 40
+    for method, path in sorted(asked):
+        way = match(method, path, {})
+        assert not isinstance(way, Refusal) or way.status == 403, (method, path, way)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/responses",
+        "/v1/chat/completions",
+        "/v1/messages",
+        "/openai/v1/responses",
+        "/v1beta/models/gemini-2.5-flash:generateContent",
+        "/v1/responses/resp_1",
+    ],
+)
+def test_a_socket_where_requests_are_taken(path: str) -> None:
+    """426: a client of both, as Codex is one, turns to HTTP at once instead of trying again."""
+    refusal = match(SOCKET, path, {})
+    assert isinstance(refusal, Refusal)
+    assert (refusal.status, refusal.code, refusal.allow) == (426, "upgrade_required", ())
+
+
+def test_a_socket_where_nothing_is() -> None:
+    """No path is not found, and a socket of a vendor's that is not offered is refused by name, as ever."""
+    for path, status in (("/v1/nowhere", 404), ("/v1/agent/converse", 403), ("/v1/keys", 404)):
+        refusal = match(SOCKET, path, {})
+        assert isinstance(refusal, Refusal)
+        assert refusal.status == status
 
 
 PIECES = (
