@@ -77,7 +77,7 @@ class _GenerateContent:
             BadRequest: As the interface says.
         """
         check_query(asked)
-        head = _OWN.read(body)
+        head = _OWN.read(body, whole=True)
         check_model(head, asked)
         model = asked.params.get("model", "")
         extent = Extent(_MARGIN_PERCENT)

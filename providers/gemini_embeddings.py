@@ -52,7 +52,7 @@ class _Embed(_Fixed):
         content = Content(extent)
         number = 1
         if self._batch:
-            head = _BATCH.read(body)
+            head = _BATCH.read(body, whole=True)
             requests = each(head.get("requests", NULL), "requests")
             number = len(requests)
             for at, raw in enumerate(requests):
@@ -82,7 +82,7 @@ class _Embed(_Fixed):
 
 
 def _embedded(body: bytes, asked: Asked, content: Content, where: str) -> None:
-    head = _REQUEST.read(body)
+    head = _REQUEST.read(body, whole=True)
     check_model(head, asked)
     if "content" in head and given(head["content"]):
         content.contents(head["content"], where)
@@ -98,7 +98,7 @@ class _CountTokens(_Fixed):
             BadRequest: As the interface says.
         """
         check_query(asked)
-        head = _COUNT.read(body)
+        head = _COUNT.read(body, whole=True)
         check_model(head, asked)
         content = Content(Extent())
         read_content(head, content)

@@ -13,7 +13,7 @@ import msgspec
 
 from providers.answer import UNREADABLE
 from providers.raw import given, is_list, is_object
-from providers.request import Head, read_object
+from providers.request import Head, read_members, read_object
 from providers.shapes import BadRequest
 
 _CAPITAL = re.compile(r"[A-Z]")
@@ -36,13 +36,16 @@ class Names:
         self._own = {spelt: name for name in self.known for spelt in (name, snake(name))}
         self._loose = {_loosely(name): name for name in self.known}
 
-    def read(self, body: bytes) -> Head:
+    def read(self, body: bytes, *, whole: bool = False) -> Head:
         """The members of a JSON object: ours by their name in camel case, strangers as they are spelt.
+
+        `whole` says that it is a request: then nothing inside of it may stand twice either.
 
         Raises:
             BadRequest: It is no JSON object, or one of ours stands twice, or in a third spelling.
         """
-        head = read_object(body, frozenset(self._own))
+        own = frozenset(self._own)
+        head = read_object(body, own, cased=False) if whole else read_members(body, own)
         found: Head = {}
         for spelt, raw in head.items():
             name = self._own.get(spelt)

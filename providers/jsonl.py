@@ -13,7 +13,7 @@ import msgspec
 
 from providers.bulk import Bulk
 from providers.objects import References
-from providers.request import with_member
+from providers.request import refuse_doubles, with_member
 from providers.shapes import BadRequest, Call, Reference, Shape
 
 LINE_BYTES_MAX = 16 << 20  # pictures in base64 included; providers take 20 MB at most
@@ -106,8 +106,11 @@ class Requests:
             line = _LINE.decode(text)
             body = bytes(line.body)
             named = _BODY.decode(body)
+            refuse_doubles(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise self._bad("is no request") from None
+        except BadRequest as error:
+            raise self._wrong(error) from None
         url = line.url or next((url for member, url in self._unnamed.items() if b'"%b"' % member.encode() in body), "")
         endpoint = self._endpoints.get(url)
         if endpoint is None or line.method != "POST":
@@ -124,12 +127,15 @@ class Requests:
             call = endpoint.shape.read(body)
             references = endpoint.references.find(body) if endpoint.references is not None else []
         except BadRequest as error:
-            message = f"Line {self._number} of the file: {error.message}"
-            raise BadRequest(message, param=error.param, code=error.code) from None
+            raise self._wrong(error) from None
         add(self._bulk, call)
         self._refers.update(dict.fromkeys((*references, *call.refers)))
         if len(self._refers) > REFERENCES_MAX:
             raise self._bad(f"is one too many: a file may refer to {REFERENCES_MAX} stored objects")
+
+    def _wrong(self, error: BadRequest) -> BadRequest:
+        message = f"Line {self._number} of the file: {error.message}"
+        return BadRequest(message, param=error.param, code=error.code)
 
     def _bad(self, what: str) -> BadRequest:
         return BadRequest(f"Line {self._number} of the file {what}.", param="file")

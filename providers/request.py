@@ -1,17 +1,21 @@
 """A request body as one JSON object: its top-level members, read without building their content, and edited in place.
 
-Promises: a member that the provider could read differently from us (twice, or spelt in another case) is refused; an
-edit changes the bytes it must and no other. Knows nothing of what members mean.
+Promises: a member that the provider could read differently from us is refused: one that stands twice, at whatever
+depth, and one that is spelt like one of ours but for the case; a body is read in linear time and, beside itself, in
+little memory; an edit changes the bytes it must and no other. Knows nothing of what members mean.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import msgspec
 
 from providers.shapes import BadRequest
+from providers.text import words
 
 Head = dict[str, msgspec.Raw]
 """Top-level members by name, each still as its own JSON text."""
@@ -32,6 +36,31 @@ _ESCAPED_LETTER = re.compile(rb"\\u00(?:5[fF]|[46][1-9a-fA-F]|[57][0-9aA])")
 # Strings are taken whole; possessive, so that hostile text costs linear time.
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\],:]', re.DOTALL)
 _FLAT = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)  # up to the next brace or bracket
+_ANY = msgspec.json.Decoder()
+_COMPACT = msgspec.json.Encoder()
+_LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
+# What is left of a body shows whether any name has a capital, or a letter that some parsers take for one of ASCII's.
+_CAPITALS = bytes(byte for byte in range(128) if not (65 <= byte <= 90 or byte in b'":\\'))
+_CAPITAL_NAME = re.compile(rb'[A-Z\x80-\xff]":')
+_PIECE_BYTES = 256 << 10  # decoded at once; a tree can be forty times its text
+_PIECES_DEEP = 24  # levels that are each longer than a piece: content has some six
+_NAMES = words(
+    """
+    annotations arguments audio cache_control citations container content custom data definition detail documents
+    effort encrypted_content environment file file_data file_id file_ids file_url filename format function functions
+    id image image_file image_url images include_usage input input_audio input_image input_text json_schema
+    max_num_results max_tokens max_uses media_type message messages mode model name options output parameters parts
+    prompt reasoning refusal result results role schema server_label server_url size source speed stream strict
+    summary system text thinking tier title tool tool_call_id tool_calls tool_choice tool_use_id tools ttl type url
+    urls vector_store_ids video
+    """
+)
+"""Members that decide about the cost somewhere inside a request: another case of these is refused."""
+_FREE_FORM = words(
+    "args arguments documents env headers input_schema json_schema labels logit_bias metadata parameters properties "
+    "response schema variables"
+)
+"""Members whose content is the client's own business, names included."""
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -44,16 +73,24 @@ class Member(msgspec.Struct, frozen=True):
     value_end: int
 
 
-def read_object(body: bytes, own: frozenset[str]) -> Head:
+def read_object(body: bytes, own: frozenset[str], *, cased: bool = True) -> Head:
     """Top-level members of a request body.
 
     Args:
         body: The whole body.
-        own: Names of the members that the cost depends on; refused where they stand twice.
+        own: Names of the members that the cost depends on; refused in another case.
+        cased: Members inside are refused in another case, too. Not where a vendor's own names have capitals.
 
     Raises:
-        BadRequest: Not a JSON object, nested too deep or too large to be read, or an own member stands twice.
+        BadRequest: Not a JSON object, nested too deep or too large to be read, or it can be read in two ways.
     """
+    head = read_members(body, own)
+    refuse_doubles(body, cased=cased)
+    return head
+
+
+def read_members(body: bytes, own: frozenset[str]) -> Head:
+    """The same of an object inside a request, what is inside of it left aside. Raises BadRequest."""
     if len(body) > _LARGE_BYTES and max(map(body.count, (b"{", b"[", b":"))) > _OBJECTS_MAX:
         raise BadRequest(f"The request body holds more than {_OBJECTS_MAX} objects, lists or members.")
     try:
@@ -63,30 +100,130 @@ def read_object(body: bytes, own: frozenset[str]) -> Head:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"The request body is not valid JSON: {error}") from None
     except RecursionError:
-        raise BadRequest("The request body is nested too deep.") from None
-    _refuse_ambiguous(body, head, own)
+        raise _too_deep() from None
+    for name in head.keys() - own:
+        if name.casefold() in own:  # not `lower`: some parsers take the long s for an s
+            raise BadRequest(f"Unknown field {name!r}: names are in lower case.", param=name.casefold())
     return head
 
 
-def _refuse_ambiguous(body: bytes, head: Head, own: frozenset[str]) -> None:
-    """JSON leaves open which of two equal names counts, and some parsers ignore case: then the cost is not known."""
-    strangers = head.keys() - own
-    for name in strangers:
-        if name.casefold() in own:  # not `lower`: some parsers take the long s for an s
-            raise BadRequest(f"Unknown field {name!r}: names are in lower case.", param=name.casefold())
-    # Two braces, and for each member two quotes and a colon, with commas between: if that is the whole body, then
-    # nothing stands twice. Compact JSON, as most SDKs send it, is proved at once whatever its size.
-    if len(body) == 1 + sum(map(len, head)) + sum(map(len, head.values())) + 4 * len(head):
-        return
-    suspect = any(body.count(b'"%b"' % name.encode()) > 1 for name in own & head.keys())
-    if not suspect and b"\\u00" in body:
-        suspect = _ESCAPED_LETTER.search(body) is not None
-    if suspect:
+def refuse_doubles(body: bytes, *, cased: bool = True) -> None:
+    """Refuse a JSON value in which a member stands twice, at any depth, or one of `_NAMES` in another case.
+
+    Parsers differ in which of two they take, and some ignore case. What is free form may have names in any case.
+
+    Raises:
+        BadRequest: As said; or it is no JSON, or nested too deep.
+    """
+    if len(body) > _PIECE_BYTES:
+        _in_pieces(memoryview(body), 0, cased=cased)
+    else:
+        _at_once(body, cased=cased)
+
+
+def _at_once(body: bytes, *, cased: bool) -> None:
+    capitals = cased and _has_capitals(body)
+    try:
+        # If the tree says all that the body says, nothing was dropped: so it is with compact JSON, as SDKs send it.
+        if not capitals and _COMPACT.encode(_ANY.decode(body)) == body:
+            return
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass  # as of a lone surrogate: it is not for us to judge
+    except RecursionError:
+        raise _too_deep() from None
+    try:
+        tree = json.loads(body.decode("utf-8", "surrogatepass"), object_pairs_hook=_once)
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError:
+        raise BadRequest("The request body is not valid JSON.") from None
+    if capitals:
+        _refuse_strange_cases(tree)
+
+
+def _has_capitals(body: bytes) -> bool:
+    if _CAPITAL_NAME.search(body.translate(None, _CAPITALS)) is not None:
+        return True
+    return b"\\u00" in body and _ESCAPED_LETTER.search(body) is not None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    tree = dict(pairs)
+    if len(tree) != len(pairs):
         seen: set[str] = set()
-        for member in members(body):
-            if member.name in seen and member.name in own:
-                raise BadRequest(f"The field {member.name!r} stands in the request twice.", param=member.name)
-            seen.add(member.name)
+        raise _twice(next(name for name, _ in pairs if name in seen or seen.add(name)))  # type: ignore[func-returns-value]
+    return tree
+
+
+def _refuse_strange_cases(tree: Any) -> None:
+    left = [tree]
+    while left:
+        value = left.pop()
+        if isinstance(value, list):
+            left += value
+        elif isinstance(value, dict):
+            for name, inner in value.items():
+                _refuse_strange_case(name)
+                # What a model said to a tool, and a document's own fields, are free as well.
+                if name not in _FREE_FORM and not (name in ("input", "data") and isinstance(inner, dict)):
+                    left.append(inner)
+
+
+def _refuse_strange_case(name: str) -> None:
+    if name not in _NAMES and name.casefold() in _NAMES:
+        raise BadRequest(f"Unknown field {name!r}: it is spelt {name.casefold()!r}.", param=name.casefold())
+
+
+def _in_pieces(value: memoryview, depth: int, *, cased: bool) -> None:
+    """The same for a long value, of which never more than a piece is decoded at a time."""
+    if value[0] not in b"[{":
+        return
+    if depth > _PIECES_DEEP:
+        raise _too_deep()
+    try:
+        if value[0] == 0x5B:
+            parts = [(part, cased) for part in _LIST.decode(value)]
+        else:
+            parts = [(part, cased and not _is_free(name, part)) for name, part in _HEAD.decode(value).items()]
+    except RecursionError:
+        raise _too_deep() from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BadRequest("The request body is not valid JSON.") from None
+    if value[0] == 0x7B:
+        seen: set[str] = set()
+        for name in _names(value):
+            if name in seen:
+                raise _twice(name)
+            seen.add(name)
+            if cased:
+                _refuse_strange_case(name)
+    pieces: dict[bool, list[msgspec.Raw]] = {True: [], False: []}
+    sizes = {True: 0, False: 0}
+    for part, part_cased in parts:
+        if memoryview(part)[0] not in b"[{":
+            continue
+        if len(part) > _PIECE_BYTES:
+            _in_pieces(memoryview(part), depth + 1, cased=part_cased)
+            continue
+        pieces[part_cased].append(part)
+        sizes[part_cased] += len(part)
+        if sizes[part_cased] > _PIECE_BYTES:
+            _at_once(b"[%b]" % b",".join(pieces[part_cased]), cased=part_cased)
+            pieces[part_cased], sizes[part_cased] = [], 0
+    for part_cased, piece in pieces.items():
+        _at_once(b"[%b]" % b",".join(piece), cased=part_cased)
+
+
+def _is_free(name: str, value: msgspec.Raw) -> bool:
+    return name in _FREE_FORM or (name in ("input", "data") and memoryview(value)[0] == 0x7B)
+
+
+def _twice(name: str) -> BadRequest:
+    return BadRequest(f"The field {name!r} stands in the request twice.", param=name)
+
+
+def _too_deep() -> BadRequest:
+    return BadRequest("The request body is nested too deep.")
 
 
 class _Named(msgspec.Struct):
@@ -106,8 +243,17 @@ def model_of(body: bytes) -> str:
 
 def members(body: bytes) -> list[Member]:
     """Every member of a valid JSON object, in order, doubles included. Linear, but slower than `read_object`."""
-    found: list[Member] = []
-    at = body.index(b"{") + 1
+    return [_member(body, key, value, end) for key, value, end in _places(body, body.index(b"{") + 1)]
+
+
+def _names(value: memoryview) -> Iterator[str]:
+    """The names of a JSON object's members, in order, doubles included."""
+    for key, _, _ in _places(value, next(at for at, byte in enumerate(value) if byte == 0x7B) + 1):
+        yield _TEXT.decode(value[key[0] : key[1]])
+
+
+def _places(body: bytes | memoryview, at: int) -> Iterator[tuple[tuple[int, int], int, int]]:
+    """For each member of an object whose content begins at `at`: where its name, its value and the value's end are."""
     depth = 1
     value = 0
     key: tuple[int, int] | None = None
@@ -130,10 +276,9 @@ def members(body: bytes) -> list[Member]:
             value = at
         else:  # a comma between members, or the end of the object
             if key is not None:
-                found.append(_member(body, key, value, start))
+                yield key, value, start
                 key = None
             depth -= kind != 0x2C
-    return found
 
 
 def _member(body: bytes, key: tuple[int, int], value: int, end: int) -> Member:

@@ -62,6 +62,14 @@ REFUSED_BODIES: dict[str, bytes] = {
     "max_tokens enormous": _chat(b'"max_tokens":1' + b"0" * 5000),
     "max_tokens with an exponent": _chat(b'"max_tokens":1e3'),
     "max_tokens twice": _chat(b'"max_tokens":1,"max_tokens":100000'),
+    "unknown field twice": _chat(b'"zzz":1,"zzz":2'),
+    "twice inside": _chat(b'"x":[{"a":{"b":1,"b":2}}]'),
+    "twice inside, escaped": _chat(b'"x":[{"a":{"b":1, "\\u0062":2}}]'),
+    "type of a tool twice": _chat(b'"tools":[{"type":"function","type":"web_search_preview"}]'),
+    "Type of a tool": _chat(b'"tools":[{"Type":"web_search_preview"}]'),
+    "an image in capitals": b'{%s,"messages":[{"role":"user","content":[{"type":"image_url","IMAGE_URL":"x"}]}]}'
+    % MODEL,
+    "a long s": _chat('"x":[{"me\u017fsage\u017f":1}]'.encode()),
     "n huge": _chat(b'"n":1000000'),
     "n zero": _chat(b'"n":0'),
     "n negative": _chat(b'"n":-5'),
@@ -76,7 +84,6 @@ REFUSED_BODIES: dict[str, bytes] = {
 # What the gateway cannot know to be wrong: forwarded, held and settled like any call, or refused by the provider.
 PASSED_BODIES: dict[str, bytes] = {
     "unknown field": _chat(b'"no_such_field":{"a":[1,2,{}]}'),
-    "unknown field twice": _chat(b'"zzz":1,"zzz":2'),
     "no messages at all": b'{%s,"messages":[]}' % MODEL,
     "10^5 messages": b'{%s,"messages":[%s]}' % (MODEL, b",".join([b'{"role":"user","content":"a"}'] * 10**5)),
     "white space": b" \r\n\t" + _chat(b'\n"n" : 1\t') + b"\n ",
