@@ -37,7 +37,7 @@ from keys.minting import Metadata
 from ledger.changes import TooManySubjects
 from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO, usd_to_micros
-from ledger.records import Ask, Block, Facts, Held, LedgerUnavailable, Refused
+from ledger.records import UNSEEN, Ask, Block, Facts, Held, LedgerUnavailable, Refused
 from providers.batches import hold_ms
 from providers.catalogue import Catalogue
 from providers.prices import Price
@@ -328,7 +328,7 @@ class Admission:
         return key
 
     def _block(self, call_id: str, account_id: int, facts: Facts, error: CallError) -> None:
-        self._ledger.block(
+        self._ledger.refuse(
             Block(id=call_id, account_id=account_id, facts=facts, reason=error.code, http_status=error.status)
         )
 
@@ -525,49 +525,76 @@ class Admission:
         dry_run: bool = False,
     ) -> Held | Refused:
         try:
-            return await self._ledger.hold(
-                Ask(
-                    id=call_id,
-                    account_id=key.account_id,
-                    facts=facts,
-                    owner=self._ledger.owner,
-                    subject_id=await self._subject_id(key, "end_user", wishes.end_user) if wishes.end_user else 0,
-                    run_id=await self._subject_id(key, "run", wishes.run) if wishes.run else 0,
-                    versions=key.versions,
-                    fixed_picos=terms.fixed_picos,
-                    each_picos=terms.each_picos,
-                    fixed_tokens=terms.fixed_tokens,
-                    each_tokens=terms.each_tokens,
-                    seconds=terms.seconds,
-                    each_seconds=terms.each_seconds,
-                    want=terms.want,
-                    least=terms.least,
-                    concurrent=0 if lasting_ms else 1,  # nobody waits for a batch
-                    expires_ms=self._clock_ms() + lasting_ms if lasting_ms else None,
-                    call_max_micros=wishes.call_cap_micros,
-                    subject_max_micros=wishes.end_user_cap_micros,
-                    unpriced=unpriced,
-                    dry_run=dry_run,
-                )
+            subject_id = await self._known(key, "end_user", wishes.end_user)
+            run_id = await self._known(key, "run", wishes.run)
+            ask = Ask(
+                id=call_id,
+                account_id=key.account_id,
+                facts=facts,
+                owner=self._ledger.owner,
+                subject_id=subject_id,
+                run_id=run_id,
+                versions=key.versions,
+                fixed_picos=terms.fixed_picos,
+                each_picos=terms.each_picos,
+                fixed_tokens=terms.fixed_tokens,
+                each_tokens=terms.each_tokens,
+                seconds=terms.seconds,
+                each_seconds=terms.each_seconds,
+                want=terms.want,
+                least=terms.least,
+                concurrent=0 if lasting_ms else 1,  # nobody waits for a batch
+                expires_ms=self._clock_ms() + lasting_ms if lasting_ms else None,
+                call_max_micros=wishes.call_cap_micros,
+                subject_max_micros=wishes.end_user_cap_micros,
+                unpriced=unpriced,
+                dry_run=dry_run,
             )
+            if not dry_run and UNSEEN in (subject_id, run_id):
+                # Whoever is not let in is not written down.
+                outcome = await self._ledger.would_hold(ask)
+                if isinstance(outcome, Refused):
+                    return outcome
+                ask = msgspec.structs.replace(
+                    ask,
+                    subject_id=await self._opened(key, "end_user", wishes.end_user),
+                    run_id=await self._opened(key, "run", wishes.run),
+                )
+            return await self._ledger.hold(ask, fold=True)
         except LedgerUnavailable:
             raise _unavailable() from None
         except TooManySubjects:
             raise CallError(429, "too_many_end_users", "This key has too many end users or runs.") from None
 
-    async def _subject_id(self, key: Key, kind: str, subject: str) -> int:
-        remembered = (key.account_id, kind, subject)
-        found = self._subjects.get(remembered)
+    async def _known(self, key: Key, kind: str, subject: str | None) -> int:
+        """The account of an end user or a run; 0 for none; `UNSEEN` where it is not opened yet."""
+        if subject is None:
+            return 0
+        found = self._subjects.get((key.account_id, kind, subject))
         if found is None:
+            found = await self._ledger.subject_id(key.account_id, kind, subject)
+            if not found:
+                return UNSEEN
+            self._remember(key, kind, subject, found)
+        return found
+
+    async def _opened(self, key: Key, kind: str, subject: str | None) -> int:
+        """The same, opened now if need be."""
+        found = await self._known(key, kind, subject)
+        if found == UNSEEN:
+            assert subject is not None  # noqa: S101 - nobody is no stranger
             now_ms = self._clock_ms()
             prefix = "eu" if kind == "end_user" else "run"
             found = await self._ledger.open_subject(
                 key.account_id, kind, subject, public_id=new_id(prefix, now_ms), balance_id=new_id("lim", now_ms)
             )
-            if len(self._subjects) >= SUBJECTS_REMEMBERED_MAX:
-                self._subjects.clear()
-            self._subjects[remembered] = found
+            self._remember(key, kind, subject, found)
         return found
+
+    def _remember(self, key: Key, kind: str, subject: str, account_id: int) -> None:
+        if len(self._subjects) >= SUBJECTS_REMEMBERED_MAX:
+            self._subjects.clear()
+        self._subjects[key.account_id, kind, subject] = account_id
 
     def _forget_subjects(self, key: Key, wishes: Wishes) -> None:
         """An end user may have been forgotten meanwhile; the next look opens it anew."""

@@ -253,6 +253,12 @@ def subject_view(key_id: int, kind: str, subject: str, now_ms: int) -> Script[Ac
     return views[0]
 
 
+def find_subject(key_id: int, kind: str, subject: str) -> Script[int]:
+    """The id of a key's end user or run; 0 if it has not been seen."""
+    rows = yield "SELECT id FROM accounts WHERE parent_id = ? AND kind = ? AND subject = ?", (key_id, kind, subject)
+    return int(rows[0][0]) if rows else 0
+
+
 def list_accounts(
     owner_id: int,
     *,

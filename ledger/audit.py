@@ -33,7 +33,8 @@ DAY_SUMS = (
     "created_ms - created_ms % 86400000 AS day_ms, account_id, subject_id, provider, model,"
     " COUNT(*) FILTER (WHERE decision = 'allowed' AND (mode IN ('proxy', 'monitor') OR mode = 'reservation'"
     " AND status <> 'released')) AS requests,"
-    " COUNT(*) FILTER (WHERE decision = 'blocked') AS blocked, SUM(cost_micros) AS cost_micros,"
+    " SUM(CASE WHEN decision <> 'blocked' THEN 0 WHEN usage = '{}' THEN 1 ELSE json_extract(usage, '$.count') END)"
+    " AS blocked, SUM(cost_micros) AS cost_micros,"
     " SUM(cost_picos - CAST(cost_micros AS NUMERIC) * 1000000) AS rest_picos, SUM(price_micros) AS price_micros,"
     " SUM(CASE WHEN decision = 'allowed' THEN COALESCE(latency_ms, 0) ELSE 0 END) AS latency_ms_sum, "
 ) + ", ".join(

@@ -158,7 +158,10 @@ class Hold(msgspec.Struct, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One call's immutable record; `legs` says what it used of which counter."""
+    """One call's immutable record; `legs` says what it used of which counter.
+
+    That of several refusals has their `count` in its `usage`.
+    """
 
     id: str
     account_id: int
@@ -203,7 +206,8 @@ class Rollup(msgspec.Struct):
     def add(self, event: Event, measures: Measures) -> None:
         """Count one event."""
         if event.decision == "blocked":
-            self.blocked += 1
+            count = event.usage.get("count", 1)
+            self.blocked += count if isinstance(count, int) else 1
             return
         self.requests += is_call(event.facts.mode, event.status)
         self.cost_micros += event.cost_micros

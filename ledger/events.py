@@ -16,7 +16,7 @@ from ledger.usage import SUBTREE_LISTED_MAX
 
 
 class EventView(msgspec.Struct, frozen=True, kw_only=True):
-    """One event. `usage` and `metadata` are what was recorded with it."""
+    """One event. `usage` and `metadata` are what was recorded with it; `count` is how many refusals it stands for."""
 
     id: str
     key_id: str
@@ -44,6 +44,7 @@ class EventView(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool
     metadata: dict[str, Any]
     flags: list[str]
+    count: int = 1
 
 
 class HoldView(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,9 +142,11 @@ def list_events(query: EventQuery) -> Script[tuple[list[EventView], bool]]:
 
 
 def _event(row: tuple[Any, ...]) -> EventView:
-    values = dict(zip(EventView.__struct_fields__, row, strict=True))
+    values = dict(zip(EventView.__struct_fields__, (*row, 1), strict=True))
     for name in ("usage", "metadata", "flags"):
         values[name] = msgspec.json.decode(values[name])
+    if values["decision"] == "blocked":
+        values["count"] = values["usage"].pop("count", 1)
     values["livemode"], values["stream"] = bool(values["livemode"]), bool(values["stream"])
     return EventView(**values)
 

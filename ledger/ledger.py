@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
+import msgspec
+
 from ledger import accounts, changes, nodes, objects, retention
 from ledger.accounts import AccountView, Credential, Node
 from ledger.audit import Audit, audit
@@ -47,6 +49,7 @@ from ledger.records import (
     Settled,
     Settlement,
 )
+from ledger.refusals import Refusals
 from ledger.rules import EXPIRED
 from ledger.sqlite import SqliteEngine
 from ledger.usage import Query, UsageReport, report
@@ -63,6 +66,7 @@ LEASE_S = 15.0  # how long after its last word a gateway counts as alive where s
 RENEWALS = 3  # how many times a lease is renewed before it would end
 REPLAYED_AT_ONCE = 1_000  # settlements of a dead process's journal: well within the writer's queue
 DROP_PAUSE_S = 0.05  # between the transactions that drop old events: calls come first
+REFUSALS_READ_S = 1.0  # between two times that refusals which were only counted are written because somebody reads
 RENEW_AGAIN_S = 0.2  # until a lease that could not be renewed is tried again
 REVOKED_OVERLAP_MS = 10_000  # a revocation bears the time at which it was asked for, and is seen when it is committed
 
@@ -81,6 +85,8 @@ class Ledger:
         self._revoked: set[int] = set()
         self._looked_ms = clock_ms()
         self._grace_ms = 0
+        self._refusals = Refusals(writer.keep, clock_ms)
+        self._refusals_read = 0.0
         self.owner = owner
 
     @classmethod
@@ -251,8 +257,18 @@ class Ledger:
             )
         )
 
+    async def _write_refusals(self) -> None:
+        """Let what was counted of refusals be read: once in a while only, for who reads may be who is refused."""
+        now = asyncio.get_running_loop().time()
+        if self._refusals.waiting and now >= self._refusals_read + REFUSALS_READ_S:
+            self._refusals_read = now
+            self._refusals.flush()
+            with contextlib.suppress(LedgerUnavailable):
+                await self._writer.submit(Change(lambda touched: _nothing(), alone=False))  # behind them
+
     async def close(self) -> None:
         """Write what waits and let go of the database."""
+        self._refusals.flush()
         if self._tending is not None:
             self._tending.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -283,20 +299,36 @@ class Ledger:
 
     # ---- calls
 
-    async def hold(self, ask: Ask) -> Held | Refused:
+    async def hold(self, ask: Ask, *, fold: bool = False) -> Held | Refused:
         """Hold the worst case of a call, durably. If the caller is cancelled meanwhile, the hold is released.
+
+        A refusal becomes an event in the same transaction; with `fold`, only if the account has not many: see `refuse`.
 
         Raises:
             LedgerUnavailable: No hold was made.
         """
-        future = self._writer.submit(ask)
+        quiet = fold and self._refusals.many(ask.account_id) and not ask.dry_run
+        future = self._writer.submit(ask if not quiet else msgspec.structs.replace(ask, quiet=True))
         try:
-            return cast(Held | Refused, await future)
+            outcome = cast(Held | Refused, await future)
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and not future.exception():
                 # The answer was on its way when the caller was cancelled, so the writer could not know.
                 self.settle(Settlement(id=ask.id, status="released", cost_picos=0, reason="abandoned"))
             raise
+        if fold and isinstance(outcome, Refused) and outcome.reason not in _NO_EVENT and not ask.dry_run:
+            if quiet:
+                self.refuse(_refusal(ask, outcome.reason))
+            else:
+                self._refusals.written(ask.account_id)
+        return outcome
+
+    async def would_hold(self, ask: Ask) -> Held | Refused:
+        """What a dry run says of a call; if it is refused, that is on record, as if it had been asked for."""
+        outcome = await self.hold(msgspec.structs.replace(ask, dry_run=True))
+        if isinstance(outcome, Refused) and outcome.reason not in _NO_EVENT:
+            self.refuse(_refusal(ask, outcome.reason))
+        return outcome
 
     async def extend(self, extension: Extend) -> bool:
         """Hold more for a call in flight; False if some limit has no room for it. Raises LedgerUnavailable."""
@@ -350,6 +382,10 @@ class Ledger:
         """Record a call that was refused before a hold was asked for. Never awaits."""
         self._writer.keep(block)
 
+    def refuse(self, block: Block) -> None:
+        """Count a call that was refused: an event of its own, or one of many. Never awaits. See `ledger.refusals`."""
+        self._refusals.add(block)
+
     # ---- accounts
 
     async def open_account(self, new: NewAccount, once: Once | None = None) -> Answer:
@@ -389,6 +425,10 @@ class Ledger:
         return await self._change(
             once, lambda touched: changes.remove_plan(owner_id, public_id, now_ms=now_ms, touched=touched)
         )
+
+    async def subject_id(self, key_id: int, kind: str, subject: str) -> int:
+        """The id of a key's end user or run; 0 if it has not been seen."""
+        return await self._engine.read(lambda: accounts.find_subject(key_id, kind, subject))
 
     async def subject(self, key_id: int, kind: str, subject: str) -> AccountView:
         """A key's end user or run. Raises NotFound."""
@@ -519,10 +559,12 @@ class Ledger:
 
     async def usage(self, query: Query) -> UsageReport:
         """Sums for the bill. Raises NotFound."""
+        await self._write_refusals()
         return await self._engine.read(lambda: report(query))
 
     async def events(self, query: EventQuery) -> tuple[list[EventView], bool]:
         """A page of events and whether there are more. Raises NotFound."""
+        await self._write_refusals()
         return await self._engine.read(lambda: list_events(query))
 
     async def holds(
@@ -559,6 +601,21 @@ class Ledger:
     async def setting(self, name: str, default: str) -> str:
         """The value under this name; `default` is kept and answered if there was none."""
         return cast(str, await self._writer.submit(Change(lambda touched: _setting(name, default))))
+
+
+_NO_EVENT = ("stale", "exists")
+"""Refusals that say only that it is to be asked again."""
+
+
+def _refusal(ask: Ask, reason: str) -> Block:
+    return Block(
+        id=ask.id if ask.expires_ms is None else secrets.token_hex(13),  # a reservation may be asked for again
+        account_id=ask.account_id,
+        facts=ask.facts,
+        reason=reason,
+        subject_id=max(ask.subject_id, 0),
+        run_id=max(ask.run_id, 0),
+    )
 
 
 def _nothing() -> Script[None]:

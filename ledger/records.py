@@ -17,7 +17,7 @@ LOST = "owner_lost"
 """The reason with which a call becomes unsettled whose process is gone, or cannot say how it ended."""
 
 UNSEEN = -1
-"""In a dry run, the subject of a call whose end user has not been seen yet: it counts as one who has used nothing."""
+"""In a dry run, the subject or run of a call that has not been seen yet: it counts as one that has used nothing."""
 
 Leg = tuple[int, int, int, str, int]
 """(limit id, subject id, window start in ms, unit, amount): what a hold took from one counter."""
@@ -75,6 +75,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
             "limit_required", if an ancestor has a limit of it and the account has none.
         unpriced: Its use cannot be told beforehand: refused as "model_not_priced", if any limit of money, tokens or
             seconds counts it.
+        quiet: A refusal becomes no event: the caller counts it.
         dry_run: Only say what would be; nothing is held and nothing recorded.
     """
 
@@ -101,6 +102,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     expires_ms: int | None = None
     own_limit: Unit | None = None
     unpriced: bool = False
+    quiet: bool = False
     dry_run: bool = False
 
 
@@ -189,7 +191,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that was refused before any hold was asked for; it becomes a blocked event."""
+    """A call that was refused before any hold was asked for, or `count` of them; it becomes a blocked event."""
 
     id: str
     account_id: int
@@ -198,6 +200,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     subject_id: int = 0
     run_id: int = 0
     http_status: int | None = None
+    count: int = 1
 
 
 class Recover(msgspec.Struct, frozen=True, kw_only=True):

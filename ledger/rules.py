@@ -107,7 +107,7 @@ def hold(book: Book, ask: Ask, now_ms: int) -> Held | Refused:
     chain, subjects = _line(book, account, ask)
     reason = _closed(ask, account, chain, subjects, now_ms)
     if reason is not None:
-        if reason != "stale" and not ask.dry_run:
+        if reason != "stale" and not ask.dry_run and not ask.quiet:
             _block(book, ask, reason, now_ms)
         return Refused(reason=reason)
 
@@ -118,7 +118,7 @@ def hold(book: Book, ask: Ask, now_ms: int) -> Held | Refused:
     caps = (*claims, *_own_caps(ask, account, claims))
     reason = _unbounded(ask, account, caps)
     if reason is not None:
-        if not ask.dry_run:
+        if not ask.dry_run and not ask.quiet:
             _block(book, ask, reason, now_ms)
         return Refused(reason=reason)
     granted = ask.want
@@ -139,7 +139,7 @@ def hold(book: Book, ask: Ask, now_ms: int) -> Held | Refused:
     if failed is not None:
         shortfall = _shortfall(ask, *failed, at_ms, now_ms, granted)
         refused = "spend_cap_exceeded" if shortfall.unit == "micros" else "rate_limited"
-        if not ask.dry_run:
+        if not ask.dry_run and not ask.quiet:
             _block(book, ask, refused, now_ms)
         return Refused(reason=refused, shortfall=shortfall)
 
@@ -348,9 +348,8 @@ def _matching(
     account: Account, chain: list[Account], subjects: list[Account], call: Ask | Report | Hold, at_ms: int
 ) -> Iterator[tuple[Account, Limit, CounterKey]]:
     """Every limit that the call counts against, with the counter of its present window."""
-    if (
-        not subjects and not call.subject_id
-    ):  # nearly always; what follows says the same of a call with nobody behind it
+    # Nearly always; what follows says the same of a call with nobody behind it.
+    if not subjects and not call.subject_id and not call.run_id:
         for owner in chain:
             if owner.livemode != account.livemode:
                 continue
@@ -361,6 +360,8 @@ def _matching(
     by_kind = {subject.kind: subject.id for subject in subjects}
     if call.subject_id == UNSEEN:
         by_kind["end_user"] = UNSEEN
+    if call.run_id == UNSEEN:
+        by_kind["run"] = UNSEEN
     own_cap = any(subject.kind == "end_user" and subject.own_cap for subject in subjects)
     shared: set[CounterKey] = set()
     for owner in (*subjects, *chain):
@@ -461,6 +462,8 @@ def _own_caps(ask: Ask, account: Account, claims: list[Claim]) -> Iterator[Claim
                 limit, public_id="", role="end_user", max=ask.subject_max_micros, boosts=(), action="block"
             )
             yield owner, lower, key, counter
+        if ask.subject_id == UNSEEN:  # of whom nothing is counted that the cap could be measured by
+            yield account, _call_limit("end_user", ask.subject_max_micros), _NO_KEY, Counter()
 
 
 def _unbounded(ask: Ask, account: Account, caps: tuple[Claim, ...]) -> str | None:
@@ -597,12 +600,12 @@ def _block(book: Book, call: Ask | Block, reason: str, now_ms: int) -> None:
             run_id=call.run_id,
             created_ms=now_ms,
             settled_ms=now_ms,
-            facts=call.facts,
+            facts=call.facts if isinstance(call, Block) else msgspec.structs.replace(call.facts, metadata={}),
             model=call.facts.model,
             decision="blocked",
             reason=reason,
             status="released",
-            usage={},
+            usage={"count": call.count} if isinstance(call, Block) and call.count > 1 else {},
             cost_micros=0,
             cost_picos=0,
             price_micros=0,

@@ -198,7 +198,7 @@ def _from_events(
         day = day_start_ms(row[3]) if query.by_day else 0
         sums = groups.setdefault((*row[:3], day, row[4] if query.by_end_user else 0, tag), Sums())
         if row[6] == "blocked":
-            sums.blocked += 1
+            sums.blocked += msgspec.json.decode(row[12]).get("count", 1)
             continue
         sums.requests += is_call(row[7], row[8])
         sums.cost_micros += row[9]

@@ -218,10 +218,17 @@ async def reserve(call: Call) -> Response:
     """POST /v1/reservations."""
     strict = choice(call.parameters("strict").get("strict"), "strict", ("true", "false"), "false") == "true"
     asked = await call.body(Reserve)
-    key, end_user = await whom(call, asked.subject)
+    key, end_user = await whom(call, asked.subject, opens=False)
     once = await call.once()
+    outcome: Held | Refused | None = None
+    if end_user == UNSEEN:  # who is not let in is not written down
+        outcome = await call.services.ledger.would_hold(_ask(call, asked, key, end_user, once=once))
     ask = _ask(call, asked, key, end_user, once=once)
-    outcome = await call.services.ledger.hold(ask)
+    if not isinstance(outcome, Refused):
+        if end_user == UNSEEN:
+            key, end_user = await whom(call, asked.subject)
+            ask = msgspec.structs.replace(ask, subject_id=end_user)
+        outcome = await call.services.ledger.hold(ask, fold=True)
     if isinstance(outcome, Refused) and outcome.reason == "exists":
         return await _again(call, asked, key, ask.id)
     body: dict[str, Any] = {
