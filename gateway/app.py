@@ -10,7 +10,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from typing import Any
 
 from starlette.applications import Starlette
@@ -20,7 +20,17 @@ from starlette.routing import Route
 
 from gateway.admission import Admission
 from gateway.api import end_users, events, keys, plans, reports, reservations, usage
-from gateway.api.endpoint import Handler, Services, endpoint, http_error, json_response
+from gateway.api.endpoint import (
+    REFUSALS,
+    Handler,
+    Services,
+    as_call_error,
+    authenticated,
+    endpoint,
+    error_response,
+    http_error,
+    json_response,
+)
 from gateway.batches import Batches
 from gateway.bounds import DRAIN_S, FIGURES_INTERVAL_S, RETENTION_INTERVAL_S, REVOCATIONS_INTERVAL_S, SWEEP_INTERVAL_S
 from gateway.config import Settings
@@ -38,6 +48,7 @@ from gateway.upload import Receive
 from gateway.upstream import HttpUpstream, SimulatedUpstream
 from gateway.walls import Walls
 from keys.hashing import SecretHasher
+from keys.ids import new_body
 from keys.keyring import Key, Keyring
 from keys.minting import Minter
 from keys.plans import EndUsers, Plans
@@ -67,6 +78,7 @@ _OWN_ROOTS = frozenset(
     )
 )
 _OWN_PATHS = frozenset(("/", "/healthz", "/readyz", "/metrics"))
+_WATCHED_PATHS = frozenset(("/healthz", "/readyz", "/metrics"))
 _IDS_WITH_SLASHES = "/v1/end_users/"
 
 
@@ -97,6 +109,12 @@ def _reserves(key: Key) -> bool:
 
 def _operates(key: Key) -> bool:
     return key.policy.scope == "master"
+
+
+def _may_watch(key: Key) -> bool:
+    """Metrics tell of all tenants: for the operator, and for keys that he has made himself to read."""
+    scope = key.policy.scope
+    return scope == "master" or (scope == "read" and all(policy.scope == "master" for policy in key.policies[1:]))
 
 
 def _anyone(key: Key) -> bool:
@@ -153,6 +171,7 @@ class Gateway:
         self.settings = settings
         self._clock_ms = clock_ms
         self._hasher = hasher
+        self._keyring = keyring
         self.catalogue = Catalogue.load(
             overrides=settings.price_files, elevenlabs_picos_per_credit=settings.elevenlabs_picos_per_credit
         )
@@ -245,12 +264,15 @@ class Gateway:
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] == "websocket":
+        if scope["type"] == "websocket" and not self._is_metrics_door(scope):
             await self._sockets(scope, receive, send)
             return
         if scope["type"] != "http":
             return
         path = scope["path"]
+        if self._is_metrics_door(scope) and path not in _WATCHED_PATHS:
+            await self._management(scope | {"path": "/nothing"}, receive, send)  # type: ignore[arg-type]
+            return
         if path[-1:] == "/" and path != "/" and not path.startswith(_IDS_WITH_SLASHES) and _is_own(path[:-1]):
             path = path[:-1]  # served, never redirected: behind TLS we do not know to where
             scope = scope | {"path": path}
@@ -293,6 +315,10 @@ class Gateway:
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(self.metrics.post)
             await asyncio.sleep(FIGURES_INTERVAL_S)
+
+    def _is_metrics_door(self, scope: MutableMapping[str, Any]) -> bool:
+        """Whether it came in where metrics are open, and nothing else is."""
+        return self.settings.metrics_port != 0 and (scope.get("server") or ("", 0))[1] == self.settings.metrics_port
 
     def drain(self) -> None:
         """Take no new calls, and end those in flight after `DRAIN_S`; called again, end them now."""
@@ -343,4 +369,12 @@ class Gateway:
         return json_response({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
 
     async def _metrics_text(self, request: Request) -> Response:
+        if not self._is_metrics_door(request.scope):
+            try:
+                try:
+                    await authenticated(request, self._keyring, _may_watch)
+                except LedgerUnavailable:  # that is when metrics are wanted most: by what is remembered of the key
+                    await authenticated(request, self._keyring, _may_watch, fresh=False)
+            except REFUSALS as error:
+                return error_response(as_call_error(error), new_body(self._clock_ms()))
         return PlainTextResponse(self.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -169,9 +169,18 @@ async def _serve(options: argparse.Namespace, settings: config.Settings) -> int:
             return failure
         _say("Farthing has stopped.")
         return OK
-    await _gateway(settings, listener, lambda server: _listening(host, port, settings))
+    try:
+        listeners = [listener, *_for_metrics(settings)]
+    except OSError as error:
+        return _complain(f"cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}", CANNOT_START)
+    await _gateway(settings, listeners, lambda server: _listening(host, port, settings))
     _say("Farthing has stopped.")
     return OK
+
+
+def _for_metrics(settings: config.Settings) -> list[socket.socket]:
+    """The listener for metrics alone, if there is to be one; each worker has one on the same port. Raises OSError."""
+    return [listen(settings.host, settings.metrics_port, beside=True)] if settings.metrics_port else []
 
 
 def _listening(host: str, port: int, settings: config.Settings, more: str = "") -> None:
@@ -181,14 +190,18 @@ def _listening(host: str, port: int, settings: config.Settings, more: str = "") 
 
 async def _work(seat: workers.Seat, settings: config.Settings) -> int:
     """Serve as one of several workers."""
-    listener = seat.listening()
-    await _gateway(settings, listener, lambda server: seat.take(server.stop), Board(Path(seat.board), str(seat.number)))
+    try:
+        listeners = [seat.listening(), *_for_metrics(settings)]
+    except OSError as error:
+        return _complain(f"cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}", CANNOT_START)
+    board = Board(Path(seat.board), str(seat.number))
+    await _gateway(settings, listeners, lambda server: seat.take(server.stop), board)
     return OK
 
 
 async def _gateway(
     settings: config.Settings,
-    listener: socket.socket,
+    listeners: list[socket.socket],
     on_ready: Callable[[Server], object],
     board: Board | None = None,
 ) -> None:
@@ -203,7 +216,7 @@ async def _gateway(
             _print(master)
         on_ready(server)
         watching = asyncio.create_task(_end_when_lost(gateway.ledger))
-        await server.serve(sockets=[listener])
+        await server.serve(sockets=listeners)
         watching.cancel()
 
 

@@ -62,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     elevenlabs_picos_per_credit: int
     price_files: tuple[Path, ...]
     places: dict[str, Place]
+    metrics_port: int = 0  # where metrics need no key; 0 = nowhere
     cors_origins: frozenset[str] | None = None  # whose pages may read answers; None = everybody's
     tls: tuple[str, str] | None = None  # files of the certificate chain and of its key, in PEM
 
@@ -89,12 +90,16 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
         and " " not in master_key
     ):
         raise BadSetting(f"FARTHING_MASTER_KEY must be at least {MASTER_KEY_MIN} visible ASCII characters")
+    port = _integer(values, "FARTHING_PORT", 8787, 0, 65535)
+    metrics_port = _integer(values, "FARTHING_METRICS_PORT", 0, 0, 65535)
+    if metrics_port and metrics_port == port:
+        raise BadSetting("FARTHING_METRICS_PORT must be another port than FARTHING_PORT")
     level = values.get("FARTHING_LOG_LEVEL", "info").lower()
     if level not in LOG_LEVELS:
         raise BadSetting(f"FARTHING_LOG_LEVEL must be one of {', '.join(LOG_LEVELS)}")
     return Settings(
         host=values.get("FARTHING_HOST", "127.0.0.1"),
-        port=_integer(values, "FARTHING_PORT", 8787, 0, 65535),
+        port=port,
         database_url=values.get("FARTHING_DATABASE_URL", "sqlite:///farthing.db"),
         master_key=master_key,
         log_level=level,
@@ -115,6 +120,7 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
             )
             for vendor in VENDORS.values()
         },
+        metrics_port=metrics_port,
         cors_origins=_pages(values),
         tls=_tls(values),
     )

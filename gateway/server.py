@@ -153,10 +153,10 @@ class Server(uvicorn.Server):
         self._on_stop()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 picks a free one. Raises OSError."""
+def listen(host: str, port: int, *, beside: bool = False) -> socket.socket:
+    """A listening socket; port 0 picks a free one. `beside` shares the port with other processes. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    listener = socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=beside)
     # Connections inherit it. uvloop sets it by itself, asyncio only where the socket says that it is TCP's.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

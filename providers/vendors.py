@@ -43,8 +43,10 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
             code or type, or a phrase of a message. Source: providers.md §4, and what their users report.
         clients: What its own SDKs' `user-agent` or `x-fern-sdk-name` begins with, in lower case.
         hints: Request headers, in lower case, that only its own clients send.
-        passes: Request headers of its API that are forwarded; a trailing `*` is a prefix.
-        returns: Response headers of its API that clients get to see; a trailing `*` is a prefix.
+        passes: Request headers of its API that are forwarded; a trailing `*` is a prefix. None that picks an account, a
+            workspace or a project: these are the operator's.
+        returns: Response headers of its API that clients get to see; a trailing `*` is a prefix. None that tells of the
+            operator's account: its ids, or its limits, which count the calls of all tenants together.
         roots: First path segments that are known to be its own, listed or not, or the first two. One of these without
             a version segment gets `/v1`; one of these without a listed operation is refused with 403 rather than 404.
         bare: The same of paths that begin without a version ("user/balance").
@@ -111,7 +113,7 @@ _ROWS = (
         models=r"gpt-|o\d|chatgpt|dall-e|sora|tts-|whisper-|text-embedding-|omni-|ft:|davinci|babbage|codex-|computer-use",
         shows=r"(ft:)?(gpt-[34]|chatgpt-4o|davinci|babbage|text-|gpt-5(\.\d+)?-chat|gpt-oss)",
         passes=("openai-beta", "x-client-request-id", "x-stainless-*"),
-        returns=("openai-processing-ms", "openai-version", "openai-model", "x-ratelimit-*"),
+        returns=("openai-processing-ms", "openai-version", "openai-model"),
         roots=words(
             "agents assistants audio batches chat chatkit completions containers conversations decisions embeddings "
             "engines evals files fine-tunes fine_tuning images live models moderations organization organizations "
@@ -142,7 +144,6 @@ _ROWS = (
             "anthropic-dangerous-direct-browser-access",
             "x-stainless-*",
         ),
-        returns=("anthropic-ratelimit-*", "anthropic-priority-*"),
         roots=words(
             "agents complete deployments environments files messages models organizations sessions skills vaults "
             "memory_stores user_profiles compliance deployment_runs dreams tunnels"
@@ -197,8 +198,7 @@ _ROWS = (
         clients=("elevenlabs", "@elevenlabs/"),
         hints=("xi-api-key",),
         passes=("x-fern-*",),
-        returns=("character-cost", "history-item-id", "tts-latency-ms", "current-concurrent-requests",
-                 "maximum-concurrent-requests"),
+        returns=("character-cost", "history-item-id", "tts-latency-ms"),
         roots=words(
             "text-to-speech speech-to-text voice-changer speech-to-speech sound-generation music audio-isolation "
             "dubbing text-to-dialogue text-to-voice convai history forced-alignment user single-use-token studio "
@@ -221,8 +221,8 @@ _ROWS = (
         models=r"nova-|aura-|flux-",
         clients=("deepgram", "@deepgram/"),
         hints=("x-deepgram-session-id",),
-        passes=("x-fern-*", "x-deepgram-*"),
-        returns=("dg-*",),
+        passes=("x-fern-*", "x-deepgram-session-id"),
+        returns=("dg-request-id", "dg-model-name", "dg-model-uuid", "dg-additional-model-uuids", "dg-char-count"),
         roots=words("listen speak read projects agent auth models"),
     ),
     Vendor(
@@ -249,8 +249,8 @@ _ROWS = (
         ),
         models=r"grok-",
         shows=r"grok-(1|2|beta|vision|3(?!-mini))",
-        passes=("x-grok-*", "x-stainless-*"),
-        returns=("x-ratelimit-*", "x-metrics-e2e-ms"),
+        passes=("x-grok-conv-id", "x-stainless-*"),
+        returns=("x-metrics-e2e-ms",),
         roots=words(
             "tokenize-text image-generation-models video-generation-models language-models deferred-completion tts stt "
             "api-key documents custom-voices"
@@ -274,8 +274,8 @@ _ROWS = (
         models=r"qwen|qwq|qvq|wan|cosyvoice|paraformer|text-embedding-v|gte-rerank",
         clients=("dashscope/",),
         hints=("x-dashscope-sdk-client", "x-dashscope-sse", "x-dashscope-async"),
-        passes=("x-dashscope-*", *_SHARED_CLIENTS),
-        returns=("x-dashscope-*",),
+        passes=("x-dashscope-sse", "x-dashscope-datainspection", "x-dashscope-session-cache", *_SHARED_CLIENTS),
+        returns=("x-dashscope-call-gateway", "x-dashscope-finished"),
         bare=words("compatible-mode compatible-api apps api/v1"),
     ),
     Vendor(
@@ -292,7 +292,7 @@ _ROWS = (
         anthropic="/anthropic",
         models=r"kimi-|moonshot-",
         passes=_SHARED_CLIENTS,
-        returns=("x-ratelimit-*", "msh-*"),
+        returns=("msh-request-id", "msh-trace-id"),
         roots=words("tokenizers users caching"),
     ),
     Vendor(
@@ -308,7 +308,7 @@ _ROWS = (
         anthropic="/anthropic",
         models=r"MiniMax-|minimax-|abab|speech-|[Mm]2-her",
         passes=_SHARED_CLIENTS,
-        returns=("trace-id", "minimax-request-id", "x-ratelimit-*"),
+        returns=("trace-id", "minimax-request-id"),
         roots=words(
             "t2a_v2 t2a_async_v2 text image_generation video_generation music_generation voice_clone get_voice "
             "voice_design delete_voice query/video_generation query/t2a_async_query_v2 files/retrieve lyrics_generation"
@@ -326,7 +326,7 @@ _ROWS = (
         anthropic="/anthropic",
         models=r"deepseek-",
         passes=_SHARED_CLIENTS,
-        returns=("x-ds-trace-id", "x-ratelimit-*"),
+        returns=("x-ds-trace-id",),
         bare=words("beta user/balance"),
     ),
     Vendor(
@@ -341,7 +341,7 @@ _ROWS = (
         quirks=Quirks(splice=False),  # usage comes unasked, and fields that it does not know it refuses
         models=r"mistral-|ministral|magistral|codestral|devstral|pixtral|voxtral|open-mistral|open-mixtral|labs-",
         clients=("mistral-client",),
-        returns=("x-ratelimit*", "mistral-correlation-id", "x-kong-*"),
+        returns=("mistral-correlation-id", "x-kong-request-id", "x-kong-upstream-latency", "x-kong-proxy-latency"),
         roots=words(
             "ocr fim agents batch conversations libraries observability workflows rag classifications context webhooks "
             "prompts client whoami"
@@ -359,7 +359,7 @@ _ROWS = (
         # Its ids are other vendors' names (gpt-oss-120b, qwen-3-…, llama…): only exact ids of the catalogue tell.
         clients=("cerebras/",),
         passes=("x-stainless-*",),
-        returns=("x-ratelimit-*", "inference-id"),
+        returns=("inference-id",),
         roots=words("tcp_warming"),
     ),
     Vendor(
@@ -374,8 +374,7 @@ _ROWS = (
         clients=("cohere",),
         hints=("x-client-name",),
         passes=("x-fern-*", "x-client-name"),
-        returns=("x-endpoint-monthly-call-limit", "x-trial-endpoint-call-*", "x-debug-trace-id", "x-api-warning",
-                 "num_chars", "num_tokens"),
+        returns=("x-debug-trace-id", "x-api-warning", "num_chars", "num_tokens"),
         roots=words(
             "chat embed rerank tokenize detokenize classify summarize generate embed-jobs datasets connectors "
             "check-api-key parse finetuning"

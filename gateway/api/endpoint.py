@@ -239,28 +239,36 @@ REFUSALS = (
 Handler = Callable[[Call], Awaitable[Response]]
 
 
+async def authenticated(
+    request: Request, keyring: Keyring, may: Callable[[Key], bool], *, fresh: bool = True
+) -> tuple[Key, str]:
+    """Who asks, and his secret. `may` says which keys are let in. Raises one of `REFUSALS`."""
+    if too_large(request.scope["headers"]):
+        raise CallError(431, "headers_too_large", "The request has too many header fields.")
+    found = credentials(request.scope["headers"], request.scope["query_string"], keyring.is_ours)
+    if found.in_url:
+        raise CallError(400, "credential_in_url", "A key in a URL ends up in logs: send it in a header.")
+    if found.conflicting:
+        raise CallError(401, "conflicting_credentials", "The request carries two different keys.")
+    if found.secret is None:
+        raise CallError(401, "invalid_key", "The request carries no key.")
+    key = await keyring.authenticate(found.secret, fresh=fresh)
+    page = request.headers.get("origin")
+    if page is not None and not key.allows_origin(page):
+        raise CallError(403, "origin_not_allowed", "This key may not be used from this page's origin.")
+    if not may(key):
+        raise ScopeRefused(f"A {key.policy.scope} key may not do this.")
+    return key, found.secret
+
+
 def endpoint(services: Services, handler: Handler, may: Callable[[Key], bool]) -> Callable[..., Awaitable[Response]]:
     """An authenticated endpoint. `may` says which keys are let in."""
 
     async def run(request: Request) -> Response:
         request_id = new_body(services.clock_ms())
         try:
-            if too_large(request.scope["headers"]):
-                raise CallError(431, "headers_too_large", "The request has too many header fields.")
-            found = credentials(request.scope["headers"], request.scope["query_string"], services.keyring.is_ours)
-            if found.in_url:
-                raise CallError(400, "credential_in_url", "A key in a URL ends up in logs: send it in a header.")
-            if found.conflicting:
-                raise CallError(401, "conflicting_credentials", "The request carries two different keys.")
-            if found.secret is None:
-                raise CallError(401, "invalid_key", "The request carries no key.")
-            key = await services.keyring.authenticate(found.secret, fresh=True)
-            page = request.headers.get("origin")
-            if page is not None and not key.allows_origin(page):
-                raise CallError(403, "origin_not_allowed", "This key may not be used from this page's origin.")
-            if not may(key):
-                raise ScopeRefused(f"A {key.policy.scope} key may not do this.")
-            response = await handler(Call(request, services, key, found.secret))
+            key, secret = await authenticated(request, services.keyring, may)
+            response = await handler(Call(request, services, key, secret))
         except ClientDisconnect:
             return Response(status_code=400)
         except REFUSALS as error:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
+from gateway.headers import to_client, to_provider
+from providers.vendors import VENDORS
 from tests.harness import MASTER, PROVIDER_KEY, Running
 
 
@@ -191,3 +194,40 @@ async def test_a_stream_is_not_buffered_on_its_way(farthing: Running) -> None:
     for body, expected in ((CHAT | {"stream": True}, "no"), (CHAT, None)):
         _, headers, _ = await farthing.call(key["secret"], body)
         assert headers.get("x-accel-buffering") == expected
+
+
+OPERATORS = re.compile(
+    r"organi[sz]ation|project|workspace|ratelimit|-limit|concurrent|account|(^|-)(uid|org|gid)($|-)", re.I
+)
+
+
+def test_no_list_of_fields_names_the_operator_s_account() -> None:
+    """Neither what is forwarded picks an account, nor what comes back tells of one, or of limits shared by all."""
+    for vendor in VENDORS.values():
+        for name in (*vendor.passes, *vendor.returns):
+            assert not OPERATORS.search(name), (vendor.name, name)
+            assert not name.endswith("*") or name in ("x-stainless-*", "x-fern-*"), (vendor.name, name)
+
+
+async def test_what_tells_of_the_operator_stays_here(farthing: Running) -> None:
+    """In both directions, whatever a client or the provider sends."""
+    sent = (
+        "openai-organization openai-project x-dashscope-workspace x-dashscope-async x-goog-user-project x-grok-org "
+        "anthropic-workspace-id x-deepgram-project msh-project-id x-amz-target"
+    )
+    returned = (
+        "openai-organization openai-project anthropic-organization-id x-ratelimit-limit-requests set-cookie server "
+        "X-RateLimit-Remaining-Tokens anthropic-ratelimit-requests-limit anthropic-priority-input-tokens-limit msh-uid "
+        "msh-org-id dg-project-id current-concurrent-requests x-endpoint-monthly-call-limit x-dashscope-uid cf-ray "
+        "x-trial-endpoint-call-remaining ratelimit-limit"
+    )
+    raw = [(name.encode(), b"v") for name in sent.split()]
+    answered = [(name, "v") for name in returned.split()]
+    for vendor in VENDORS.values():
+        names = set(to_provider(raw, vendor, "secret")) - {name for name, _ in vendor.headers}
+        assert names <= {"accept-encoding", "via", vendor.key_header, "content-type"}, vendor.name
+        assert to_client(answered, vendor) == [], vendor.name
+    key = await farthing.mint(max_spend_usd="1")
+    _, headers, _ = await farthing.call(key["secret"], CHAT)
+    assert not [name for name in headers if OPERATORS.search(name)]
+    assert headers["openai-processing-ms"]

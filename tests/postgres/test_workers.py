@@ -17,6 +17,7 @@ from providers.simulator import Faults
 from tests.cluster import Cluster, query
 from tests.faults.support import CHAT
 from tests.faults.test_kills import Process, api, call, check_silence, check_witness
+from tests.harness import MASTER
 from tests.upstream import Upstream
 
 WORKERS = 2
@@ -50,7 +51,10 @@ async def crew(tmp_path: Path, postgres: Cluster) -> AsyncIterator[Crew]:
 
 async def served_by(crew: Crew) -> list[str]:
     """The workers that have counted a request, and how many all of them have."""
-    async with aiohttp.ClientSession() as http, http.get(crew.url + "/metrics") as answer:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(crew.url + "/metrics", headers={"authorization": f"Bearer {MASTER}"}) as answer,
+    ):
         return re.findall(r'farthing_requests_total{.*outcome="settled".*worker="(\d)"} \d', await answer.text())
 
 
