@@ -75,7 +75,7 @@ class Content:
         self._extent.content(raw)
         for at, message in enumerate(read_blocks(raw, "messages")):
             if is_string(message.content):
-                self._extent.text(bytes(message.content))
+                self._extent.text(message.content)
             elif given(message.content):
                 self._blocks(message.content, f"messages[{at}].content", 0)
 
@@ -99,7 +99,7 @@ class Content:
 
     def _value(self, raw: msgspec.Raw, where: str, depth: int) -> None:
         if is_string(raw):
-            self._extent.text(bytes(raw))
+            self._extent.text(raw)
         elif given(raw):
             self._blocks(raw, where, depth)
 
@@ -110,10 +110,10 @@ class Content:
             kind = block.type
             if kind == "text":
                 if is_string(block.text):
-                    self._extent.text(bytes(block.text))
+                    self._extent.text(block.text)
             elif kind == "thinking":
                 if is_string(block.thinking):
-                    self._extent.text(bytes(block.thinking))
+                    self._extent.text(block.thinking)
             elif kind in ("tool_result", "mcp_tool_result"):
                 if given(block.content):
                     self._value(block.content, f"{where}[{at}].content", depth + 1)
@@ -129,16 +129,17 @@ class Content:
         if source.type != "base64" or not is_string(source.data):
             self._extent.unknown(where)
             return
-        self._extent.image(len(source.data), media.claude_image(string_bytes(bytes(source.data))))
+        self._extent.image(len(source.data), media.claude_image(string_bytes(source.data)))
 
     def _document(self, raw: msgspec.Raw, where: str, depth: int) -> None:
         source = self._source(raw, where)
         if source.type == "text" and is_string(source.data):
-            self._extent.text(bytes(source.data))
+            self._extent.text(source.data)
         elif source.type == "content":
             self._value(source.content, f"{where}.content", depth + 1)
         elif source.type == "base64" and is_string(source.data):
-            bound = media.pdf(media.decode_base64(string_bytes(bytes(source.data))), page_image_most=_PAGE_IMAGE_TOKENS)
+            data = media.decode_base64(string_bytes(source.data))
+            bound = media.pdf(data, self._extent.documents, page_image_most=_PAGE_IMAGE_TOKENS)
             if bound is None:
                 self._extent.unknown(f"{where}.data")
             else:

@@ -22,10 +22,14 @@ from __future__ import annotations
 import msgspec
 
 from providers.media import Bound
+from providers.pdf import Budget
 from providers.shapes import BadRequest
-from providers.text import estimates
+from providers.text import Classes, estimates
 from providers.usage import Usage
 
+_JOINED_BYTES_MAX = 256 << 10  # of text that is put together before it is counted
+_SLICE_BYTES = 64 << 10
+_ESCAPE_BYTES = 12  # of the longest escape, a surrogate pair
 _FIXED_TOKENS = 16  # what a template adds once: the opening, and the start of the answer
 
 
@@ -46,6 +50,7 @@ class Extent:
         "_media_bytes",
         "_text_bytes",
         "_texts",
+        "documents",
         "endless",
         "unbounded",
     )
@@ -53,7 +58,8 @@ class Extent:
     def __init__(self, margin_percent: int = 100) -> None:
         self.unbounded = self.endless = ""
         self._margin_percent = margin_percent
-        self._texts: list[bytes] = []
+        self.documents = Budget()
+        self._texts: list[bytes | msgspec.Raw] = []
         self._text_bytes = 0
         self._content_bytes = 0
         self._media_bytes = 0
@@ -66,7 +72,7 @@ class Extent:
         """A member whose JSON becomes input: whatever in it is not named a text or a medium counts as structure."""
         self._content_bytes += len(raw)
 
-    def text(self, raw: bytes) -> None:
+    def text(self, raw: bytes | msgspec.Raw) -> None:
         """A JSON string, inside content, that is prose: it is estimated as such."""
         self._texts.append(raw)
         self._text_bytes += len(raw)
@@ -104,14 +110,14 @@ class Extent:
 
     def usages(self, body_bytes: int, *, speed: str = "", geo: str = "") -> tuple[Usage, Usage, Usage]:
         """(typical, upper, bound) of the whole request, whose body is so many bytes long."""
-        text = self._texts[0] if len(self._texts) == 1 else b"".join(self._texts)
-        if b"\\u" in text and text.isascii():
-            # Lone surrogates and broken escapes become replacement characters: never shorter than the true text.
-            text = text.decode("raw_unicode_escape", "replace").encode("utf-8", "surrogatepass")
-        typical, upper = estimates(text)
+        if self._text_bytes <= _JOINED_BYTES_MAX:
+            text = _true(b"".join(self._texts))
+            size, (typical, upper) = len(text), estimates(text)
+        else:
+            size, (typical, upper) = _in_slices(self._texts)
         structure = max(self._content_bytes - self._text_bytes - self._media_bytes, 0)
         rest = max(body_bytes - self._content_bytes, 0)
-        most = len(text) + structure + rest + self._extra + _FIXED_TOKENS
+        most = size + structure + rest + self._extra + _FIXED_TOKENS
         margin = self._margin_percent
         # JSON around the text, and tool calls within it: compact JSON is 2 to 4 bytes a token. Members that are no
         # content as far as we know (`metadata`, `user`) cost nothing, but a vendor may know better: 4 bytes a token.
@@ -138,25 +144,56 @@ class Extent:
         )
 
 
-def string_bytes(raw: bytes) -> bytes:
+def _true(text: bytes) -> bytes:
+    """The text of JSON strings, its escapes undone where it is all ASCII."""
+    if b"\\u" in text and text.isascii():
+        # Lone surrogates and broken escapes become replacement characters: never shorter than the true text.
+        return text.decode("raw_unicode_escape", "replace").encode("utf-8", "surrogatepass")
+    return text
+
+
+def _in_slices(texts: list[bytes | msgspec.Raw]) -> tuple[int, tuple[int, int]]:
+    """Size and estimates of a long text, in little memory; an escape may lie across two slices."""
+    classes = Classes()
+    cuts = 0
+    for raw in texts:
+        view = memoryview(raw)
+        for start in range(0, len(view), _SLICE_BYTES):
+            classes.add(_true(bytes(view[start : start + _SLICE_BYTES])))
+            cuts += start > 0
+    return classes.size + cuts * _ESCAPE_BYTES, classes.estimates()
+
+
+_LONG_BYTES = 1 << 20
+_BASE64_ESCAPES = ((b"\\/", b"/"), (b"\\u002B", b"+"), (b"\\u002b", b"+"), (b"\\u003D", b"="), (b"\\u003d", b"="))
+
+
+def string_bytes(raw: bytes | msgspec.Raw) -> bytes:
     """The text of a JSON string as UTF-8, without copying it through `str` where it has no escapes.
+
+    Of a long one only what base64 can have is undone, as PHP and .NET write it; another is as good as empty.
 
     Raises:
         BadRequest: It is no valid JSON string.
     """
-    if b"\\" in raw:
-        if raw.count(b"\\") == raw.count(b"\\/"):  # PHP writes data URLs so
-            return raw[1:-1].replace(b"\\/", b"/")
-        try:
-            return msgspec.json.decode(raw, type=str).encode("utf-8", "surrogatepass")
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise BadRequest("A string in the request body is not valid.") from None
-    return raw[1:-1]
+    text = bytes(memoryview(raw)[1:-1])
+    if b"\\" not in text:
+        return text
+    for escape, letter in _BASE64_ESCAPES:
+        text = text.replace(escape, letter)
+    if b"\\" not in text:
+        return text
+    if len(raw) > _LONG_BYTES:
+        return b""
+    try:
+        return msgspec.json.decode(raw, type=str).encode("utf-8", "surrogatepass")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BadRequest("A string in the request body is not valid.") from None
 
 
-def data_url(text: bytes) -> tuple[bytes, bytes] | None:
+def data_url(text: bytes) -> tuple[bytes, memoryview] | None:
     """(media type, base64 data) of a `data:` URL in base64; None for every other URL."""
     head, comma, _ = text[:256].partition(b",")
     if not comma or head[:5].lower() != b"data:" or not head.lower().endswith(b";base64"):
         return None
-    return head[5:-7].split(b";")[0].lower(), text[len(head) + 1 :]
+    return head[5:-7].split(b";")[0].lower(), memoryview(text)[len(head) + 1 :]

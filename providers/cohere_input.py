@@ -106,7 +106,7 @@ class Content:
         """A text, or a list of texts or of objects of them: `message`, `preamble`, `documents`, `texts`."""
         if given(raw):
             self._extent.content(raw)
-            self._extent.text(bytes(raw))
+            self._extent.text(raw)
 
     def pictures(self, raw: msgspec.Raw, where: str) -> None:
         """`images` of embed: data URLs."""
@@ -121,7 +121,7 @@ class Content:
 
     def _text(self, raw: msgspec.Raw) -> None:
         if is_string(raw):
-            self._extent.text(bytes(raw))
+            self._extent.text(raw)
 
     def _part(self, raw: msgspec.Raw, where: str) -> None:
         part = _read(raw, where)
@@ -141,7 +141,7 @@ class Content:
 
     def _picture(self, raw: msgspec.Raw, where: str) -> None:
         self.images += 1
-        if is_string(raw) and data_url(string_bytes(bytes(raw))) is not None:
+        if is_string(raw) and data_url(string_bytes(raw)) is not None:
             self._extent.image(len(raw), _PICTURE)
         else:
             self._extent.unknown(where)

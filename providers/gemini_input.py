@@ -67,7 +67,7 @@ class Content:
         """A member that holds contents, or one: `contents`, `content`, `systemInstruction`."""
         self._extent.content(raw)
         if is_string(raw):  # as no client sends it: the API refuses it
-            self._extent.text(bytes(raw))
+            self._extent.text(raw)
             return
         for at, content in enumerate(each(raw, where)):
             place = f"{where}[{at}]"
@@ -108,7 +108,7 @@ class Content:
                 self._media(head, place, depth)
             text = head.get("text")
             if text is not None and is_string(text):
-                self._extent.text(bytes(text))
+                self._extent.text(text)
 
     def _media(self, head: Head, where: str, depth: int) -> None:
         for name, raw in head.items():
@@ -131,7 +131,7 @@ class Content:
         data = head.get("data")
         if data is None or not is_string(data) or kind.startswith("text/") or kind in _TEXTS:
             return  # counted as text
-        encoded = string_bytes(bytes(data))
+        encoded = string_bytes(data)
         bound = None
         if kind.startswith("audio/"):
             self._extent.audio(len(data), media.gemini_audio(media.decode_base64(encoded)))
@@ -139,7 +139,7 @@ class Content:
         if kind.startswith("image/"):
             bound = media.gemini_image(encoded)
         elif kind == "application/pdf":
-            bound = media.gemini_pdf(media.decode_base64(encoded))
+            bound = media.gemini_pdf(media.decode_base64(encoded), self._extent.documents)
         if bound is None:
             self._extent.unknown(f"{where}.data")  # video above all: its length stands nowhere that can be relied on
         else:

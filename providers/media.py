@@ -11,12 +11,16 @@ import binascii
 
 import msgspec
 
+from providers.pdf import Budget
 from providers.pdf import pages as pdf_pages
 from providers.sound import FILE_HEAD_BYTES, pcm_in_wav
 
 # A JPEG's size may stand behind camera data and colour profiles; beyond this the dearest reading is taken.
 _HEADER_BYTES_MAX = 256 * 1024
 _SIDE_MAX = 65_535
+
+
+Base64 = bytes | memoryview
 
 
 class Bound(msgspec.Struct, frozen=True):
@@ -92,7 +96,7 @@ _PIXEL_BYTES_MAX = 8  # four channels of 16 bits, not compressed
 _BESIDE_BYTES_MAX = 512 * 1024  # of camera data and colour profiles
 
 
-def _encoded_size(base64: bytes) -> tuple[int, int] | None:
+def _encoded_size(base64: Base64) -> tuple[int, int] | None:
     """Width and height of an image in base64; None where they cannot be read, or the file is too long for them."""
     size = image_size(decode_base64(base64, 64)) or image_size(decode_base64(base64, _HEADER_BYTES_MAX))
     if size is not None and len(base64) * 3 // 4 > size[0] * size[1] * _PIXEL_BYTES_MAX + _BESIDE_BYTES_MAX:
@@ -100,19 +104,28 @@ def _encoded_size(base64: bytes) -> tuple[int, int] | None:
     return size
 
 
-def decode_base64(text: bytes, bytes_max: int | None = None) -> bytes:
+_STEP_BYTES = 1 << 20
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+
+
+def decode_base64(text: Base64, bytes_max: int | None = None) -> bytes:
     """The first `bytes_max` bytes of base64 data, as far as it can be read; empty where it cannot."""
-    if bytes_max is not None:
-        text = text[: bytes_max // 3 * 4]
-    if b"-" in text or b"_" in text:
-        text = text.replace(b"-", b"+").replace(b"_", b"/")
+    size = len(text) if bytes_max is None else min(bytes_max // 3 * 4, len(text))
+    decoded = bytearray()
+    rest = b""
     try:
-        return binascii.a2b_base64(text + b"=" * (-len(text) % 4))
+        for start in range(0, size, _STEP_BYTES):
+            piece = bytes(text[start : min(start + _STEP_BYTES, size)]).translate(_URL_SAFE, b"\r\n\t ")
+            piece = rest + piece if rest else piece
+            whole = len(piece) // 4 * 4
+            decoded += binascii.a2b_base64(piece[:whole])
+            rest = piece[whole:]
+        return bytes(decoded + binascii.a2b_base64(rest + b"=" * (-len(rest) % 4)))
     except binascii.Error:
         return b""
 
 
-def openai_image(base64: bytes, *, low: bool = False) -> Bound:
+def openai_image(base64: Base64, *, low: bool = False) -> Bound:
     """An image in an OpenAI request, from its base64 data; `low` where the part says `detail: low`.
 
     Three ways of counting are in use, by model: patches of 32 x 32 pixels x 1.2 (GPT-6, measured); patches scaled down
@@ -131,7 +144,7 @@ def openai_image(base64: bytes, *, low: bool = False) -> Bound:
     return Bound(measured, max(measured, 103), max(measured, -(-min(patches, 1_536) * 246 // 100), 85 + 170 * 8))
 
 
-def claude_image(base64: bytes) -> Bound:
+def claude_image(base64: Base64) -> Bound:
     """An image in an Anthropic request: a token for 750 square pixels, at most 1,661 (4.5 class) or 4,005 (later)."""
     size = _encoded_size(base64)
     if size is None:
@@ -142,9 +155,9 @@ def claude_image(base64: bytes) -> Bound:
     return Bound(min(tokens, 1_661), tokens, tokens)
 
 
-def pdf(data: bytes, *, page_image_most: int) -> Bound | None:
+def pdf(data: bytes, budget: Budget, *, page_image_most: int) -> Bound | None:
     """A PDF: on each page its text, 1,500 to 3,000 tokens, and a picture of it. None where pages cannot be counted."""
-    pages = pdf_pages(data)
+    pages = pdf_pages(data, budget)
     if pages is None:
         return None
     return Bound(pages * 2_500, pages * (3_000 + min(page_image_most, 1_661)), pages * (3_000 + page_image_most))
@@ -167,7 +180,7 @@ _GEMINI_TILE_TOKENS = 258
 _GEMINI_PAGE_TEXT_TOKENS = 3_000
 
 
-def gemini_image(base64: bytes) -> Bound | None:
+def gemini_image(base64: Base64) -> Bound | None:
     """An image in a Gemini request; None where its size cannot be read.
 
     Gemini 3 takes some 1,120 tokens for an image of any size, 2,240 at ultra high resolution [K]. Gemini 2 takes 258
@@ -186,9 +199,9 @@ def gemini_image(base64: bytes) -> Bound | None:
     return Bound(min(tiled, 1_120), max(tiled, 1_120), max(tiled, 2_240))
 
 
-def gemini_pdf(data: bytes) -> Bound | None:
+def gemini_pdf(data: bytes, budget: Budget) -> Bound | None:
     """A PDF in a Gemini request: 258 to 1,120 tokens a page, and its text. None where pages cannot be counted."""
-    pages = pdf_pages(data)
+    pages = pdf_pages(data, budget)
     if pages is None:
         return None
     return Bound(pages * 560, pages * 2_240, pages * (_GEMINI_PAGE_TEXT_TOKENS + 2_240))

@@ -15,6 +15,7 @@ import msgspec
 from providers import media
 from providers.answer import MALFORMED, UNREADABLE, BodyMeter, Flags, count, read_usage
 from providers.bounds import data_url, string_bytes
+from providers.pdf import Budget
 from providers.pdf import pages as pdf_pages
 from providers.raw import NULL, given, is_list, is_string
 from providers.request import Head, present, read_object, text_field
@@ -124,8 +125,8 @@ def _inside(head: Head) -> int | None:
             url = _LINK.decode(url).url
     except UNREADABLE:
         raise BadRequest("'document' must be an object.", param="document") from None
-    found = data_url(string_bytes(bytes(url))) if is_string(url) else None
-    return None if found is None else pdf_pages(media.decode_base64(found[1]))
+    found = data_url(string_bytes(url)) if is_string(url) else None
+    return None if found is None else pdf_pages(media.decode_base64(found[1]), Budget())
 
 
 class _Answer(msgspec.Struct, gc=False):

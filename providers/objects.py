@@ -100,24 +100,27 @@ def missing(provider: str, kind: str, id_: str) -> str:
 
 # A member's name is followed by a colon, and inside a string a quote has a backslash before it: so a quoted name with a
 # colon behind it is a member and nothing else.
-_ESCAPE = re.compile(rb"\\(?:u00([0-9a-fA-F]{2})|.)", re.DOTALL)
-_LETTER = re.compile(rb"[ !#-\[\]-~]")  # printable, and no escape is needed for it
+# An escape of a letter or another sign from 0x40 on, which nobody needs; not behind an escaped backslash.
+_ESCAPED = re.compile(rb"\\u00[4-7]")
+_ESCAPE = re.compile(rb"(?<!\\)((?:\\\\)*+)\\u00(?!5[cC]|7[fF])([4-7][0-9a-fA-F])")
 _TOKEN = re.compile(rb'"((?:[^"\\]++|\\.)*+)"(\s*:)?|[{}\[\]]', re.DOTALL)
 _TEXT = msgspec.json.Decoder(str)
 _MEMBERS_MAX = 5_000  # listed members in one body, tools' schemas and arguments included
-_VALUE_BYTES_MAX = 32 << 10  # of one that is a list or an object
+_VALUE_BYTES_MAX = 32 << 10  # of one that is a list or an object; all of them together are no longer than the body
+_TREE_BYTES_MAX = 1 << 20  # decoded at once
 
 
 def unescaped(body: bytes) -> bytes:
-    """The body with every escape undone that nobody needs: `\\u0066ile_id` is `file_id`."""
-    if b"\\u00" not in body:
+    """The body with every escape undone that a member's name could have: `\\u0066ile_id` is `file_id`."""
+    if _ESCAPED.search(body) is None:
         return body
-
-    def undone(found: re.Match[bytes]) -> bytes:
-        letter = bytes.fromhex(found[1].decode()) if found[1] else b""
-        return letter if _LETTER.fullmatch(letter) else found[0]
-
-    return _ESCAPE.sub(undone, body)
+    plain = bytearray()
+    at = 0
+    for found in _ESCAPE.finditer(body):
+        plain += body[at : found.start()]
+        plain += found[1] + bytes.fromhex(found[2].decode())
+        at = found.end()
+    return bytes(plain + body[at:]) if at else body
 
 
 class References:
@@ -150,7 +153,8 @@ class References:
         possible, members = self._find(plain)
         seen: list[tuple[Reference | None, bool]] = []
         try:
-            self._walk(msgspec.json.decode(plain), seen, opaque=False)
+            for value in _trees(plain):
+                self._walk(value, seen, opaque=False)
         except UNREADABLE:
             return possible
         if sum(1 for _, member in seen if member) != members:
@@ -164,10 +168,13 @@ class References:
             return [], 0
         found: list[Reference] = []
         members = 0
+        room = len(body) + _VALUE_BYTES_MAX  # values within values are read again; but not often
         for match in self._member.finditer(low):
             name, refers = self._names[match[1].decode().strip('"')]
             members += 1
-            for text in _texts(body, match.end(), name):
+            texts, end = _texts(body, match.end(), name, min(room, _VALUE_BYTES_MAX))
+            room -= end - match.end()
+            for text in texts:
                 if (id_ := self._id(name, text)) is not None:
                     found.append(Reference(name, refers.kind, id_))
             if len(found) > REFERENCES_MAX or members > _MEMBERS_MAX:
@@ -204,23 +211,39 @@ class References:
         return match[1] if match is not None else None
 
 
+def _trees(body: bytes) -> Iterator[Any]:
+    """A body as one tree; a long one as several, each of one member with as much of a list in it as is short."""
+    if len(body) <= _TREE_BYTES_MAX:
+        yield msgspec.json.decode(body)
+        return
+    for name, raw in _HEAD.decode(body).items():
+        if len(raw) <= _TREE_BYTES_MAX or memoryview(raw)[0] != 0x5B:
+            yield {name: msgspec.json.decode(raw)}
+            continue
+        for each in _LIST.decode(raw):
+            yield {name: [msgspec.json.decode(each)]}
+
+
+_HEAD: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 _OPAQUE = frozenset({"parameters", "input_schema", "schema", "json_schema", "arguments", "metadata"})
 
 
-def _texts(body: bytes, at: int, name: str) -> Iterator[str]:
-    """The text that begins here, or the texts of a list, or the `id`s of an object."""
+def _texts(body: bytes, at: int, name: str, most_bytes: int) -> tuple[list[str], int]:
+    """The text that begins here, or the texts of a list, or the `id`s of an object; and where it ends."""
     opened = body[at : at + 1]
     if opened == b'"':
         token = _TOKEN.match(body, at)
-        if token is not None:
-            yield _decoded(token[0])
-        return
+        return ([_decoded(token[0])], at) if token is not None else ([], at)
     if opened not in (b"{", b"["):
-        return
+        return [], at
+    found: list[str] = []
     depth = 0
     is_id = False
+    end = at
     for token in _TOKEN.finditer(body, at):
-        if token.start() - at > _VALUE_BYTES_MAX:
+        end = token.end()
+        if end - at > most_bytes:
             raise BadRequest(f"{name!r} is too long.", param=name)
         kind = token[0][:1]
         if kind in (b"{", b"["):
@@ -228,13 +251,14 @@ def _texts(body: bytes, at: int, name: str) -> Iterator[str]:
         elif kind in (b"}", b"]"):
             depth -= 1
             if not depth:
-                return
+                break
         elif token[2] is not None:
             is_id = token[1].lower() == b"id"
         else:
             if opened == b"[" or is_id:
-                yield _decoded(token[0])
+                found.append(_decoded(token[0]))
             is_id = False
+    return found, end
 
 
 def _decoded(text: bytes) -> str:

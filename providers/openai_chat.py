@@ -118,10 +118,10 @@ def _read_completions(body: bytes, head: Head, quirks: Quirks) -> Call:
     if prompt is not None:
         extent.content(prompt)
         if is_string(prompt):
-            extent.text(bytes(prompt))
+            extent.text(prompt)
         elif is_list(prompt):
             prompts = _prompts(prompt)
-            extent.text(bytes(prompt))
+            extent.text(prompt)
         elif given(prompt):
             raise BadRequest("'prompt' must be a string or a list.", param="prompt")
     if "suffix" in head:

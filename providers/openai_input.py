@@ -118,7 +118,7 @@ class Content:
         """Responses' `input`: a text, or a list of messages and other items."""
         self._extent.content(raw)
         if is_string(raw):
-            self._extent.text(bytes(raw))
+            self._extent.text(raw)
             return
         typed = 0
         for at, item in enumerate(read_parts(raw, "input")):
@@ -142,7 +142,7 @@ class Content:
         """An item of which the request has the id and the provider the content."""
         if not is_string(item.id):
             raise BadRequest("A reference to an item needs its id.", param=f"input[{at}].id")
-        self.refers.append(Reference("input", "item", string_bytes(bytes(item.id)).decode()))
+        self.refers.append(Reference("input", "item", string_bytes(item.id).decode()))
         self._places.append(at)
 
     def _only_references(self, raw: msgspec.Raw, typed: int) -> None:
@@ -159,7 +159,7 @@ class Content:
     def value(self, raw: msgspec.Raw, owner: str, at: int) -> None:
         """What a message says: a text, a list of parts, or one part."""
         if is_string(raw):
-            self._extent.text(bytes(raw))
+            self._extent.text(raw)
             return
         where = f"{owner}[{at}].content"
         if is_object(raw):
@@ -184,7 +184,7 @@ class Content:
         if kind in _TEXTS:
             for text in (part.text, part.refusal):
                 if is_string(text):
-                    self._extent.text(bytes(text))
+                    self._extent.text(text)
         elif kind in _IMAGES:
             self._image(part, where)
         elif kind == "input_audio":
@@ -203,10 +203,10 @@ class Content:
 
     def _picture(self, raw: msgspec.Raw, where: str, *, low: bool = False) -> None:
         """A picture as a data URL, or as bare base64 where it is a tool's result."""
-        text = string_bytes(bytes(raw)) if is_string(raw) else b""
+        text = string_bytes(raw) if is_string(raw) else b""
         found = data_url(text)
         base64 = found[1] if found else text if where.endswith(".result") else b""
-        if not base64:
+        if not len(base64):
             self._extent.unknown(where)
             return
         bound = media.openai_image(base64, low=low)
@@ -222,7 +222,7 @@ class Content:
         if not is_string(data):
             self._extent.unknown(where)
             return
-        text = string_bytes(bytes(data))
+        text = string_bytes(data)
         found = data_url(text)
         sound = media.decode_base64(found[1] if found else text)
         if not sound:
@@ -239,10 +239,10 @@ class Content:
             named = "file_id" if given(part.file_id) else "file_url" if given(part.file_url) else "file_data"
             self._extent.unknown(f"{where}.{named}")
             return
-        text = string_bytes(bytes(raw))
+        text = string_bytes(raw)
         found = data_url(text)
         data = media.decode_base64(found[1] if found else text)
-        bound = media.pdf(data, page_image_most=_PAGE_IMAGE_TOKENS)
+        bound = media.pdf(data, self._extent.documents, page_image_most=_PAGE_IMAGE_TOKENS)
         if bound is not None:
             self._extent.image(len(raw), bound)
         elif not data or b"\0" in data or data[:4] == b"PK\x03\x04" or data[:5] == b"%PDF-":

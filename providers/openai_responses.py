@@ -91,7 +91,7 @@ class Responses:
         if "instructions" in head:
             extent.content(head["instructions"])
             if is_string(head["instructions"]):
-                extent.text(bytes(head["instructions"]))
+                extent.text(head["instructions"])
         if "tools" in head:
             content.tools(head, "tools")
         if "text" in head:

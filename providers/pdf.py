@@ -15,7 +15,6 @@ import zlib
 PAGES_MAX = 10_000  # ten times what any provider takes
 _STREAMS_MAX = 1_000
 _STREAM_BYTES_MAX = 1 << 20  # of one object stream, unpacked
-_UNPACKED_BYTES_MAX = 16 << 20  # of all
 _DEPTH_MAX = 50
 _OBJECTS_MAX = 200_000
 _TEXT_BYTES_MAX = 1 << 20  # of one object: a tree of 10,000 pages in one list has some 100 KB
@@ -40,11 +39,20 @@ _STREAM = re.compile(rb"(?<![a-zA-Z])stream\r?\n")
 _NUMBERS = re.compile(rb"[0-9]{1,10}")
 
 
-def pages(data: bytes) -> int | None:
+class Budget:
+    """What all documents of one request may unpack to, together, in bytes."""
+
+    __slots__ = ("left_bytes",)
+
+    def __init__(self, left_bytes: int = 16 << 20) -> None:
+        self.left_bytes = left_bytes
+
+
+def pages(data: bytes, budget: Budget) -> int | None:
     """Number of pages of a PDF; None where it is none or they cannot be counted."""
     if b"%PDF-" not in data[:1024] or b"/Encrypt" in data or _escapes(data):
         return None
-    tree = _Tree()
+    tree = _Tree(budget)
     if not tree.read(data):
         return None
     return tree.count()
@@ -62,11 +70,12 @@ def _letter(found: re.Match[bytes]) -> bytes:
 class _Tree:
     """What a file says of its pages."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
         self._objects: dict[int, list[bytes]] = {}
         self._roots: set[int] = set()
         self._plain = 0  # objects that say that they are pages
-        self._unpacked_bytes = self._streams = self._named = 0
+        self._streams = self._named = 0
         self._counts: dict[int, int] = {}
 
     def read(self, data: bytes) -> bool:
@@ -98,15 +107,15 @@ class _Tree:
         if first is None:
             return True
         self._streams += 1
-        if self._streams > _STREAMS_MAX or b"/DecodeParms" in head:
+        if self._streams > _STREAMS_MAX or b"/DecodeParms" in head or self._budget.left_bytes <= 0:
             return False
         unpacker = zlib.decompressobj()
         try:
             text = unpacker.decompress(packed, _STREAM_BYTES_MAX)
         except zlib.error:
             return False
-        self._unpacked_bytes += len(text)
-        if unpacker.unconsumed_tail or self._unpacked_bytes > _UNPACKED_BYTES_MAX or _escapes(text):
+        self._budget.left_bytes -= len(text)
+        if unpacker.unconsumed_tail or self._budget.left_bytes < 0 or _escapes(text):
             return False
         start = int(first[1])
         numbers = [int(each) for each in _NUMBERS.findall(text[:start])]

@@ -23,9 +23,11 @@ Head = dict[str, msgspec.Raw]
 TOKENS_MAX = (1 << 31) - 1
 """Largest count that a request may declare: what every provider's own integers hold."""
 
-# Braces, brackets and colons in one body: each may become an object of ours, some 200 bytes. A text with more of them
-# is longer than any model's window.
-_OBJECTS_MAX = 500_000
+# Braces, brackets, colons and commas in one body, but for those in strings: each may become an object of ours, some 50
+# to 200 bytes. A text with more of them is longer than any model's window.
+_MOST = {b"{": 250_000, b"[": 250_000, b":": 500_000, b",": 1_000_000}
+_STRINGS_MAX = 1_500_000
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _LARGE_BYTES = 256 << 10
 _HEAD = msgspec.json.Decoder(Head)
 _TEXT = msgspec.json.Decoder(str)
@@ -38,7 +40,6 @@ _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\],:]', re.DOTALL)
 _FLAT = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)  # up to the next brace or bracket
 _ANY = msgspec.json.Decoder()
 _COMPACT = msgspec.json.Encoder()
-_LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 # What is left of a body shows whether any name has a capital, or a letter that some parsers take for one of ASCII's.
 _CAPITALS = bytes(byte for byte in range(128) if not (65 <= byte <= 90 or byte in b'":\\'))
 _CAPITAL_NAME = re.compile(rb'[A-Z\x80-\xff]":')
@@ -61,6 +62,13 @@ _FREE_FORM = words(
     "response schema variables"
 )
 """Members whose content is the client's own business, names included."""
+
+
+# Everything up to a string of more than a thousand bytes.
+_SHORT_STRINGS = re.compile(
+    rb'(?:[^"]++|"[^"\\]{0,1000}+(?:\\.[^"\\]{0,1000}+){0,100}+")*+',
+    re.DOTALL,
+)
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -91,8 +99,8 @@ def read_object(body: bytes, own: frozenset[str], *, cased: bool = True) -> Head
 
 def read_members(body: bytes, own: frozenset[str]) -> Head:
     """The same of an object inside a request, what is inside of it left aside. Raises BadRequest."""
-    if len(body) > _LARGE_BYTES and max(map(body.count, (b"{", b"[", b":"))) > _OBJECTS_MAX:
-        raise BadRequest(f"The request body holds more than {_OBJECTS_MAX} objects, lists or members.")
+    if len(body) > _LARGE_BYTES:
+        _refuse_crowds(body)
     try:
         head = _HEAD.decode(body)
     except msgspec.ValidationError:
@@ -107,6 +115,23 @@ def read_members(body: bytes, own: frozenset[str]) -> Head:
     return head
 
 
+def _refuse_crowds(body: bytes) -> None:
+    """Refuse a body of so many objects, lists, members or elements that reading it would take too much memory."""
+    counts = {sign: body.count(sign) for sign in _MOST}
+    crowds = [sign for sign in _MOST if counts[sign] > _MOST[sign]]
+    if not crowds:
+        return
+    for number, string in enumerate(_STRING.finditer(body)):
+        if number > _STRINGS_MAX:
+            break
+        for sign in crowds:
+            counts[sign] -= string[0].count(sign)
+    if any(counts[sign] > _MOST[sign] for sign in crowds):
+        raise BadRequest(
+            "The request body holds more than 250000 objects or lists, 500000 members or 1000000 elements."
+        )
+
+
 def refuse_doubles(body: bytes, *, cased: bool = True) -> None:
     """Refuse a JSON value in which a member stands twice, at any depth, or one of `_NAMES` in another case.
 
@@ -116,9 +141,28 @@ def refuse_doubles(body: bytes, *, cased: bool = True) -> None:
         BadRequest: As said; or it is no JSON, or nested too deep.
     """
     if len(body) > _PIECE_BYTES:
-        _in_pieces(memoryview(body), 0, cased=cased)
+        body = _skeleton(body)
+    if len(body) > _PIECE_BYTES:
+        _in_pieces(memoryview(body.strip()), 0, cased=cased)
     else:
         _at_once(body, cased=cased)
+
+
+def _skeleton(body: bytes) -> bytes:
+    """A valid JSON value with short texts in place of long ones: pictures and documents say nothing of members."""
+    view = memoryview(body)
+    kept = bytearray()
+    at = 0
+    while at < len(body):
+        end = _SHORT_STRINGS.match(body, at).end()  # type: ignore[union-attr]  # it matches the empty text too
+        kept += view[at:end]
+        long = _STRING.match(body, end)
+        if long is None:
+            kept += view[end:]
+            break
+        kept += b'"%d"' % len(kept)  # no two are equal
+        at = long.end()
+    return bytes(kept)
 
 
 def _at_once(body: bytes, *, cased: bool) -> None:
@@ -180,30 +224,12 @@ def _in_pieces(value: memoryview, depth: int, *, cased: bool) -> None:
         return
     if depth > _PIECES_DEEP:
         raise _too_deep()
-    try:
-        if value[0] == 0x5B:
-            parts = [(part, cased) for part in _LIST.decode(value)]
-        else:
-            parts = [(part, cased and not _is_free(name, part)) for name, part in _HEAD.decode(value).items()]
-    except RecursionError:
-        raise _too_deep() from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise BadRequest("The request body is not valid JSON.") from None
-    if value[0] == 0x7B:
-        seen: set[str] = set()
-        for name in _names(value):
-            if name in seen:
-                raise _twice(name)
-            seen.add(name)
-            if cased:
-                _refuse_strange_case(name)
-    pieces: dict[bool, list[msgspec.Raw]] = {True: [], False: []}
+    parts = _elements(value, cased=cased) if value[0] == 0x5B else _values(value, cased=cased)
+    pieces: dict[bool, list[memoryview]] = {True: [], False: []}
     sizes = {True: 0, False: 0}
     for part, part_cased in parts:
-        if memoryview(part)[0] not in b"[{":
-            continue
         if len(part) > _PIECE_BYTES:
-            _in_pieces(memoryview(part), depth + 1, cased=part_cased)
+            _in_pieces(part, depth + 1, cased=part_cased)
             continue
         pieces[part_cased].append(part)
         sizes[part_cased] += len(part)
@@ -214,8 +240,37 @@ def _in_pieces(value: memoryview, depth: int, *, cased: bool) -> None:
         _at_once(b"[%b]" % b",".join(piece), cased=part_cased)
 
 
-def _is_free(name: str, value: msgspec.Raw) -> bool:
-    return name in _FREE_FORM or (name in ("input", "data") and memoryview(value)[0] == 0x7B)
+def _elements(value: memoryview, *, cased: bool) -> Iterator[tuple[memoryview, bool]]:
+    """The lists and objects that are elements of a list."""
+    at, depth, start = 1, 1, 0
+    while depth:
+        at = _FLAT.match(value, at).end()  # type: ignore[union-attr]  # it matches the empty text too
+        if value[at] in b"{[":
+            start = at if depth == 1 else start
+            depth += 1
+        else:
+            depth -= 1
+            if depth == 1:
+                yield value[start : at + 1], cased
+        at += 1
+
+
+def _values(value: memoryview, *, cased: bool) -> Iterator[tuple[memoryview, bool]]:
+    """The lists and objects that are members of an object, none of which stands twice; those in free form not cased."""
+    seen: set[str] = set()
+    for key, begin, end in _places(value, 1):
+        start = begin
+        name = _TEXT.decode(value[key[0] : key[1]])
+        if name in seen:
+            raise _twice(name)
+        seen.add(name)
+        if cased:
+            _refuse_strange_case(name)
+        while value[start] in b" \t\r\n":
+            start += 1
+        if value[start] in b"[{":
+            free = name in _FREE_FORM or (name in ("input", "data") and value[start] == 0x7B)
+            yield value[start:end], cased and not free
 
 
 def _twice(name: str) -> BadRequest:
@@ -244,12 +299,6 @@ def model_of(body: bytes) -> str:
 def members(body: bytes) -> list[Member]:
     """Every member of a valid JSON object, in order, doubles included. Linear, but slower than `read_object`."""
     return [_member(body, key, value, end) for key, value, end in _places(body, body.index(b"{") + 1)]
-
-
-def _names(value: memoryview) -> Iterator[str]:
-    """The names of a JSON object's members, in order, doubles included."""
-    for key, _, _ in _places(value, next(at for at, byte in enumerate(value) if byte == 0x7B) + 1):
-        yield _TEXT.decode(value[key[0] : key[1]])
 
 
 def _places(body: bytes | memoryview, at: int) -> Iterator[tuple[tuple[int, int], int, int]]:

@@ -30,17 +30,45 @@ def estimates(text: bytes) -> tuple[int, int]:
     wide = 0 if text.isascii() else len(text.translate(None, _ASCII))
     other = len(text.translate(None, _LETTERS))
     digits = size - len(text.translate(None, _DIGITS))
-    letters = size - other
-    plain = other - digits - wide
     narrow = size - wide
-    if narrow >= _DENSE_BYTES_MIN and text.count(b" ") * _DENSE_SHARE < narrow and _dense(text, narrow):
+    dense = narrow >= _DENSE_BYTES_MIN and text.count(b" ") * _DENSE_SHARE < narrow and _dense(text, narrow)
+    return _tokens(size, wide, other, digits, dense=dense)
+
+
+def _tokens(size: int, wide: int, other: int, digits: int, *, dense: bool) -> tuple[int, int]:
+    narrow = size - wide
+    if dense:
         # Tenths of a byte per token: 13 for both, and for the non-ASCII rest 42 and 20 as below.
         return -(-narrow * 10 // 13) + -(-wide * 10 // 42), min(size, -(-narrow * 10 // 13) + -(-wide // 2))
+    letters, plain = size - other, other - digits - wide
     # tokens per byte: letters 1/5.2 and 1/3.2, digits 1/2.3 and 1/1.5, other ASCII 1/2.2 and 1/1.3, non-ASCII 1/4.2
     # and 1/2.0; as millionths, so that no float is needed.
     typical = letters * 192_308 + digits * 434_783 + plain * 454_546 + wide * 238_096
     upper = letters * 312_500 + digits * 666_667 + plain * 769_231 + wide * 500_000
     return -(-typical // 1_000_000), min(size, -(-upper // 1_000_000))
+
+
+class Classes:
+    """The same estimates of a text that comes in slices and is not kept."""
+
+    __slots__ = ("_blank", "_digits", "_other", "_wide", "size")
+
+    def __init__(self) -> None:
+        self.size = self._wide = self._other = self._digits = self._blank = 0
+
+    def add(self, text: bytes) -> None:
+        """Count the next slice."""
+        self.size += len(text)
+        self._wide += 0 if text.isascii() else len(text.translate(None, _ASCII))
+        self._other += len(text.translate(None, _LETTERS))
+        self._digits += len(text) - len(text.translate(None, _DIGITS))
+        self._blank += len(text) - len(text.translate(None, _SPACES))
+
+    def estimates(self) -> tuple[int, int]:
+        """(typical, upper), as of the whole text."""
+        narrow = self.size - self._wide
+        dense = narrow >= _DENSE_BYTES_MIN and self._blank * _DENSE_SHARE < narrow
+        return _tokens(self.size, self._wide, self._other, self._digits, dense=dense)
 
 
 def _dense(text: bytes, narrow: int) -> bool:

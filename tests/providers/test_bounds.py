@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from providers import media
 from providers.anthropic_messages import ANTHROPIC_MESSAGES
+from providers.bounds import string_bytes
 from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
 from providers.openai_embeddings import OPENAI_EMBEDDINGS
 from providers.openai_responses import OPENAI_RESPONSES
+from providers.pdf import Budget
 from providers.shapes import BadRequest, Call, Shape
 from providers.text import Tally, estimates
 
@@ -150,7 +152,7 @@ def test_media_headers_never_raise(data: bytes, magic: bytes) -> None:
     text = base64.b64encode(data)
     for bound in (media.openai_image(text), media.claude_image(text), media.openai_audio(data)):
         assert 0 <= bound.typical <= bound.upper <= bound.most
-    media.pdf_pages(data)
+    media.pdf_pages(data, Budget())
     media.decode_base64(data)
 
 
@@ -202,9 +204,9 @@ def test_pdf_pages_in_object_streams() -> None:
     data = (
         b"%PDF-1.5\n9 0 obj <</Type /ObjStm /N 2 /First 9 /Filter /FlateDecode>>\nstream\r\n" + objects + b"\nendstream"
     )
-    assert media.pdf_pages(data) == 2
-    assert media.pdf_pages(data.replace(objects, b"garbage")) is None
-    assert media.pdf_pages(b"no pdf") is None
+    assert media.pdf_pages(data, Budget()) == 2
+    assert media.pdf_pages(data.replace(objects, b"garbage"), Budget()) is None
+    assert media.pdf_pages(b"no pdf", Budget()) is None
 
 
 def test_text_files_count_as_their_bytes() -> None:
@@ -272,3 +274,29 @@ def test_an_image_that_is_too_long_for_its_size_is_not_believed() -> None:
     png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 10, 10)
     believed, not_believed = (media.openai_image(base64.b64encode(png + bytes(size))) for size in (400_000, 700_000))
     assert believed.most < not_believed.most == media.openai_image(b"").most
+
+
+@pytest.mark.parametrize("text", ["hello world, 1234! " * 40_000, "\u4e2d\u6587 and more " * 40_000, "A1b2" * 100_000])
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_a_long_text_is_estimated_as_in_one_piece(text: str, ascii_only: bool) -> None:
+    """In slices and in little memory: a few tokens more for escapes that lie across two of them."""
+    whole = len(text.encode())
+    body = json.dumps({"model": "m", "messages": [{"content": text}]}, ensure_ascii=ascii_only).encode()
+    call = OPENAI_CHAT.read(body)
+    typical, upper = estimates(text.encode())
+    assert whole <= call.input_bound.input_tokens <= whole * 1.002 + 2_000
+    assert typical * 0.99 <= call.input_typical.input_tokens <= typical * 1.01 + 100
+    assert call.input_upper.input_tokens <= upper * 1.01 + 1_000
+
+
+def test_base64_is_read_as_its_writers_write_it() -> None:
+    """With lines, in the URL's alphabet, without padding, and with the escapes of PHP and .NET."""
+    data = bytes(range(256)) * 9_000
+    usual = base64.b64encode(data)
+    lines = b"\n".join(usual[at : at + 77] for at in range(0, len(usual), 77))
+    for text in (usual, lines, base64.urlsafe_b64encode(data), usual.rstrip(b"="), memoryview(usual)):
+        assert media.decode_base64(text) == data
+        assert data.startswith(media.decode_base64(text, 1_000))
+    escaped = usual.replace(b"/", b"\\/").replace(b"+", b"\\u002B").replace(b"=", b"\\u003d")
+    assert string_bytes(b'"%b"' % escaped) == usual
+    assert string_bytes(b'"' + b"a" * (1 << 20) + b'\\n"') == b""

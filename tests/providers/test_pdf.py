@@ -8,10 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.pdf import PAGES_MAX, pages
+from providers import pdf as reading
+from providers.pdf import PAGES_MAX, Budget
 
 CATALOG = b"<< /Type /Catalog /Pages 2 0 R >>"
 PAGE = b"<< /Type /Page /Parent 2 0 R /Contents 9 0 R /LastModified (D:2026) /ID <1a2B> >>"
+
+
+def pages(data: bytes) -> int | None:
+    return reading.pages(data, Budget())
 
 
 def refs(*numbers: int) -> bytes:
@@ -136,6 +141,16 @@ WORDS = (
     b"(",
 )
 MORE = (b")", b"%", b"\n", b"/First 3", b"/N 1", b"#61", packed(TREE), plain(TREE), b"\0", b"99999999999")
+
+
+def test_all_documents_of_a_request_have_one_budget() -> None:
+    """What the first unpack, the next cannot; a document that needs none of it is counted all the same."""
+    budget = Budget(2_500)
+    document = b"%PDF-1.5\n" + packed({1: CATALOG, 2: node(*[3] * 200), 3: PAGE})
+    assert [reading.pages(document, budget) for _ in range(2)] == [200, None]
+    assert reading.pages(pdf(TREE), budget) == 3
+
+
 PIECES = st.sampled_from(WORDS + MORE)
 
 
