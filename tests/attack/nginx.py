@@ -13,18 +13,15 @@ SERVER = """
         listen 127.0.0.1:{port};
         location / {{
             proxy_pass http://gateway;
-            proxy_http_version 1.1;
-            proxy_set_header Host $host;
-            proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection {connection};
-            proxy_request_buffering {buffering};
             proxy_next_upstream off;
+            {block}
         }}
     }}
 """
 
 CONFIG = """
 daemon off;
+{user}
 worker_processes 1;
 pid {place}/nginx.pid;
 error_log {place}/error.log error;
@@ -44,8 +41,19 @@ http {{
 }}
 """
 
-BLOCKS = (('"upgrade"', "on"), ('"upgrade"', "off"), ("$connection_upgrade", "on"), ('""', "off"))
-"""`Connection` as the common recipes set it, and whether a body is passed on while it arrives."""
+_SOCKETS = (
+    "proxy_http_version 1.1; proxy_set_header Host $host; proxy_set_header Upgrade $http_upgrade; "
+    "proxy_set_header Connection {}; proxy_request_buffering {};"
+)
+BLOCKS = (
+    _SOCKETS.format('"upgrade"', "on"),
+    _SOCKETS.format('"upgrade"', "off"),
+    _SOCKETS.format("$connection_upgrade", "on"),
+    _SOCKETS.format('""', "off"),
+    "",
+)
+"""The recipes for WebSockets as they are copied, with and without passing a body on while it arrives; one for requests
+alone with kept connections; and what nginx does unasked, which is HTTP/1.0."""
 
 
 def program() -> str:
@@ -73,12 +81,13 @@ class Nginx:
         self.ports = [each.getsockname()[1] for each in taken]
         for each in taken:
             each.close()
-        servers = "".join(
-            SERVER.format(port=port, connection=connection, buffering=buffering)
-            for port, (connection, buffering) in zip(self.ports, BLOCKS, strict=True)
-        )
+        servers = "".join(SERVER.format(port=port, block=block) for port, block in zip(self.ports, BLOCKS, strict=True))
         config = self._place / "nginx.conf"
-        config.write_text(CONFIG.format(place=self._place, gateway=self._gateway, servers=servers))
+        config.write_text(
+            CONFIG.format(
+                user="user root;" if os.getuid() == 0 else "", place=self._place, gateway=self._gateway, servers=servers
+            )
+        )
         self._running = await asyncio.create_subprocess_exec(
             program(), "-p", str(self._place), "-e", str(self._place / "error.log"), "-c", str(config)
         )

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from tests.attack.nginx import BLOCKS, Nginx
-from tests.harness import MASTER
+from tests.harness import MASTER, PROVIDER_KEY
 from tests.process import Served
 from tests.upstream import Upstream
 
@@ -162,7 +162,8 @@ class Attacker:
 async def front(tmp_path: Path) -> AsyncIterator[tuple[Upstream, Nginx, str]]:
     """A provider, nginx, and the address of the gateway between them."""
     async with Upstream() as upstream:
-        served = Served(tmp_path, upstream.origin("openai"), FARTHING_LOG_LEVEL="error")
+        elsewhere = {"FARTHING_UPSTREAM_DEEPGRAM": upstream.origin("deepgram"), "DEEPGRAM_API_KEY": PROVIDER_KEY}
+        served = Served(tmp_path, upstream.origin("openai"), FARTHING_LOG_LEVEL="error", **elsewhere)
         await served.start()
         try:
             async with Nginx(tmp_path, served.url) as nginx:
@@ -248,3 +249,32 @@ async def test_no_request_is_answered_that_was_not_sent(front: tuple[Upstream, N
     statuses = Counter(status for *_, status in log)
     assert len(log) > ATTACKS, statuses
     assert sum(count for status, count in statuses.items() if status.startswith("2")) > ATTACKS / 20, statuses
+
+
+async def test_honest_calls_pass(front: tuple[Upstream, Nginx, str]) -> None:
+    """Whole answers, streams and large bodies through every block; WebSockets where they are passed on."""
+    upstream, nginx, url = front
+    async with aiohttp.ClientSession() as http:
+        key = await minted(http, url, max_spend_usd="1")
+        headers = {"authorization": f"Bearer {key['secret']}"}
+        long = CHAT | {"messages": [{"role": "user", "content": "hi " * 100_000}]}
+        for port in nginx.ports:
+            place = f"http://127.0.0.1:{port}"
+            for body in (CHAT, CHAT | {"stream": True}, long):
+                async with http.post(f"{place}/v1/chat/completions", json=body, headers=headers) as answer:
+                    told = await answer.read()
+                    assert answer.status == 200, told
+                    assert told.endswith(b"data: [DONE]\n\n" if "stream" in body else b"}")
+            async with http.get(f"{place}/v1/me", headers=headers | {"upgrade": "h2c", "connection": "upgrade"}) as me:
+                assert (me.status, (await me.json())["id"]) == (200, key["id"])
+        for port in nginx.ports[:3]:
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await http.ws_connect(f"http://127.0.0.1:{port}/v1/responses", headers=headers)
+            assert refused.value.status == 426
+            asked = {"authorization": f"Token {key['secret']}"}
+            async with http.ws_connect(f"http://127.0.0.1:{port}/v1/listen?model=nova-3", headers=asked) as listening:
+                await listening.send_bytes(b"\0" * 3200)
+                await listening.send_json({"type": "CloseStream"})
+                kinds = [json.loads(message.data)["type"] async for message in listening]
+            assert kinds[-1] == "Metadata"
+    assert len(upstream.requests) == 3 * len(nginx.ports) + 3

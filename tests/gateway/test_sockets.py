@@ -765,3 +765,24 @@ async def test_a_handshake_that_nobody_answers_has_an_end() -> None:
         assert not transport.aborted
         protocol.expire(now + 111)
         assert transport.aborted
+
+
+async def test_what_follows_a_handshake_at_once_is_the_socket_s(gate: Running) -> None:
+    """Its first frames may come with it, cut anywhere: nothing of them is lost, or read as a request."""
+    key = await gate.mint(max_spend_usd="1")
+    said = b'{"type":"CloseStream"}'
+    frame = bytes((0x81, 0x80 | len(said), 0, 0, 0, 0)) + said
+    sent = HANDSHAKE + f"Authorization: Token {key['secret']}\r\n\r\n".encode() + frame
+    for cut in (len(sent), len(sent) - len(frame), len(sent) - 5, len(sent) - len(frame) - 1, 40):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(gate.url.rpartition(":")[2]))
+        writer.write(sent[:cut])
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(sent[cut:])
+        async with asyncio.timeout(10):
+            answer = await reader.readuntil(b'"Metadata"')
+        assert answer.startswith(b"HTTP/1.1 101 ")
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+    await gate.quiet()
