@@ -36,7 +36,7 @@ from keys.keyring import Denied, Key, Keyring
 from keys.minting import Metadata
 from ledger.changes import TooManySubjects
 from ledger.ledger import Ledger
-from ledger.money import PICOS_PER_MICRO, usd_to_micros
+from ledger.money import PICOS_PER_MICRO, is_plain_decimal, usd_to_micros
 from ledger.records import UNSEEN, Ask, Block, Facts, Held, LedgerUnavailable, Refused
 from providers.batches import hold_ms
 from providers.catalogue import Catalogue
@@ -268,7 +268,7 @@ class Admission:
 
     def price_beside(self, admitted: Admitted, model: str) -> Price:
         """The price of another model that an admitted call takes into use. Raises CallError."""
-        if not admitted.key.allows_model(model):
+        if not admitted.key.allows_model(model, self._catalogue.entry_of(admitted.route.provider, model) or ""):
             raise CallError(403, "model_not_allowed", f"This key may not use {model}.", param="model")
         price = self._catalogue.find(admitted.route.provider, model, self._clock_ms())
         if price is None:
@@ -467,7 +467,7 @@ class Admission:
             raise CallError(400, "end_user_required", "This key needs an x-end-user-id header.", param="x-end-user-id")
         if not key.allows_provider(route.provider):
             raise CallError(403, "route_not_allowed", f"This key may not use {route.provider}.")
-        if model and not key.allows_model(model):
+        if model and not key.allows_model(model, self._catalogue.entry_of(route.provider, model) or ""):
             raise CallError(403, "model_not_allowed", f"This key may not use {model}.", param="model")
         if key.livemode and not self._settings.places[route.provider].credential:
             raise CallError(
@@ -503,6 +503,7 @@ class Admission:
         return Facts(
             provider=route.provider,
             model=call.model,
+            also=self._catalogue.names_of(route.provider, call.model) if price is not None else (),
             route=route.operation.name,
             stream=call.stream,
             price_version=price.version if price is not None else "",
@@ -718,6 +719,8 @@ def _dollars(headers: dict[str, str], name: str) -> int | None:
     if text is None:
         return None
     try:
+        if not is_plain_decimal(text):
+            raise ValueError(text)
         return usd_to_micros(text)
     except ValueError:
         raise CallError(400, "invalid_request", f"{name} must be dollars, such as 0.25.", param=name) from None

@@ -39,6 +39,7 @@ from gateway.duplex import SimulatedSockets, WebSocketUpstream
 from gateway.flight import Flights
 from gateway.headers import as_mapping
 from gateway.inference import Inference, answer_empty
+from gateway.names import CatalogueNames
 from gateway.refusals import Refusals
 from gateway.relay import Patience, Relay, Send
 from gateway.settlement import Till, Unsettled
@@ -175,12 +176,13 @@ class Gateway:
         self.catalogue = Catalogue.load(
             overrides=settings.price_files, elevenlabs_picos_per_credit=settings.elevenlabs_picos_per_credit
         )
+        self._names = CatalogueNames(self.catalogue)
         self.flights = Flights(settings.disconnect_drain_s)
         self.metrics = Metrics(
             lambda: float(len(self.flights)), lambda: float(ledger.waiting), lambda: float(ledger.commits), board
         )
         self._live, self._simulated = HttpUpstream(), SimulatedUpstream(clock_ms)
-        self.minter = Minter(ledger, keyring, hasher, ledger.clock_ms)
+        self.minter = Minter(ledger, keyring, hasher, ledger.clock_ms, self._names)
         walls = Walls(ledger, clock_ms)
         upstreams = self._live, self._simulated
         self.batches = Batches(ledger, self.catalogue, *upstreams, settings.places, clock_ms)
@@ -338,8 +340,8 @@ class Gateway:
             ledger=self.ledger,
             keyring=keyring,
             minter=self.minter,
-            plans=Plans(self.ledger, self._clock_ms),
-            end_users=EndUsers(self.ledger, self._clock_ms),
+            plans=Plans(self.ledger, self._clock_ms, self._names),
+            end_users=EndUsers(self.ledger, self._clock_ms, self._names),
             catalogue=self.catalogue,
             clock_ms=self._clock_ms,
             cut_account=lambda account_id: self.flights.cut_account(account_id, "key_revoked"),

@@ -15,6 +15,7 @@ import os
 import secrets
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from gateway import config, workers
 from gateway.api.events import event_object
 from gateway.api.keys import key_object
 from gateway.app import Gateway, clock_ms
+from gateway.price_table import price_table
 from gateway.server import Server, listen
 from gateway.telemetry import Board, configure_logging
 from keys.hashing import SecretHasher
@@ -53,7 +55,17 @@ Command = Callable[[argparse.Namespace, config.Settings], Coroutine[Any, Any, in
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit code."""
+    """Run the command line; the exit code. Who reads no further (`| head`) has seen what he wanted."""
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        return OK
+    return code
+
+
+def _run(arguments: list[str] | None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = config.load()
@@ -115,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     add("migrate", _migrate, "bring the database's schema up to date (the gateway does so too when it starts)")
     move = add("move", _move, "move everything from SQLite to an empty PostgreSQL database; no gateway may serve")
     move.add_argument("target", help="postgresql://user@host/name")
-    prices = add("prices", _prices, "list the priced models")
+    prices = add("prices", _prices, "list the priced models and what they cost, in USD")
     prices.add_argument("--provider")
     add("doctor", _doctor, "check settings, database and credentials")
     return parser
@@ -402,7 +414,7 @@ async def _prices(options: argparse.Namespace, settings: config.Settings) -> int
     catalogue = _catalogue(settings)
     rows = catalogue.models(options.provider)
     _say(f"catalogue {catalogue.version}, {len(rows)} models")
-    _emit(options, rows, [f"{row.provider}/{row.id}" for row in rows])
+    _emit(options, rows, price_table(rows, time.strftime("%Y-%m-%d", time.gmtime())))
     return OK
 
 

@@ -65,9 +65,12 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
         """The key's own policy."""
         return self.policies[0]
 
-    def allows_model(self, model: str) -> bool:
-        """Whether the key and all its ancestors allow the model."""
-        return self.any_model or all(allows(policy.allowed_models, model) for policy in self.policies)
+    def allows_model(self, model: str, entry: str = "") -> bool:
+        """Whether the key and all its ancestors allow the model, by its own id or by its entry in the catalogue."""
+        return self.any_model or all(
+            allows(policy.allowed_models, model) or (entry and allows(policy.allowed_models, entry))
+            for policy in self.policies
+        )
 
     def allows_provider(self, provider: str) -> bool:
         """Whether the key and all its ancestors allow the provider."""

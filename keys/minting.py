@@ -7,10 +7,10 @@ once and forgotten; what is stored is its Argon2id verifier. Knows nothing of HT
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from hashlib import blake2b
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -20,7 +20,7 @@ from keys.hashing import SecretHasher
 from keys.ids import new_id
 from keys.keyring import Key, Keyring
 from keys.policy import ORIGIN, LoopGuard, Overdraft, Policy, Scope, exceeds, read_policy
-from ledger.accounts import AccountView, Credential
+from ledger.accounts import AccountView, Credential, LimitView
 from ledger.book import Match
 from ledger.changes import Answer, Credit, Edit, LimitTerms, NewAccount, Once, ReplayMismatch
 from ledger.ledger import Ledger
@@ -31,6 +31,7 @@ from ledger.windows import Window, zone
 LIMITS_MAX = 20  # every call walks them
 PATTERNS_MAX = 200
 OVERLAP_S_MAX = 30 * 24 * 3600
+_SECONDS = range(10**9, 10**11)  # what is a moment of our time in seconds, and no moment that anybody means in ms
 EXPIRES_MS_MAX = 253_402_300_799_000  # the end of the year 9999
 
 Name = Annotated[str, Meta(max_length=200)]
@@ -82,6 +83,41 @@ class LimitSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     timezone: Annotated[str, Meta(max_length=64)] | None = None
     anchor_ms: Moment | None = None
     id: str | None = None
+
+
+class Names(Protocol):
+    """What providers, models and operations there are, by the words of whoever knows them."""
+
+    def provider(self, name: str) -> str | None:
+        """A provider's own name, by any name that it goes by; None if it names none."""
+        ...
+
+    def model(self, name: str, provider: str | None) -> str | None:
+        """The entry of the catalogue that a model's id means, at this provider or at any; None if it means none."""
+        ...
+
+    def route(self, name: str) -> bool:
+        """Whether an operation is called so."""
+        ...
+
+
+class AnyNames:
+    """Knows nothing, and takes every word as it is."""
+
+    def provider(self, name: str) -> str | None:
+        """See `Names`."""
+        return name
+
+    def model(self, name: str, provider: str | None) -> str | None:
+        """See `Names`."""
+        return name
+
+    def route(self, name: str) -> bool:
+        """See `Names`."""
+        return True
+
+
+ANY_NAMES = AnyNames()
 
 
 class HasCap(Protocol):
@@ -143,6 +179,8 @@ class Minted(msgspec.Struct, frozen=True, kw_only=True):
     replayed: bool
 
 
+F = TypeVar("F", bound=msgspec.Struct)
+
 _PROFILE = (
     "name",
     "allowed_models",
@@ -162,7 +200,15 @@ _PROFILE = (
 class Minter:
     """What a caller may do with the keys under its own."""
 
-    def __init__(self, ledger: Ledger, keyring: Keyring, hasher: SecretHasher, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        keyring: Keyring,
+        hasher: SecretHasher,
+        clock_ms: Callable[[], int],
+        names: Names = ANY_NAMES,
+    ) -> None:
+        self._names = names
         self._ledger = ledger
         self._keyring = keyring
         self._hasher = hasher
@@ -214,8 +260,12 @@ class Minter:
             raise Exceeds("livemode", "a test key can mint test keys only")
         parent = await self._ledger.account(caller.account_id, caller.public_id)
         cap_micros = cap_of(asked)
+        unpriced = asked.unpriced == "allow"
+        asked = self._named(asked, unpriced=unpriced)
         self._check(asked, parent, caller.policies, cap_micros)
         now_ms = self._clock_ms()
+        if isinstance(asked.expires_at_ms, int) and asked.expires_at_ms <= now_ms:
+            raise Invalid("expires_at_ms", "must be in the future, in milliseconds: the key would be dead")
         locator, nonce = token.new_locator(), secrets.token_hex(32)
         made = self._derive(caller_secret, locator, nonce, asked.livemode)
         if once is not None:
@@ -230,7 +280,9 @@ class Minter:
             cap_micros=cap_micros,
             reset=window_of(asked.reset),
             plan=asked.plan or None,
-            limits=None if asked.limits is UNSET else terms_of(asked.limits or [], now_ms),
+            limits=None
+            if asked.limits is UNSET
+            else terms_of(asked.limits or [], now_ms, names=self._names, unpriced=unpriced),
             expires_ms=None if asked.expires_at_ms is UNSET else asked.expires_at_ms,
             profile={"scope": asked.scope} | _profile(asked),
             credential=await self._credential(made.secret, made.locator),
@@ -249,8 +301,12 @@ class Minter:
             ScopeRefused, Invalid, Exceeds, NotFound, ReplayMismatch, LedgerUnavailable: See there.
         """
         self._not_itself(caller, public_id)
+        if isinstance(asked.expires_at_ms, int) and asked.expires_at_ms in _SECONDS:
+            raise Invalid("expires_at_ms", "must be in milliseconds: this would be a moment long ago")
         current = await self._ledger.account(caller.account_id, public_id)
         cap_micros = cap_of(asked)
+        unpriced = (current.profile.get("unpriced") if asked.unpriced is UNSET else asked.unpriced) == "allow"
+        asked = self._named(asked, unpriced=unpriced, stored=current.profile)
         parent, policies = await self._parents(caller, current)
         self._check(asked, parent, policies, cap_micros)
         edit = Edit(
@@ -258,7 +314,9 @@ class Minter:
             expires_ms=asked.expires_at_ms,
             cap_micros=cap_micros,
             reset=window_of(asked.reset),
-            limits=UNSET if asked.limits is UNSET else terms_of(asked.limits or [], self._clock_ms(), current),
+            limits=UNSET
+            if asked.limits is UNSET
+            else terms_of(asked.limits or [], self._clock_ms(), current, names=self._names, unpriced=unpriced),
             plan=asked.plan,
             profile=_profile(asked),
             merge=("metadata",),
@@ -333,6 +391,10 @@ class Minter:
     async def _credential(self, secret: str, locator: str) -> Credential:
         return Credential(locator=locator, verifier=await self._hasher.hash(secret), last4=secret[-4:])
 
+    def _named(self, asked: F, *, unpriced: bool, stored: Mapping[str, Any] = {}) -> F:
+        """What is asked, with its lists in the words of the catalogue. Raises Invalid."""
+        return named(asked, self._names, unpriced=unpriced, stored=stored)
+
     def _not_itself(self, caller: Key, public_id: str) -> None:
         if not caller.policy.may_manage:
             raise ScopeRefused(f"a {caller.policy.scope} key cannot change keys")
@@ -362,8 +424,41 @@ class Minter:
             ("allowed_origins", [policy.allowed_origins for policy in policies]),
         ):
             wanted = getattr(asked, param)
-            if wanted is not UNSET and (pattern := exceeds(wanted, patterns)) is not None:
+            entry = self._entry if param == "allowed_models" else None
+            if wanted is not UNSET and (pattern := exceeds(wanted, patterns, entry)) is not None:
                 raise Exceeds(param, f"its parent does not allow {pattern!r}")
+
+    def _entry(self, model: str) -> str:
+        return self._names.model(model, None) or model
+
+
+def named(asked: F, names: Names, *, unpriced: bool, stored: Mapping[str, Any] = {}) -> F:
+    """A key's or plan's lists of providers and models, canonical. What a key has already stays as it is.
+
+    With `unpriced`, models that nobody knows are as good as others. Prefixes may come true later.
+
+    Raises:
+        Invalid: An entry names nothing; `param` says which.
+    """
+    changed: dict[str, list[str]] = {}
+    for param, find in (
+        ("allowed_providers", names.provider),
+        ("allowed_models", lambda name: names.model(name, None)),
+    ):
+        patterns = getattr(asked, param)
+        if not isinstance(patterns, list):
+            continue
+        kept = stored.get(param) or ()
+        for index, pattern in enumerate(patterns):
+            if pattern.endswith("*") or pattern in kept or (unpriced and param == "allowed_models"):
+                continue
+            if (found := find(pattern)) is None:
+                raise Invalid(f"{param}[{index}]", f"there is no {param[8:-1]} {pattern!r} here")
+            if (
+                param == "allowed_providers"
+            ):  # of a model, the very id that is said is allowed, and no other of its entry
+                changed.setdefault(param, list(patterns))[index] = found
+    return msgspec.structs.replace(asked, **changed) if changed else asked
 
 
 def within(cap_micros: int | None | UnsetType, parent: AccountView, param: str = "max_spend_usd") -> None:
@@ -395,8 +490,17 @@ def window_of(reset: Reset | None | UnsetType) -> Window | UnsetType:
     return "total" if reset is None or reset == "none" else reset
 
 
-def terms_of(specs: list[LimitSpec], now_ms: int, current: AccountView | None = None) -> tuple[LimitTerms, ...]:
+def terms_of(
+    specs: list[LimitSpec],
+    now_ms: int,
+    current: AccountView | None = None,
+    *,
+    names: Names = ANY_NAMES,
+    unpriced: bool = False,
+) -> tuple[LimitTerms, ...]:
     """Limits as the ledger takes them. An id must be one that the account has, and keeps unit and counting.
+
+    What a limit is about is said in the words of the catalogue; one that could never count anything is refused.
 
     Raises:
         Invalid: `param` names the limit and its field.
@@ -425,17 +529,32 @@ def terms_of(specs: list[LimitSpec], now_ms: int, current: AccountView | None = 
                 window=spec.window,
                 timezone=spec.timezone,
                 anchor_ms=spec.anchor_ms,
-                match=Match(
-                    provider=spec.match.provider,
-                    model=spec.match.model,
-                    route=spec.match.route,
-                    metadata=spec.match.metadata,
-                ),
+                match=_match(spec, f"limits[{index}].match", names, kept, unpriced=unpriced),
                 per=spec.per,
                 action=spec.action,
             )
         )
     return tuple(terms)
+
+
+def _match(spec: LimitSpec, where: str, names: Names, kept: LimitView | None, *, unpriced: bool) -> Match:
+    """Which calls a limit is about. Raises Invalid: no call ever would be."""
+    said = Match(
+        provider=spec.match.provider, model=spec.match.model, route=spec.match.route, metadata=spec.match.metadata
+    )
+    if kept is not None and kept.match == said:
+        return said
+    provider, model = said.provider, said.model
+    if provider is not None and (provider := names.provider(provider)) is None:
+        raise Invalid(f"{where}.provider", f"there is no provider {said.provider!r} here")
+    if model is not None and not model.endswith("*") and not unpriced:
+        model = names.model(model, provider)
+        if model is None:
+            at = f" of {provider}" if provider is not None else ""
+            raise Invalid(f"{where}.model", f"there is no model {said.model!r}{at} here")
+    if said.route is not None and not names.route(said.route):
+        raise Invalid(f"{where}.route", f"there is no operation {said.route!r} here")
+    return msgspec.structs.replace(said, provider=provider, model=model)
 
 
 def _profile(asked: Mint | Patch) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from msgspec import UNSET, Meta, UnsetType
 from keys.ids import new_id
 from keys.keyring import Key
 from keys.minting import (
+    ANY_NAMES,
     LIMITS_MAX,
     Invalid,
     LimitSpec,
@@ -23,9 +24,11 @@ from keys.minting import (
     MetadataValue,
     Micros,
     Name,
+    Names,
     Patterns,
     Reset,
     cap_of,
+    named,
     terms_of,
     window_of,
     within,
@@ -66,7 +69,8 @@ class EndUserSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
 class Plans:
     """The plans of a caller."""
 
-    def __init__(self, ledger: Ledger, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, ledger: Ledger, clock_ms: Callable[[], int], names: Names = ANY_NAMES) -> None:
+        self._names = names
         self._ledger = ledger
         self._clock_ms = clock_ms
 
@@ -74,6 +78,7 @@ class Plans:
         """Make a plan. Raises Invalid, ReplayMismatch, LedgerUnavailable."""
         now_ms = self._clock_ms()
         cap_micros = cap_of(asked)
+        asked = named(asked, self._names, unpriced=False)
         new = NewAccount(
             public_id=new_id("plan", now_ms),
             parent_id=caller.account_id,
@@ -83,7 +88,7 @@ class Plans:
             balance_id=new_id("lim", now_ms),
             cap_micros=None if cap_micros is UNSET else cap_micros,
             reset="total" if asked.reset is UNSET else window_of(asked.reset),
-            limits=() if asked.limits is UNSET else terms_of(asked.limits, now_ms),
+            limits=() if asked.limits is UNSET else terms_of(asked.limits, now_ms, names=self._names),
             profile=_profile(asked),
         )
         answer = await self._ledger.open_account(new, once)
@@ -99,10 +104,13 @@ class Plans:
     async def change(self, caller: Key, public_id: str, asked: PlanSpec, once: Once | None) -> tuple[AccountView, bool]:
         """Change a plan, and with it every key on it. Raises NotFound, Invalid, ReplayMismatch, LedgerUnavailable."""
         current = await self.get(caller, public_id)
+        asked = named(asked, self._names, unpriced=False, stored=current.profile)
         edit = Edit(
             cap_micros=cap_of(asked),
             reset=window_of(asked.reset),
-            limits=UNSET if asked.limits is UNSET else terms_of(asked.limits, self._clock_ms(), current),
+            limits=UNSET
+            if asked.limits is UNSET
+            else terms_of(asked.limits, self._clock_ms(), current, names=self._names),
             profile=_profile(asked),
         )
         answer = await self._ledger.edit_account(caller.account_id, public_id, edit, kind="plan", once=once)
@@ -112,7 +120,8 @@ class Plans:
 class EndUsers:
     """The end users of a caller's keys."""
 
-    def __init__(self, ledger: Ledger, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, ledger: Ledger, clock_ms: Callable[[], int], names: Names = ANY_NAMES) -> None:
+        self._names = names
         self._ledger = ledger
         self._clock_ms = clock_ms
 
@@ -122,6 +131,9 @@ class EndUsers:
         cap_micros = cap_of(asked)
         within(cap_micros, key)
         now_ms = self._clock_ms()
+        unpriced = key.profile.get("unpriced") == "allow"
+        if asked.limits is not UNSET:
+            terms_of([spec for spec in asked.limits if spec.id is None], now_ms, names=self._names, unpriced=unpriced)
         await self._ledger.open_subject(
             key.id, "end_user", subject, public_id=new_id("eu", now_ms), balance_id=new_id("lim", now_ms)
         )
@@ -130,7 +142,9 @@ class EndUsers:
             disabled=asked.disabled,
             cap_micros=cap_micros,
             reset=window_of(asked.reset),
-            limits=UNSET if asked.limits is UNSET else terms_of(asked.limits, now_ms, current),
+            limits=UNSET
+            if asked.limits is UNSET
+            else terms_of(asked.limits, now_ms, current, names=self._names, unpriced=unpriced),
             profile={} if asked.metadata is UNSET else {"metadata": asked.metadata},
             merge=("metadata",),
         )

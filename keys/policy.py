@@ -5,7 +5,7 @@ Pure. A child can never have more than its parent: whatever a policy allows, eve
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -90,11 +90,17 @@ def allows(patterns: list[str] | None, name: str) -> bool:
     return patterns is None or any(matches(pattern, name) for pattern in patterns)
 
 
-def exceeds(child: list[str] | None, ancestors: Iterable[list[str] | None]) -> str | None:
-    """The first pattern of the child that some ancestor does not allow; None if there is none."""
+def exceeds(
+    child: list[str] | None, ancestors: Iterable[list[str] | None], entry: Callable[[str], str] | None = None
+) -> str | None:
+    """The first pattern of the child that some ancestor does not allow; None if there is none.
+
+    `entry` gives the catalogue's entry of a model: who is allowed that is allowed its dated ids.
+    """
     for pattern in child or ():
+        words = {pattern} if entry is None or pattern.endswith("*") else {pattern, entry(pattern)}
         for allowed in ancestors:
-            if allowed is not None and not any(_covers(wide, pattern) for wide in allowed):
+            if allowed is not None and not any(_covers(wide, word) for wide in allowed for word in words):
                 return pattern
     return None
 

@@ -43,7 +43,9 @@ class Match(msgspec.Struct, frozen=True, omit_defaults=True):
             return False
         if self.route is not None and self.route != facts.route:
             return False
-        if self.model is not None and not _names(self.model, facts.model):
+        if self.model is not None and not (
+            _names(self.model, facts.model) or any(_names(self.model, other) for other in facts.also)
+        ):
             return False
         return self.metadata is None or self.metadata.items() <= facts.metadata.items()
 

@@ -7,6 +7,7 @@ lets any call go free for ever.
 
 from __future__ import annotations
 
+import re
 from decimal import Context, Decimal, InvalidOperation
 
 MICROS_PER_USD = 1_000_000
@@ -16,6 +17,7 @@ CHARGE_MICROS_MAX = 10**12  # of one call, a million dollars: a sum leaves 64 bi
 COUNT_MAX = 10**12  # of any unit or measure of one call
 SUM_MAX = 2**62  # a sum that is kept stops here: half of 64 bits, so that one more addition always has room
 _DIGITS_MAX = 40
+_PLAIN = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 _EXACT = Context(prec=_DIGITS_MAX + 20)
 
 
@@ -41,6 +43,11 @@ def usd_to_micros(value: int | str | Decimal) -> int:
     if micros != int(micros) or (amount and not micros):  # the latter: so small that the product underflowed
         raise ValueError("must have at most 6 decimals")
     return int(micros)
+
+
+def is_plain_decimal(text: str) -> bool:
+    """Whether a text is digits with at most one point: no sign, exponent, blank or underscore, nor others' digits."""
+    return _PLAIN.fullmatch(text) is not None
 
 
 def micros_to_usd(micros: int) -> str:

@@ -42,6 +42,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = "proxy"
     provider: str = ""
     model: str = ""
+    also: tuple[str, ...] = ()  # other names of the model, by which limits match it
     route: str = ""
     stream: bool = False
     price_version: str = ""

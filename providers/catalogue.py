@@ -263,6 +263,20 @@ class Catalogue:
         entry = self._entries.get((price.provider, price.model))
         return (price,) if entry is None or len(entry.prices) == 1 else entry.between(from_ms, to_ms)
 
+    def entry_of(self, provider: str, model: str) -> str | None:
+        """The id of the row that a model's id means; None if it means none."""
+        entry = self._entries.get((provider, model)) or self._by_rule(provider, model)[0]
+        return entry.row.id if entry is not None else None
+
+    def names_of(self, provider: str, model: str) -> tuple[str, ...]:
+        """What a model is called beside its id: its row's, and the one that it is a snapshot of."""
+        found = []
+        if (entry := self.entry_of(provider, model)) is not None:
+            found.append(entry)
+        if snapshot := _SNAPSHOT.search(model[:_MODEL_CHARS_MAX]):
+            found.append(model[: snapshot.start()])
+        return tuple(name for name in dict.fromkeys(found) if name != model)
+
     def provider_of(self, model: str) -> str | None:
         """Who serves this model; None where nobody or more than one provider does."""
         if model in self._home:

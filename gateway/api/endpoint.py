@@ -6,6 +6,7 @@ unknown field or parameter is refused by name.
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import time
@@ -30,6 +31,7 @@ from keys.plans import EndUsers, Plans
 from ledger.accounts import NotFound
 from ledger.changes import Closed, InUse, Once, ReplayMismatch, TooDeep, TooManySubjects, Uncapped
 from ledger.ledger import Ledger
+from ledger.money import is_plain_decimal
 from ledger.records import LedgerUnavailable
 from ledger.retention import Dropped
 from providers.catalogue import Catalogue
@@ -44,6 +46,7 @@ _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>.*?)`(?: - at `(?P<path>[^
 _AT = re.compile(r"^(?P<what>.*) - at (?:`key` in )?`(?P<path>.*)`$")
 _ELEMENT = "[...]"  # how msgspec names an element of a list or dict
 _MISSING_FIELD = re.compile(r"missing required field `(?P<name>[^`]*)`")
+_DECIMALS = ("_usd", "_percent")
 _LIVEMODES = {"true": True, "false": False}
 
 
@@ -121,17 +124,42 @@ class Call:
 def decode(body: bytes, kind: type[T]) -> T:
     """A JSON body as a record.
 
+    What is not there is no `{}`: a key without a name or a cap is not what a client means whose body was lost.
+
     Raises:
         CallError: 400 `unknown_parameter` or `invalid_request`; `param` names the field.
     """
+    if not body:
+        raise CallError(400, "invalid_request", "The request has no body: send a JSON object, {} at least.")
     try:
-        return msgspec.json.decode(body or b"{}", type=kind)
+        record = msgspec.json.decode(body, type=kind)
+        if kind is not list[msgspec.Raw]:  # each of which is decoded by itself
+            # Numbers have been checked; how long one is need not be an int again.
+            _check_members(json.loads(body.decode("utf-8", "surrogatepass"), object_pairs_hook=_once, parse_int=len))
+        return record
     except msgspec.ValidationError as error:
         raise _invalid(_numbered(str(error), body, kind)) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise CallError(400, "invalid_request", "The body is not JSON.") from None
     except RecursionError:
         raise CallError(400, "invalid_request", "The body's JSON is nested too deep.") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object in which no member stands twice, in whatever case: parsers differ in which of two they take."""
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if (folded := name.casefold()) in seen:
+            raise CallError(400, "invalid_request", f"The field {name!r} stands in the body twice.", param=name)
+        seen.add(folded)
+    return dict(pairs)
+
+
+def _check_members(tree: Any) -> None:
+    """Amounts as text are plain decimals: what only some parsers take for a number is none."""
+    for name, value in tree.items() if isinstance(tree, dict) else ():
+        if isinstance(value, str) and name.endswith(_DECIMALS) and not is_plain_decimal(value):
+            raise CallError(400, "invalid_request", f"{name}: must be a plain decimal, such as '0.25'.", param=name)
 
 
 def _numbered(message: str, body: bytes, kind: type[Any]) -> str:

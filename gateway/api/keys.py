@@ -138,6 +138,7 @@ async def revoke(call: Call) -> Response:
 
 async def rotate(call: Call) -> Response:
     """POST /v1/keys/{id}/rotate."""
+    await call.services.ledger.account(call.key.account_id, _id(call))  # what is not there is 404, whatever is said
     once = await call.once()
     asked = await call.body(Rotate)
     minted = await call.services.minter.rotate(call.key, call.secret, _id(call), asked.overlap_seconds, once)

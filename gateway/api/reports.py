@@ -42,9 +42,16 @@ class Reported(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
 
 
 class _Rejected(Exception):
-    def __init__(self, code: str) -> None:
+    """One event is not counted: a code, and why in words."""
+
+    def __init__(self, code: str, reason: str) -> None:
         super().__init__(code)
         self.code = code
+        self.reason = reason
+
+
+class _Keyed(msgspec.Struct, frozen=True):
+    idempotency_key: str | None = None
 
 
 class _Party(msgspec.Struct, kw_only=True):
@@ -68,26 +75,29 @@ class _Batch:
         """What to count. Raises _Rejected, CallError, NotFound, ScopeRefused."""
         now_ms = self._call.services.clock_ms()
         if event.timestamp_ms > now_ms + FUTURE_MS_MAX:
-            raise _Rejected("timestamp_in_future")
+            raise _Rejected("timestamp_in_future", "timestamp_ms is more than five minutes ahead.")
         if event.timestamp_ms < now_ms - PAST_MS_MAX:
-            raise _Rejected("timestamp_too_old")
+            raise _Rejected("timestamp_too_old", "timestamp_ms is more than 35 days ago.")
         if (event.usage is None) == (event.cost_micros is None):
-            raise _Rejected("usage_or_cost_required")
+            raise _Rejected("usage_or_cost_required", "An event has either usage or cost_micros.")
         usage, price_version = (event.usage or ReportedUsage()).usage(), ""
         if event.cost_micros is not None:
             cost_picos = event.cost_micros * PICOS_PER_MICRO
         else:
             price = self._call.services.catalogue.find(event.provider, event.model, event.timestamp_ms)
             if price is None:
-                raise _Rejected("model_not_priced")
+                raise _Rejected(
+                    "model_not_priced", f"{event.provider}/{event.model} has no price here: report cost_micros."
+                )
             cost_picos, price_version = price.cost_picos(usage), price.version
             if cost_picos > CHARGE_MICROS_MAX * PICOS_PER_MICRO:
-                raise _Rejected("amount_too_large")
+                raise _Rejected("amount_too_large", "usage: no call costs so much.")
         party = await self._party(event.subject)
         party.last = Facts(
             mode="monitor",
             provider=event.provider,
             model=event.model,
+            also=self._call.services.catalogue.names_of(event.provider, event.model),
             route="report",
             price_version=price_version,
             metadata=event.metadata,
@@ -120,28 +130,40 @@ async def report(call: Call) -> Response:
     """POST /v1/events."""
     call.parameters()
     body = (await call.raw_body()).lstrip()
-    events = decode(body, list[msgspec.Raw]) if body.startswith(b"[") else [msgspec.Raw(body)]
+    events = decode(body, list[msgspec.Raw]) if body[:1] != b"{" else [msgspec.Raw(body)]
     if len(events) > BATCH_MAX:
         raise CallError(400, "invalid_request", f"At most {BATCH_MAX} events in one request.")
     batch = _Batch(call)
     rejected: list[dict[str, Any]] = []
     reports: list[Report] = []
     for index, raw in enumerate(events):
-        idempotency_key = None
+        idempotency_key, body = _key_of(raw), bytes(raw)
         try:
-            event = decode(bytes(raw), Reported)
-            idempotency_key = event.idempotency_key
+            event = decode(body, Reported)
             reports.append(await batch.read(event))
-        except (_Rejected, CallError) as error:
-            rejected.append({"index": index, "idempotency_key": idempotency_key, "code": error.code})
+            continue
+        except _Rejected as error:
+            code, reason = error.code, error.reason
+        except CallError as error:
+            code, reason = error.code, error.message
         except (NotFound, ScopeRefused):
-            rejected.append({"index": index, "idempotency_key": idempotency_key, "code": "not_found"})
+            code, reason = "not_found", "There is no such key under this one."
+        rejected.append({"index": index, "idempotency_key": idempotency_key, "code": code, "reason": reason})
     settled = await asyncio.gather(*map(call.services.ledger.report, reports))
     accepted = sum(each is not None and each.first for each in settled)
     state = [await _state(call, party) for party in batch.parties.values()]
     return json_response(
         {"accepted": accepted, "duplicates": len(settled) - accepted, "rejected": rejected, "state": state}
     )
+
+
+def _key_of(raw: msgspec.Raw) -> str | None:
+    """The idempotency key of an event that may be wrong in everything else."""
+    try:
+        found = msgspec.json.decode(raw, type=_Keyed).idempotency_key
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return found
 
 
 async def _state(call: Call, party: _Party) -> dict[str, Any]:

@@ -163,6 +163,7 @@ def _ask(
             mode="reservation",
             provider=asked.provider,
             model=asked.model,
+            also=call.services.catalogue.names_of(asked.provider, asked.model),
             route="reservation",
             metadata=asked.metadata,
             markup_ppm=policy_of(key).markup_ppm,

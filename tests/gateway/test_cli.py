@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from gateway.cli import CANNOT_START, DIFFERENCE, FAILED, OK, USAGE, main
 from tests.harness import MASTER, Running
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -87,3 +92,27 @@ async def test_prices(capsys: pytest.CaptureFixture[str]) -> None:
     """The catalogue can be listed, and has more models than anybody promised."""
     assert await run("prices", "--json") == OK
     assert len(json.loads(capsys.readouterr().out)) >= 300
+    assert await run("prices", "--provider", "openai") == OK
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split()[:3] == ["MODEL", "INPUT", "OUTPUT"]
+    (line,) = [line for line in lines if line.startswith("openai/gpt-4o-mini ")]
+    assert line.split()[1:4] == ["0.15", "0.6", "0.075"]
+
+
+def test_who_reads_no_further_sees_no_traceback(tmp_path: Path) -> None:
+    """`farthing prices | head -1` prints one line and nothing else."""
+    command = f"{sys.executable} -c 'import sys; from gateway.cli import main; sys.exit(main())' prices | head -1"
+    done = subprocess.run(  # noqa: S602 - the pipe is what is tested
+        command,
+        shell=True,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.startswith("MODEL ")
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr.startswith("catalogue ")
+    assert len(done.stderr.splitlines()) == 1

@@ -60,7 +60,9 @@ async def test_a_batch(timed: Running, clock: Clock) -> None:
         18: "invalid_request",
         19: "model_not_priced",
     }
-    assert answer["rejected"][0]["idempotency_key"] == "e10"
+    keys = {bad["index"]: bad["idempotency_key"] for bad in answer["rejected"]}
+    assert (keys[10], keys[13], keys[14], keys[17]) == ("e10", "x", "e14", "neg")
+    assert all(bad["reason"].endswith(".") for bad in answer["rejected"])
     left = 100_000 - 979 * 7
     assert answer["state"] == [
         {"key_id": key["id"], "end_user": end_user, "allowed": True, "remaining_micros": left}
