@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check lint format types imports proof bench peers scale matrix prices clean
+.PHONY: help install run test check lint format types imports proof attack bench peers scale matrix prices clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,11 @@ ROUNDS ?= 100
 
 proof: .venv/dev ## try to break both engines, with a witness outside: SEED=1 ROUNDS=100
 	$(BIN)/python -m scripts.proof --seed $(SEED) --rounds $(ROUNDS)
+
+ATTACKS ?= 10000
+
+attack: .venv/dev ## attack a real process behind a real nginx, with other people's clients: SEED=1 ATTACKS=10000
+	FARTHING_ATTACKS=$(ATTACKS) FARTHING_ATTACK_SEED=$(SEED) $(BIN)/python -m pytest -q tests/attack
 
 bench: .venv/dev ## measure: floor, Farthing and peers side by side in one run
 	$(BIN)/python -m scripts.bench

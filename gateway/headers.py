@@ -28,7 +28,21 @@ _SUBPROTOCOLS = b"sec-websocket-protocol"
 _SECRET_SUBPROTOCOLS = ("openai-insecure-api-key.", "xai-client-secret.")
 _SCHEME_SUBPROTOCOLS = ("token", "bearer")  # the next one is the key (Deepgram)
 _OPERATORS_SUBPROTOCOLS = ("openai-organization.", "openai-project.")  # of the client's own account with the provider
-_URL_CREDENTIALS = frozenset({"key", "api_key", "access_token", "token"})
+_URL_CREDENTIALS = frozenset(  # with "_" for "-", in any case, and without Google's "$"
+    [
+        "key",
+        "api_key",
+        "apikey",
+        "access_token",
+        "oauth_token",
+        "bearer_token",
+        "token",
+        "authorization",
+        "x_goog_api_key",
+        "xi_api_key",
+        "x_api_key",
+    ]
+)
 
 _REQUEST_NAMES = ("accept", "content-type", "idempotency-key", "user-agent")
 _RESPONSE_NAMES = (
@@ -116,7 +130,7 @@ def credentials(raw: RawHeaders, query: bytes, ours: Callable[[str], bool], *, u
             if url_key and name in ("key", "access_token"):
                 if value:
                     found.append(value)
-            elif name.lower() in _URL_CREDENTIALS or value.startswith((LIVE, TEST)):
+            elif name.lower().lstrip("$").replace("-", "_") in _URL_CREDENTIALS or value.startswith((LIVE, TEST)):
                 in_url = True
     if len(found) > 1:
         found = [value for value in dict.fromkeys(found) if ours(value)] or found[:1]

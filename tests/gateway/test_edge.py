@@ -112,6 +112,20 @@ async def test_a_key_in_google_s_url_stands_beside_another_of_google_s(farthing:
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["api-key", "apikey", "API_KEY", "x-api-key", "xi-api-key", "$key", "%24key", "oauth_token", "Authorization"],
+)
+async def test_no_credential_in_a_url_goes_on(farthing: Running, name: str) -> None:
+    """Whoever's it is: it would stand in logs here, and compete with ours at the provider."""
+    key = await farthing.mint(max_spend_usd="1")
+    for path in ("/v1/chat/completions", "/v1beta/models"):
+        method = "GET" if "models" in path else "POST"
+        status, answer = await farthing.api(method, f"{path}?{name}=foreign", CHAT, key=key["secret"])
+        assert status == 400, answer
+    assert not farthing.upstream.requests
+
+
+@pytest.mark.parametrize(
     ("path", "model", "told"),
     [
         ("/v1/chat/completions", "gemini-2.5-flash", "/v1beta/models/gemini-2.5-flash:generateContent"),
