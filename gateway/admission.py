@@ -45,6 +45,7 @@ from providers.request import model_of
 from providers.routing import Route, Shared
 from providers.shapes import Asked, BadRequest, Call, Uploading
 from providers.simulator import Faults
+from providers.usage import Usage
 from providers.vendors import VENDORS
 
 ATTEMPTS = 4  # a key that changes faster than we can decide on it three times over is being fought about
@@ -125,6 +126,7 @@ class Admitted(msgspec.Struct, kw_only=True):
     route: Route
     call: Call
     price: Price | None
+    beside: dict[str, Price]  # of further models that it may put to work
     terms: Quote
     held: Held
     body: bytes  # as the client sent it
@@ -195,7 +197,7 @@ class Admission:
                 key = await self._authenticate(secret, inbound.call_id, facts, fresh=True)
             try:
                 _check_origin(key, headers)
-                price, terms = self._decide(route, call, key, wishes)
+                price, terms, beside = self._decide(route, call, key, wishes)
                 counted, again = True, counted
                 # Conversations that begin alike are no loop.
                 once = body if inbound.opening is None else b""
@@ -208,9 +210,9 @@ class Admission:
                 raise
             facts = self._facts(route, call, price, wishes, key)
             lasting_ms = hold_ms(call.facts) if call.bulk is not None else 0
-            unpriced = price is None and route.operation.billable
+            unpriced = _unpriced(call, price) if route.operation.billable else ""
             outcome = await self._hold(
-                inbound.call_id, key, facts, terms, wishes, lasting_ms=lasting_ms, unpriced=unpriced
+                inbound.call_id, key, facts, terms, wishes, lasting_ms=lasting_ms, unpriced=bool(unpriced)
             )
             if isinstance(outcome, Held):
                 return Admitted(
@@ -220,6 +222,7 @@ class Admission:
                     route=route,
                     call=call,
                     price=price,
+                    beside=beside,
                     terms=terms,
                     held=outcome,
                     body=body if upload is None or upload.whole else b"",
@@ -231,7 +234,7 @@ class Admission:
             self._forget_subjects(key, wishes)
             if outcome.reason != "stale":
                 if outcome.reason == "model_not_priced":
-                    raise _not_priced(call.model)
+                    raise _not_priced(call.model) if unpriced == "model" else _no_price(unpriced)
                 raise self._refused(outcome, key, inbound.call_id)
         raise CallError(503, "overloaded", "This key is being changed too fast; try again.", retry=True)
 
@@ -268,12 +271,23 @@ class Admission:
 
     def price_beside(self, admitted: Admitted, model: str) -> Price:
         """The price of another model that an admitted call takes into use. Raises CallError."""
-        if not admitted.key.allows_model(model, self._catalogue.entry_of(admitted.route.provider, model) or ""):
-            raise CallError(403, "model_not_allowed", f"This key may not use {model}.", param="model")
-        price = self._catalogue.find(admitted.route.provider, model, self._clock_ms())
+        return self._price_of(admitted.route, admitted.key, model, "model")
+
+    def _price_of(self, route: Route, key: Key, model: str, param: str) -> Price:
+        if not key.allows_model(model, self._catalogue.entry_of(route.provider, model) or ""):
+            raise CallError(403, "model_not_allowed", f"This key may not use {model}.", param=param)
+        price = self._catalogue.find(route.provider, model, self._clock_ms())
         if price is None:
-            raise _not_priced(model)
+            raise _not_priced(model, param)
         return price
+
+    def _prices_beside(self, route: Route, call: Call, key: Key) -> dict[str, Price]:
+        """The prices of the further models that a request names, or that work for it. Raises CallError."""
+        found = {model: self._price_of(route, key, model, param) for param, model in call.models.items()}
+        for model in call.beside:
+            if model not in found and (price := self._catalogue.find(route.provider, model, self._clock_ms())):
+                found[model] = price
+        return found
 
     # ---- who
 
@@ -429,28 +443,40 @@ class Admission:
             faults=faults,
         )
 
-    def _decide(self, route: Route, call: Call, key: Key, wishes: Wishes) -> tuple[Price | None, Quote]:
-        """What the key's policies say, and the amounts to hold."""
+    def _decide(
+        self, route: Route, call: Call, key: Key, wishes: Wishes
+    ) -> tuple[Price | None, Quote, dict[str, Price]]:
+        """What the key's policies say: the price, the amounts to hold, and the prices of further models."""
+        beside: dict[str, Price] = {}
         model = route.params.get("id", "") if route.operation.lists_models else call.model
         self._check_key(route, model, key, wishes)
         if not route.operation.billable:
-            return None, FREE
+            return None, FREE, beside
         price = self._catalogue.find(route.provider, call.priced_as or call.model, self._clock_ms())
         if price is None:
             if key.policy.unpriced == "allow" and not key.capped:
-                return None, FREE
+                return None, FREE, beside
             raise self._elsewhere(route, call.model) or _not_priced(call.model)
         policy = key.policy
         clamp = policy.on_insufficient == "clamp"
         # The price is that of the moment of completion, and some change with the hour: the dearest of those is held.
         now_ms = self._clock_ms()
         upcoming = self._catalogue.between(price, now_ms, now_ms + COMPLETED_WITHIN_MS)
+        if call.models or call.beside:
+            beside = self._prices_beside(route, call, key)
+            upcoming += tuple(beside[model] for model in call.instead)
         terms = dearest([quote(call, each, overdraft=policy.overdraft, clamp=clamp) for each in upcoming])
+        if call.beside:
+            never = policy.overdraft == "never"
+            picos = sum(
+                beside[model].bound_picos(held[never]) for model, held in call.beside.items() if model in beside
+            )
+            terms = msgspec.structs.replace(terms, fixed_picos=terms.fixed_picos + picos)
         if call.grant is not None and wishes.end_user_cap_micros is not None and terms.each_picos:
             # This cap binds when the hold is made and is not known afterwards: the hold is all that it has room for.
             most = min(wishes.end_user_cap_micros * PICOS_PER_MICRO // terms.each_picos, ALLOWANCE_MAX)
             terms = msgspec.structs.replace(terms, want=max(most, 1))
-        return price, terms
+        return price, terms, beside
 
     def _elsewhere(self, route: Route, model: str) -> CallError | None:
         """Why a model that has a price has none here: it is another provider's, which does not have this path."""
@@ -620,9 +646,31 @@ def _own_cap(held: Held, wishes: Wishes) -> int | None:
     return held.amount_micros if wishes.end_user_cap_micros is not None else wishes.call_cap_micros
 
 
-def _not_priced(model: str) -> CallError:
+def _not_priced(model: str, param: str = "model") -> CallError:
     message = f"{model} has no price here, so its cost cannot be capped."
-    return CallError(400, "model_not_priced", message, param="model")
+    return CallError(400, "model_not_priced", message, param=param)
+
+
+def _no_price(field: str) -> CallError:
+    message = f"What {field} asks for has no price here, so its cost cannot be capped."
+    return CallError(400, "unbounded_cost", message, param=field)
+
+
+def _unpriced(call: Call, price: Price | None) -> str:
+    """The field that asks for work without a price; "" where there is none."""
+    if price is None or call.unpriced:
+        return call.unpriced or "model"
+    usage, tier = call.input_upper, call.service_tier
+    if call.bulk is not None:  # without a price for batches they cost the usual one
+        usage, tier = Usage(tools=call.bulk.tools), ""
+    if not (usage.tools or usage.speed or tier):
+        return ""  # nearly always
+    for name in price.unpriced(msgspec.structs.replace(usage, service_tier=tier)):
+        if name.startswith("tools."):
+            return call.endless or name
+        if name in ("service_tier", "speed"):
+            return name
+    return ""
 
 
 def _unavailable() -> CallError:

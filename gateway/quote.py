@@ -58,11 +58,15 @@ def quote(call: Call, price: Price, *, overdraft: str, clamp: bool) -> Quote:
         CallError: 400 `unbounded_cost`, if the cap must provably hold and the request's cost cannot be bounded.
     """
     never = overdraft == "never"
+    if never and call.unlisted:
+        raise _unbounded(call.unlisted)
     if call.grant is not None:
         return _granted(call, call.grant, price, never=never)
     if call.bulk is not None:
         return _of_bulk(call, call.bulk, price, never=never)
     usage = _input(call, price, never=never)
+    # A cheaper tier is the provider's to grant: never less than the usual one is held.
+    tiers = ("", call.service_tier) if call.service_tier else ("",)
     want = least = 0
     write_limit: Literal["never", "if_less", "always"] = "if_less" if clamp and call.output_tokens_max else "never"
     if call.output_field:
@@ -76,8 +80,10 @@ def quote(call: Call, price: Price, *, overdraft: str, clamp: bool) -> Quote:
             want = min(declared if declared is not None else ceiling or INFLIGHT_OUTPUT_TOKENS, INFLIGHT_OUTPUT_TOKENS)
             least = want if declared is not None and not clamp else min(want, INFLIGHT_OUTPUT_TOKENS_MIN)
     return Quote(
-        fixed_picos=price.bound_picos(usage, call.service_tier, cache_writes=call.cache_writes),
-        each_picos=price.output_picos_each(usage.input_tokens, call.service_tier) * call.choices if want else 0,
+        fixed_picos=max(price.bound_picos(usage, tier, cache_writes=call.cache_writes) for tier in tiers),
+        each_picos=max(price.output_picos_each(usage.input_tokens, tier) for tier in tiers) * call.choices
+        if want
+        else 0,
         fixed_tokens=usage.tokens,
         each_tokens=call.choices if want else 0,
         seconds=-(-usage.audio_ms // 1000),
@@ -98,6 +104,8 @@ def dearest(quotes: Sequence[Quote]) -> Quote:
 
 def _of_bulk(call: Call, bulk: Bulk, price: Price, *, never: bool) -> Quote:
     """A batch's hold: all its requests together, with all the output that they declare; it cannot grow later."""
+    if never and call.endless:
+        raise _unbounded(call.endless)
     silent = price.max_output_tokens
     if not never:
         silent = min(silent or INFLIGHT_OUTPUT_TOKENS, INFLIGHT_OUTPUT_TOKENS)

@@ -627,7 +627,7 @@ class _Trip:
         )
         conclusion = self._conclude(ended, sent=sent)
         self._concluded = conclusion.status
-        return self._relay.till.settle(self._admitted, conclusion, ending)
+        return self._relay.till.settle(self._admitted, conclusion, ending, self._admitted.beside)
 
     def _conclude(self, ended: Ended, *, sent: bool) -> Conclusion:
         if not sent:

@@ -13,6 +13,7 @@ from decimal import Decimal
 
 import msgspec
 
+from providers.bulk import TIER
 from providers.raw import given
 from providers.shapes import Reading
 from providers.sse import Event, Scanner
@@ -113,6 +114,11 @@ def term(value: object) -> str:
     return value if isinstance(value, str) and value not in _DEFAULT_TERMS else ""
 
 
+def asked_tier(service_tier: str) -> str:
+    """The tier that a request names, for an answer that names none: a batch's price is not for single calls."""
+    return "" if service_tier == TIER else term(service_tier)
+
+
 def later(earlier: Usage | None, usage: Usage, flags: Flags) -> Usage:
     """Which of two counts of one answer holds: the later, unless it went down; then the larger, flagged."""
     if earlier is None:
@@ -198,19 +204,27 @@ def visible(content: msgspec.Raw) -> int:
     return len(content) // 4 if len(content) > LOOSE_BYTES_MAX else content_tokens(bytes(content))
 
 
+_MARK_BYTES_MAX = 512
+_MARKED_MAX = 10_000
+
+
 class JsonBody:
     """The bytes of a JSON answer: whole up to a limit, beyond that only how it began and how it ended.
 
     Every known provider writes `usage` after the content, so the end suffices; memory stays below 5 MB.
     """
 
-    __slots__ = ("_bytes", "_head", "_held", "_pieces")
+    __slots__ = ("_bytes", "_carry", "_head", "_held", "_marked", "_marks", "_pieces")
 
     _WHOLE_BYTES_MAX = 4 << 20
     _HEAD_BYTES = 16 << 10
     _TAIL_BYTES = 256 << 10
 
-    def __init__(self) -> None:
+    def __init__(self, marks: re.Pattern[bytes] | None = None) -> None:
+        """`marks` is what is counted in the part of a body that is not kept: its first group, by what it says."""
+        self._marks = marks
+        self._marked: dict[bytes, int] = {}
+        self._carry = b""  # the end of what was let go, where a mark may begin
         self._pieces: list[bytes] = []
         self._bytes = 0  # of the body so far
         self._held = 0  # of these, in the pieces
@@ -229,8 +243,24 @@ class JsonBody:
         if self._bytes > self._WHOLE_BYTES_MAX and (not self._head or self._held > 8 * self._TAIL_BYTES):
             held = b"".join(self._pieces)
             self._head = self._head or held[: self._HEAD_BYTES]
+            self._mark(held[: -self._TAIL_BYTES])
             self._pieces = [held[-self._TAIL_BYTES :]]
             self._held = len(self._pieces[0])
+
+    def _mark(self, text: bytes) -> None:
+        if self._marks is None:
+            return
+        text, end = self._carry + text, 0
+        for found in self._marks.finditer(text):
+            said, end = found[1], found.end()
+            if said in self._marked or len(self._marked) < _MARKED_MAX:
+                self._marked[said] = self._marked.get(said, 0) + 1
+        self._carry = text[max(end, len(text) - _MARK_BYTES_MAX) :]
+
+    def marked(self) -> dict[bytes, int]:
+        """How often each mark stands in a body that was too large to keep. Called once, at the end."""
+        self._mark(b"".join(self._pieces))
+        return self._marked
 
     def whole(self) -> bytes | None:
         """The body, without white space around it; None where it was too large to keep."""
@@ -250,7 +280,9 @@ class JsonBody:
         return self._bytes // 4 if whole is None else content_tokens(whole)
 
 
-_USAGES = {name: re.compile(rb'"%b"\s*:\s*(?=\{)' % name.encode()) for name in ("usage", "usageMetadata", "meta")}
+_USAGES = {
+    name: re.compile(rb'"%b"\s*:\s*(?=\{)' % name.encode()) for name in ("usage", "usageMetadata", "meta", "tool_usage")
+}
 _STRING_MEMBER = r'"%s"\s*:\s*"([^"\\]{0,200})"'
 
 
@@ -284,8 +316,8 @@ class BodyMeter:
 
     __slots__ = ("_body",)
 
-    def __init__(self) -> None:
-        self._body = JsonBody()
+    def __init__(self, marks: re.Pattern[bytes] | None = None) -> None:
+        self._body = JsonBody(marks)
 
     def feed(self, chunk: bytes) -> None:
         """Read the next bytes."""

@@ -10,6 +10,8 @@ import msgspec
 
 from providers import media
 from providers.bounds import Extent, string_bytes
+from providers.hosted import ANTHROPIC_CLIENT as CLIENT
+from providers.hosted import anthropic_tools
 from providers.raw import NULL, given, is_string
 from providers.request import Head
 from providers.shapes import BadRequest
@@ -44,8 +46,6 @@ _PLAIN = words(
     "bash_code_execution_tool_result text_editor_code_execution_tool_result tool_search_tool_result tool_reference "
     "browser_state web_search_result mcp_tool_use compaction"
 )
-# Tools that the client runs, by the beginning of their versioned types. All others are run by the provider.
-_CLIENT_TOOLS = ("bash_", "text_editor_", "computer_", "memory_")
 
 
 def read_blocks(raw: msgspec.Raw, where: str) -> list[Block]:
@@ -91,11 +91,15 @@ class Content:
             return
         tools = read_blocks(raw, "tools")
         self._extent.tools(raw, _TOOL_PROMPT_TOKENS if tools else 0)
+        own = False
         for at, tool in enumerate(tools):
             if tool.type and tool.type != "custom":
-                if not tool.type.startswith(_CLIENT_TOOLS):
+                own = True
+                if not tool.type.startswith(CLIENT):
                     self._extent.unknown(f"tools[{at}].type", endless=True)
                 self._extent.prompt(_OWN_TOOL_TOKENS)
+        if own:
+            anthropic_tools(self._extent, raw)
 
     def _value(self, raw: msgspec.Raw, where: str, depth: int) -> None:
         if is_string(raw):

@@ -33,6 +33,8 @@ from providers.answer import (
 )
 from providers.anthropic_input import Content
 from providers.bounds import Extent
+from providers.fields import unlisted
+from providers.hosted import CODE_EXECUTION, SPANS_HELD
 from providers.raw import NULL, given, is_list
 from providers.request import count_field, flag_field, present, read_object, said_bytes, text_field, with_count
 from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Filter, Meter, Reading
@@ -43,7 +45,7 @@ from providers.usage import Usage
 _OWN = words(
     "model messages system max_tokens stream tools service_tier speed inference_geo cache_control mcp_servers "
     "container context_management compaction fallbacks fallback_credit_token billing_policy thread thinking "
-    "output_config"
+    "output_config workspace_id user_profile_id"
 )
 # Servers, stored state and further models: work that the request does not show.
 _UNBOUNDED = (
@@ -57,6 +59,8 @@ _UNBOUNDED = (
     "thread",
 )
 _ENDLESS = ("mcp_servers", "container", "fallbacks")  # tools that are run there, and another model's price
+# What names, or belongs to, the operator's own account.
+_OPERATORS = ("workspace_id", "user_profile_id")
 _LIMIT = "max_tokens"
 # Claude's newer vocabularies are not public; they make up to 1.35 times o200k's number of tokens.
 _MARGIN_PERCENT = 135
@@ -82,6 +86,9 @@ class _Messages:
             raise BadRequest("'messages' must be a list.", param="messages")
         # Required by the API; absent, it answers 400, so nothing is spent by letting that through.
         limit = count_field(head, _LIMIT, least=0)
+        for name in _OPERATORS:
+            if name in head and present(head, name):
+                raise BadRequest(f"{name!r} is the operator's, and not offered here.", param=name)
         extent = Extent(_MARGIN_PERCENT)
         content = Content(extent)
         content.messages(messages)
@@ -94,6 +101,11 @@ class _Messages:
         for name in _UNBOUNDED:
             if name in head and present(head, name):
                 extent.unknown(name, endless=name in _ENDLESS)
+        instead: tuple[str, ...] = ()
+        if "fallbacks" in head and present(head, "fallbacks"):
+            instead, limit = _fallbacks(extent, head["fallbacks"], limit)
+        if "container" in head and present(head, "container"):
+            extent.runs(CODE_EXECUTION, SPANS_HELD, "container")
         speed = term(text_field(head, "speed")) if "speed" in head else ""
         geo = term(text_field(head, "inference_geo")) if "inference_geo" in head else ""
         typical, upper, bound = extent.usages(len(body) - said_bytes(body, head, (_LIMIT,)), speed=speed, geo=geo)
@@ -108,6 +120,11 @@ class _Messages:
             service_tier=text_field(head, "service_tier") if "service_tier" in head else "",
             unbounded=extent.unbounded,
             endless=extent.endless,
+            unpriced=extent.unpriced,
+            unlisted=unlisted("anthropic_messages", head),
+            models=extent.models,
+            instead=instead,
+            beside=extent.beside,
             reasons="thinking" in head and _thinks(head["thinking"]),
             cache_writes=_caches(body),
         )
@@ -129,6 +146,33 @@ class _Messages:
         return None
 
 
+class _Fallback(msgspec.Struct):
+    model: str
+    max_tokens: int | None = None
+    speed: str | None = None
+
+
+def _fallbacks(extent: Extent, raw: msgspec.Raw, limit: int | None) -> tuple[tuple[str, ...], int | None]:
+    """The models that may answer instead, each by name, and the largest limit of them all.
+
+    Raises:
+        BadRequest: They are no list of models.
+    """
+    if not is_list(raw):  # "default": whichever the vendor chooses, at whatever price
+        extent.unpriced = extent.unpriced or "fallbacks"
+        return (), limit
+    try:
+        found = msgspec.json.decode(raw, type=list[_Fallback])
+    except UNREADABLE:
+        raise BadRequest("'fallbacks' must be a list of objects with a 'model'.", param="fallbacks") from None
+    for at, each in enumerate(found):
+        extent.models[f"fallbacks[{at}].model"] = each.model
+        if each.speed not in (None, "standard"):
+            extent.unpriced = extent.unpriced or f"fallbacks[{at}].speed"
+    limits = [each.max_tokens for each in found if each.max_tokens is not None]
+    return tuple(each.model for each in found), None if limit is None else max(limit, *limits, 0)
+
+
 class _Thinking(msgspec.Struct):
     type: str = ""
 
@@ -148,14 +192,17 @@ def _caches(body: bytes) -> bool:
     return b"cache_control" in body or (b"\\u00" in body and _ESCAPED.search(body) is not None)
 
 
+_MODELS_MAX = 8
 _COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 
 
-def messages_usage(usage: Object, flags: Flags, call: Call) -> Usage | None:
+def messages_usage(usage: Object, flags: Flags, call: Call, *, executed: bool = False) -> Usage | None:
     """Usage from a whole usage object; None where it counts nothing at all.
 
-    Iterations of kind `compaction` are beside the totals and are added. So are an advisor's, which is another model:
-    flagged, for their price is not this one's. Everything else in `iterations` repeats the totals.
+    `executed` says that code has run in a container, which is not counted there.
+
+    Iterations of kind `compaction` are beside the totals and are added. An advisor's are another model's, at its own
+    price. Everything else in `iterations` repeats the totals.
     """
     plain, created, read, out = (count(usage, flags, name) for name in _COUNTS)
     if plain is None and out is None and created is None and read is None:
@@ -171,9 +218,14 @@ def messages_usage(usage: Object, flags: Flags, call: Call) -> Usage | None:
         created = short + long
     thinking = count(usage, flags, "output_tokens_details", "thinking_tokens")
     reasoning = part(thinking, out, flags)
+    beside: dict[str, Usage] = {}
     iterations = usage.get("iterations")
     for iteration in iterations if isinstance(iterations, list) else ():
         if not isinstance(iteration, dict) or iteration.get("type") not in ("compaction", "advisor_message"):
+            continue
+        advisor = iteration.get("model") if iteration["type"] == "advisor_message" else None
+        if isinstance(advisor, str) and advisor and (len(beside) < _MODELS_MAX or advisor in beside):
+            beside[advisor] = _sum(beside.get(advisor), iteration, flags)
             continue
         if iteration["type"] == "advisor_message":
             flags.add(OTHER_MODEL)
@@ -188,10 +240,25 @@ def messages_usage(usage: Object, flags: Flags, call: Call) -> Usage | None:
         cache_write_1h_tokens=part(long, created, flags),
         output_tokens=out,
         reasoning_tokens=reasoning,
-        tools={"web_search": searches} if searches else {},
+        tools=({"web_search": searches} if searches else {}) | ({CODE_EXECUTION: 1} if executed else {}),
+        beside=beside,
         service_tier=term(usage.get("service_tier")),
         speed=term(usage["speed"]) if "speed" in usage else call.input_bound.speed,
         geo=term(usage["inference_geo"]) if "inference_geo" in usage else call.input_bound.geo,
+    )
+
+
+def _sum(before: Usage | None, iteration: Object, flags: Flags) -> Usage:
+    """What another model has used so far, and in one more iteration."""
+    plain, created, read, out = (count(iteration, flags, name) or 0 for name in _COUNTS)
+    long = count(iteration, flags, "cache_creation", "ephemeral_1h_input_tokens") or 0
+    before = before or Usage()
+    return Usage(
+        input_tokens=before.input_tokens + plain + created + read,
+        cache_read_tokens=before.cache_read_tokens + read,
+        cache_write_tokens=before.cache_write_tokens + created,
+        cache_write_1h_tokens=before.cache_write_1h_tokens + min(long, created),
+        output_tokens=before.output_tokens + out,
     )
 
 
@@ -260,11 +327,27 @@ class _Delta(msgspec.Struct, gc=False):
     partial_json: str | None = None
 
 
+class _Started(msgspec.Struct, gc=False):
+    type: str | None = None
+    name: str | None = None
+
+
 class _Event(msgspec.Struct, gc=False):
     type: str = ""
     delta: _Delta | None = None
+    content_block: _Started | None = None
     message: _Message | None = None
     usage: msgspec.Raw = NULL
+
+
+_BLOCKS = msgspec.json.Decoder(list[_Started])
+# The provider's own calls of its tools, by name; what is counted of these in an answer too large to keep.
+_EXECUTES = re.compile(r"([a-z_]*_)?code_execution")
+_MARKS = re.compile(rb'"name"\s*:\s*"((?:[a-z_]{1,40}_)?code_execution)"')
+
+
+def _executes(block: _Started) -> bool:
+    return block.type == "server_tool_use" and _EXECUTES.fullmatch(block.name or "") is not None
 
 
 _MESSAGE = msgspec.json.Decoder(_Message)
@@ -274,10 +357,13 @@ _EVENT = msgspec.json.Decoder(_Event)
 class _StreamMeter:
     """Reads a streamed answer."""
 
-    __slots__ = ("_call", "_complete", "_counts", "_error", "_final", "_flags", "_model", "_scanner", "_seen")
+    __slots__ = (
+        "_call", "_complete", "_counts", "_error", "_executed", "_final", "_flags", "_model", "_scanner", "_seen",
+    )  # fmt: skip
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        self._executed = False
         self._scanner = Scanner()
         self._seen = Seen()
         self._flags: Flags = set()
@@ -303,7 +389,7 @@ class _StreamMeter:
             self._event(rest, whole=False)
         usage = None
         if self._counts is not None:
-            usage = messages_usage(self._counts, self._flags, self._call)
+            usage = messages_usage(self._counts, self._flags, self._call, executed=self._executed)
         return Reading(
             usage=usage,
             complete=self._complete,
@@ -332,6 +418,8 @@ class _StreamMeter:
         if kind == "content_block_delta":
             if read.delta is not None:
                 self._seen.add(read.delta.text or read.delta.thinking or read.delta.partial_json or "")
+        elif kind == "content_block_start":
+            self._executed = self._executed or (read.content_block is not None and _executes(read.content_block))
         elif kind == "message_start":
             if read.message is not None:
                 self._model = read.message.model or self._model
@@ -362,13 +450,14 @@ class _JsonMeter(BodyMeter):
     __slots__ = ("_call",)
 
     def __init__(self, call: Call) -> None:
-        super().__init__()
+        super().__init__(_MARKS)
         self._call = call
 
     def finish(self) -> Reading:
         """See the interface."""
         flags: Flags = set()
         whole = self._body.whole()
+        executed = False
         if whole is not None:
             try:
                 answer = _MESSAGE.decode(whole)
@@ -379,7 +468,12 @@ class _JsonMeter(BodyMeter):
                     flags=(MALFORMED,),
                 )
             counts = read_usage(answer.usage, flags)
-            usage = messages_usage(counts, flags, self._call) if counts is not None else None
+            if b"code_execution" in bytes(answer.content):
+                try:
+                    executed = any(map(_executes, _BLOCKS.decode(answer.content)))
+                except UNREADABLE:
+                    flags.add(MALFORMED)
+            usage = messages_usage(counts, flags, self._call, executed=executed) if counts is not None else None
             return Reading(
                 usage=usage,
                 complete=True,
@@ -391,7 +485,9 @@ class _JsonMeter(BodyMeter):
         tail = self._body.tail()
         counts = tail_usage(tail)
         return Reading(
-            usage=messages_usage(counts, flags, self._call) if counts is not None else None,
+            usage=messages_usage(counts, flags, self._call, executed=bool(self._body.marked()))
+            if counts is not None
+            else None,
             complete=tail.endswith(b"}"),
             model=string_member("model", self._body.head(), tail),
             output_tokens_seen=self._body.output_tokens(),

@@ -187,7 +187,7 @@ class BatchMaking:
         if not 0 < len(requests) <= REQUESTS_MAX:
             raise BadRequest(f"'requests' must hold 1 to {REQUESTS_MAX}.", param="requests")
         ((url, endpoint),) = self._batch.endpoints.items()
-        bulk, models = Bulk(sums={}), set()
+        bulk, models = Bulk(sums={}, tools={}), set()
         for at, each in enumerate(requests):
             try:
                 call = endpoint.shape.read(bytes(each.params))
@@ -206,6 +206,8 @@ class BatchMaking:
             model=model,
             service_tier=TIER,
             bulk=bulk,
+            endless=bulk.endless,
+            unpriced=bulk.unpriced,
             refers=refers,
             facts={"batch": facts, "hours": max(hours, 24)},
         )

@@ -50,13 +50,20 @@ class Extent:
         "_media_bytes",
         "_text_bytes",
         "_texts",
+        "_tools",
+        "beside",
         "documents",
         "endless",
+        "models",
         "unbounded",
+        "unpriced",
     )
 
     def __init__(self, margin_percent: int = 100) -> None:
-        self.unbounded = self.endless = ""
+        self.unbounded = self.endless = self.unpriced = ""
+        self.models: dict[str, str] = {}  # further models that the request names, by the member that does
+        self.beside: dict[str, tuple[Usage, Usage]] = {}  # what those may use, likely most and most
+        self._tools: dict[str, int] = {}
         self._margin_percent = margin_percent
         self.documents = Budget()
         self._texts: list[bytes | msgspec.Raw] = []
@@ -108,6 +115,11 @@ class Extent:
         if endless:
             self.endless = self.endless or field
 
+    def runs(self, tool: str, times: int, param: str) -> None:
+        """A tool that the provider runs and charges for by the run: so many runs are held for."""
+        self._tools[tool] = self._tools.get(tool, 0) + times
+        self.unknown(param, endless=True)
+
     def usages(self, body_bytes: int, *, speed: str = "", geo: str = "") -> tuple[Usage, Usage, Usage]:
         """(typical, upper, bound) of the whole request, whose body is so many bytes long."""
         if self._text_bytes <= _JOINED_BYTES_MAX:
@@ -130,8 +142,9 @@ class Extent:
         )
 
     def _usage(self, text: int, column: int, speed: str, geo: str) -> Usage:
+        tools = self._tools if column and self._tools else {}
         if not (self._image or self._audio or speed or geo):
-            return Usage(input_tokens=text)
+            return Usage(input_tokens=text, tools=tools) if tools else Usage(input_tokens=text)
         images = sum((b.typical, b.upper, b.most)[column] for b in self._image)
         audio = sum((b.typical, b.upper, b.most)[column] for b in self._audio)
         return Usage(
@@ -139,6 +152,7 @@ class Extent:
             input_image_tokens=images,
             input_audio_tokens=audio,
             audio_ms=sum((b.typical, b.upper, b.most)[column] for b in self._audio_ms),
+            tools=tools,
             speed=speed,
             geo=geo,
         )

@@ -42,9 +42,18 @@ class Sums(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Bulk(msgspec.Struct, kw_only=True):
-    """All lines. `sums` by the length of the bound in bits."""
+    """All lines. `sums` by the length of the bound in bits.
+
+    Attributes:
+        tools: Runs of tools that are held for, all lines together.
+        endless: The first field of a line that nothing bounds, or that is in no table; see `Call`.
+        unpriced: The first field of a line that asks for work without a price.
+    """
 
     sums: dict[str, Sums] = {}
+    tools: dict[str, int] = {}
+    endless: str = ""
+    unpriced: str = ""
 
     @property
     def lines(self) -> int:
@@ -107,4 +116,6 @@ class Bulk(msgspec.Struct, kw_only=True):
             picos += (text - audio - image) * rates[0] + audio * rates[1] + image * rates[2]
             picos += output * price.output_picos_each(scale, TIER)
             tokens += text + output
+        if self.tools:
+            picos += price.bound_picos(Usage(tools=self.tools), TIER)
         return picos, tokens

@@ -13,6 +13,7 @@ import msgspec
 from providers.bounds import Extent
 from providers.cohere_answer import JsonMeter, LinesMeter, StreamMeter
 from providers.cohere_input import Content, elements, refuse_kept
+from providers.fields import unlisted
 from providers.plain import Plain
 from providers.raw import NULL, given, is_object, is_string
 from providers.request import (
@@ -94,6 +95,7 @@ class _Chat(_Unlimited):
             output_tokens_max=None if limit is None else limit + budget,
             output_field=_LIMIT,
             unbounded=extent.unbounded,
+            unlisted=unlisted("cohere_chat", head),
             cache_writes=False,
         )
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from providers.bounds import Extent
+from providers.fields import unlisted
 from providers.gemini_answer import ArrayMeter, JsonMeter, StreamMeter
 from providers.gemini_input import Content
 from providers.gemini_names import Names
@@ -106,6 +107,9 @@ class _GenerateContent:
             choices=count_field(config, "candidateCount", least=1, most=_CHOICES_MAX) or 1,
             service_tier=service_tier(text_field(head, "serviceTier")) if "serviceTier" in head else "",
             unbounded=extent.unbounded,
+            endless=extent.endless,
+            unpriced=extent.unpriced,
+            unlisted=unlisted("gemini", head) or unlisted("gemini", config),
             cache_writes=False,  # implicit caching writes for nothing, and explicit caches are not offered
         )
 

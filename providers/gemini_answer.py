@@ -162,6 +162,7 @@ class _Answered:
             flags=tuple(sorted(self._flags)),
             error=self.error,
             partial=usage is not None and not (complete and self._final),
+            running=True,
         )
 
     def _candidates(self, raw: msgspec.Raw) -> None:

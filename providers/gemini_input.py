@@ -46,6 +46,8 @@ _TEXTS = words(
 _DECLARATIONS = words("functionDeclarations function_declarations")
 _COMPUTER = words("computerUse computer_use")
 _STORES = words("fileSearch file_search")
+# Tools that Google runs, and that cost what they bring into the input.
+_IN_TOKENS = words("codeExecution code_execution urlContext url_context mcpServers mcp_servers")
 _SEARCHES = words("googleSearch google_search googleSearchRetrieval google_search_retrieval")
 _MAPS = words("googleMaps google_maps")
 
@@ -91,11 +93,14 @@ class Content:
                     continue
                 if name in _STORES:
                     raise BadRequest("File search stores are not offered here.", param=f"tools[{at}].{name}")
+                where = f"tools[{at}].{name}"
                 if name in _SEARCHES:
                     self.tools.add("web_search")
-                if name in _MAPS:
+                elif name in _MAPS:
                     self.tools.add("google_maps")
-                self._extent.unknown(f"tools[{at}].{name}")
+                elif name not in _IN_TOKENS:
+                    self._extent.unpriced = self._extent.unpriced or where
+                self._extent.unknown(where, endless=True)
 
     def _parts(self, raw: msgspec.Raw, where: str, depth: int) -> None:
         if depth > _NESTING_MAX:

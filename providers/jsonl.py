@@ -147,6 +147,13 @@ def add(bulk: Bulk, call: Call) -> None:
         raise BadRequest("'stream' has no place in a batch.", param="stream")
     if call.input_bound.characters or call.input_bound.audio_ms or call.input_bound.images:
         raise BadRequest("This kind of request is not offered in batches here.", param="model")
+    if call.models or call.beside:
+        field = next(iter(call.models), call.unbounded)
+        raise BadRequest("Further models have no place in a batch here.", param=field)
+    bulk.endless = bulk.endless or call.endless or call.unlisted
+    bulk.unpriced = bulk.unpriced or call.unpriced
+    for tool, times in call.input_upper.tools.items():
+        bulk.tools[tool] = bulk.tools.get(tool, 0) + times
     bulk.add(
         call.input_typical,
         call.input_upper,

@@ -25,7 +25,7 @@ The first row that fits decides. "Count" is the provider's own usage; "seen" is 
   by whoever knows that, and nothing is concluded here.
 * An estimate without any count is flagged `usage_missing`. It is never zero: a request has input, or a `typical` of it.
 * A model that reasons without showing it has put out, for all that can be seen, what was held for it: its output is
-  that, where the count does not say (`output_hidden`).
+  that, where no count was made along with the content (`output_hidden`).
 * An estimate of an answer that was not whole is the least that it came to: the rest of its hold stays counted (`rest`).
 
 Knows nothing of prices, holds or HTTP beyond a status.
@@ -37,7 +37,7 @@ from typing import Literal
 
 import msgspec
 
-from providers.answer import CONTRADICTORY, DECREASED, INCOMPLETE, NEGATIVE, OTHER_MODEL, term
+from providers.answer import CONTRADICTORY, DECREASED, INCOMPLETE, NEGATIVE, OTHER_MODEL, asked_tier
 from providers.shapes import Call, Reading
 from providers.usage import Usage
 
@@ -89,7 +89,7 @@ def conclude(
     if usage is not None:
         if reading.partial:
             output = max(usage.output_tokens, seen)
-            if hidden_tokens > output:
+            if hidden_tokens > output and not reading.running:
                 output, flags = hidden_tokens, (*flags, HIDDEN)
             usage = msgspec.structs.replace(usage, output_tokens=output, provider_cost_picos=None)
             return Conclusion("estimated", usage, flags, not whole, reading.model)
@@ -110,7 +110,7 @@ def conclude(
         call.input_typical,
         output_tokens=output,
         tools=call.input_typical.tools | dict(reading.tools),
-        service_tier=term(call.service_tier),
+        service_tier=asked_tier(call.service_tier),
     )
     return Conclusion("estimated", estimate, (*flags, MISSING), not whole, reading.model)
 

@@ -6,13 +6,15 @@ as they are, in both directions. Source: providers.md §3 and P1, openai 3.54's 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 import msgspec
 
 from providers.answer import UNREADABLE
 from providers.bounds import Extent
-from providers.openai_chat_answer import JsonMeter, StreamMeter
+from providers.fields import unlisted
+from providers.openai_chat_answer import ALWAYS, CITED, JsonMeter, StreamMeter
 from providers.openai_input import Content
 from providers.openai_splice import UsageFilter, asks_usage, spliced
 from providers.quirks import PLAIN, Quirks
@@ -23,7 +25,8 @@ from providers.text import words
 
 _CHAT_OWN = words(
     "model messages max_completion_tokens max_tokens n stream stream_options service_tier tools functions "
-    "response_format web_search_options search_parameters enable_search plugins documents prediction"
+    "response_format web_search_options search_parameters enable_search plugins documents prediction "
+    "enable_thinking thinking_budget"
 )
 _COMPLETIONS_OWN = words(
     "model prompt suffix max_tokens max_completion_tokens n best_of stream stream_options service_tier"
@@ -31,7 +34,11 @@ _COMPLETIONS_OWN = words(
 # Members that make the provider read or write what no limit shows; the names are OpenAI's and other vendors'. Of a
 # prediction the rejected tokens are billed as output, beside the answer.
 _CHAT_UNBOUNDED = ("prediction", "web_search_options", "search_parameters", "enable_search", "plugins", "documents")
-_CHAT_ENDLESS = ("web_search_options", "search_parameters", "enable_search", "plugins")  # searches have a price each
+# Searches have a price each, and the tokens of a prediction that are rejected that of output.
+_CHAT_ENDLESS = ("web_search_options", "search_parameters", "enable_search", "plugins", "prediction")
+_CHAT_THINKING = ("enable_thinking", "thinking_budget")  # Qwen
+_CHAT_SEARCHES = ("web_search_options", "search_parameters", "enable_search")
+_SEARCH_MODELS = re.compile(r"-search(-preview|-api)")  # these search on every call
 _CHOICES_MAX = 128
 _PROMPTS_MAX = 100_000
 _LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
@@ -96,18 +103,30 @@ def _read_chat(body: bytes, head: Head, quirks: Quirks) -> Call:
     content = Content(extent, model)
     content.messages(messages)
     if "tools" in head or "functions" in head:
-        content.tools(head, "tools")
+        content.tools(head, "tools", calls=quirks.calls)
         content.tools(head, "functions")
     if "response_format" in head:
         extent.tools(head["response_format"], 0)
+    searches = ""
+    if _SEARCH_MODELS.search(model):
+        searches = ALWAYS
+        extent.runs("web_search", 1, "model")
     for name in _CHAT_UNBOUNDED:
         if name in head and present(head, name):
             extent.unknown(name, endless=name in _CHAT_ENDLESS)
+            if name in _CHAT_SEARCHES and not searches:
+                searches = CITED
+                extent.runs("web_search", 1, name)
+            elif name == "plugins":
+                extent.unpriced = extent.unpriced or name
+    for name in _CHAT_THINKING:
+        if name in head and present(head, name):
+            extent.unknown(name, endless=True)  # beside the limit of the answer, not within it
     declared = count_field(head, "max_completion_tokens", least=0)
     legacy = count_field(head, "max_tokens", least=0)
     field = "max_tokens" if declared is None and legacy is not None else "max_completion_tokens"
     choices = count_field(head, "n", least=1, most=_CHOICES_MAX) or 1
-    return _call(body, head, model, extent, _larger(declared, legacy), field, choices, quirks)
+    return _call(body, head, model, extent, _larger(declared, legacy), field, choices, quirks, (searches,))
 
 
 def _read_completions(body: bytes, head: Head, quirks: Quirks) -> Call:
@@ -152,9 +171,20 @@ def _larger(one: int | None, other: int | None) -> int | None:
 
 
 def _call(
-    body: bytes, head: Head, model: str, extent: Extent, limit: int | None, field: str, choices: int, quirks: Quirks
+    body: bytes,
+    head: Head,
+    model: str,
+    extent: Extent,
+    limit: int | None,
+    field: str,
+    choices: int,
+    quirks: Quirks,
+    noted: tuple[str, ...] = (),
 ) -> Call:
     stream = flag_field(head, "stream")
+    if limit == 0:
+        limit = None  # some vendors take it for no limit
+        extent.unknown(field, endless=True)
     limits = ("max_tokens", "max_completion_tokens")  # no input: the same request with another limit reads the same
     typical, upper, bound = extent.usages(len(body) - said_bytes(body, head, limits))
     return Call(
@@ -169,6 +199,11 @@ def _call(
         service_tier=text_field(head, "service_tier") if "service_tier" in head else "",
         unbounded=extent.unbounded,
         endless=extent.endless,
+        unpriced=extent.unpriced,
+        unlisted=unlisted("openai_chat" if "messages" in head else "openai_completions", head),
+        models=extent.models,
+        beside=extent.beside,
+        noted=noted,
         splice=stream and not asks_usage(head.get("stream_options", NULL)) and quirks.splice,
     )
 

@@ -6,6 +6,8 @@ Source: providers.md §3 and P1, openai 3.54's types.
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from providers.answer import (
@@ -17,6 +19,7 @@ from providers.answer import (
     Flags,
     Object,
     Seen,
+    asked_tier,
     later,
     read_usage,
     string_member,
@@ -49,6 +52,10 @@ class _Audio(msgspec.Struct, gc=False):
     transcript: str | None = None
 
 
+ALWAYS, CITED = "searches", "cites"
+"""What a call notes of its searches: the model searches on every call; or whenever its answer cites a source."""
+
+
 class _Message(msgspec.Struct, gc=False):
     """A message, or the part of one that a chunk adds. Reasoning has two names among vendors."""
 
@@ -59,6 +66,7 @@ class _Message(msgspec.Struct, gc=False):
     tool_calls: list[_ToolCall] | None = None
     function_call: _Function | None = None
     audio: _Audio | None = None
+    annotations: msgspec.Raw = NULL
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -89,6 +97,8 @@ class _Summary(msgspec.Struct, gc=False):
     error: msgspec.Raw = NULL
 
 
+# What is counted in an answer too large to keep: the names of functions, and sources that are cited.
+_MARKS = re.compile(rb'"(?:name|type)"\s*:\s*"(\$[a-z_]{1,40}|url_citation)"')
 _ANSWER = msgspec.json.Decoder(_Answer)
 _SUMMARY = msgspec.json.Decoder(_Summary)
 _CHOICES = msgspec.json.Decoder(list[_Choice])
@@ -135,6 +145,12 @@ def _see_function(seen: Seen, function: _Function | None) -> None:
         seen.add("".join((function.name or "", function.arguments or "", function.input or "")))
 
 
+def _cites(choices: list[_Choice]) -> bool:
+    """Whether an answer names a source that it has searched."""
+    messages = (choice.message or choice.delta for choice in choices)
+    return any(message is not None and b"url_citation" in bytes(message.annotations) for message in messages)
+
+
 def _without_content(data: bytes) -> _Answer:
     summary = _SUMMARY.decode(data)
     return _Answer(usage=summary.usage, model=summary.model, service_tier=summary.service_tier, error=summary.error)
@@ -152,6 +168,7 @@ class StreamMeter:
         "_model",
         "_quirks",
         "_scanner",
+        "_searches",
         "_seen",
         "_tier",
         "_usage",
@@ -159,13 +176,14 @@ class StreamMeter:
 
     def __init__(self, call: Call, quirks: Quirks = PLAIN) -> None:
         self._quirks = quirks
-        self._calls: dict[str, int] = {}
+        self._searches = call.noted[0] if call.noted else ""
+        self._calls: dict[str, int] = {"web_search": 1} if self._searches == ALWAYS else {}
         self._scanner = Scanner()
         self._seen = Seen()
         self._flags: Flags = set()
         self._usage: Usage | None = None
         self._final = False
-        self._tier = term(call.service_tier)
+        self._tier = asked_tier(call.service_tier)
         self._model = ""
         self._complete = False
         self._error = False
@@ -195,6 +213,8 @@ class StreamMeter:
             flags=tuple(sorted(self._flags)),
             error=self._error,
             partial=usage is not None and not (self._final or self._complete),
+            running=True,
+            tools=self._calls if self._searches != ALWAYS or self._seen.so_far() else {},
         )
 
     def _event(self, event: Event, *, whole: bool = True) -> None:
@@ -233,6 +253,8 @@ class StreamMeter:
     def _look(self, choices: list[_Choice]) -> None:
         if self._quirks.calls:
             _add_calls(self._calls, choices, self._quirks)
+        if self._searches == CITED and _cites(choices):
+            self._calls["web_search"] = 1
         if choices[0].message is not None and choices[0].delta is None and self._seen.so_far():
             return  # MiniMax ends a stream with the whole answer, which has been seen in pieces
         _see(self._seen, choices)
@@ -271,12 +293,13 @@ class StreamMeter:
 class JsonMeter(BodyMeter):
     """Reads an answer in one JSON body."""
 
-    __slots__ = ("_quirks", "_tier")
+    __slots__ = ("_quirks", "_searches", "_tier")
 
     def __init__(self, call: Call, quirks: Quirks = PLAIN) -> None:
-        super().__init__()
+        self._searches = call.noted[0] if call.noted else ""
+        super().__init__(_MARKS if quirks.calls or self._searches else None)
         self._quirks = quirks
-        self._tier = term(call.service_tier)
+        self._tier = asked_tier(call.service_tier)
 
     def finish(self) -> Reading:
         """See the interface."""
@@ -300,12 +323,16 @@ class JsonMeter(BodyMeter):
         counted = read_usage(answer.usage, flags)
         if counted is None and given(answer.choices):
             counted = self._in_choices(answer.choices, flags)
-        calls: dict[str, int] = {}
-        if self._quirks.calls and given(answer.choices):
+        calls: dict[str, int] = {"web_search": 1} if self._searches == ALWAYS else {}
+        if (self._quirks.calls or self._searches == CITED) and given(answer.choices):
             try:
-                _add_calls(calls, _CHOICES.decode(answer.choices), self._quirks)
+                choices = _CHOICES.decode(answer.choices)
             except UNREADABLE:
                 flags.add(MALFORMED)
+            else:
+                _add_calls(calls, choices, self._quirks)
+                if self._searches == CITED and _cites(choices):
+                    calls["web_search"] = 1
         usage = self._usage(counted, flags, tier, calls) if counted is not None else None
         return Reading(
             usage=usage,
@@ -333,11 +360,17 @@ class JsonMeter(BodyMeter):
         return read_usage(choices[0].usage, flags) if choices else None
 
     def _from_ends(self, flags: Flags) -> Reading:
+        calls: dict[str, int] = {"web_search": 1} if self._searches == ALWAYS else {}
+        for said, times in self._body.marked().items():
+            if said == b"url_citation":
+                calls["web_search"] = 1
+            elif name := self._quirks.calls.get(said.decode("utf-8", "replace")):
+                calls[name] = calls.get(name, 0) + times
         tail = self._body.tail()
         counted = tail_usage(tail)
         tier = string_member("service_tier", tail, self._body.head())
         return Reading(
-            usage=self._usage(counted, flags, term(tier) or self._tier) if counted is not None else None,
+            usage=self._usage(counted, flags, term(tier) or self._tier, calls) if counted is not None else None,
             complete=tail.endswith(b"}"),
             model=string_member("model", self._body.head(), tail),
             output_tokens_seen=self._body.output_tokens(),

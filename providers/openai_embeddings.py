@@ -11,6 +11,7 @@ import msgspec
 
 from providers.answer import MALFORMED, UNREADABLE, BodyMeter, Flags, read_usage, string_member, tail_usage
 from providers.bounds import Extent
+from providers.fields import unlisted
 from providers.openai_usage import chat_usage
 from providers.raw import NULL, given, is_list, is_string
 from providers.request import count_field, read_object, text_field
@@ -49,7 +50,14 @@ class _Embeddings:
         typical, upper, bound = extent.usages(len(body))
         if tokens:
             typical, upper = Usage(input_tokens=tokens), Usage(input_tokens=min(tokens, bound.input_tokens))
-        return Call(model=model, input_typical=typical, input_upper=upper, input_bound=bound, cache_writes=False)
+        return Call(
+            model=model,
+            input_typical=typical,
+            input_upper=upper,
+            input_bound=bound,
+            cache_writes=False,
+            unlisted=unlisted("openai_embeddings", head),
+        )
 
     def prepare(self, body: bytes, call: Call) -> bytes:
         """The same bytes."""

@@ -116,7 +116,7 @@ class _Images(Plain):
         partial = _integer(members, "partial_images", 0, _COUNT_MAX) * images * _PARTIAL_TOKENS
         prompt = members.get("prompt", "").encode()
         typical, upper = estimates(prompt)
-        tokens = [each * frames + partial for each in _made(model, members)]
+        tokens = [each * frames + partial for each in made(model, members)]
         return Call(
             model=model,
             stream=stream,
@@ -141,7 +141,7 @@ def _by_image(model: str, images: int, members: Mapping[str, str]) -> Usage:
     return Usage(images=images)
 
 
-def _made(model: str, members: Mapping[str, str]) -> tuple[int, int, int]:
+def made(model: str, members: Mapping[str, str]) -> tuple[int, int, int]:
     """Tokens of one image that is made: typical, likely most, and most."""
     newer = not model.startswith(("gpt-image-1", "chatgpt-image"))
     quality = members.get("quality", "")

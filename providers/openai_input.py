@@ -7,11 +7,13 @@ as if it were cheap. Knows nothing of answers. Source: the SDK's types (openai 3
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 
 from providers import media
 from providers.bounds import Extent, data_url, string_bytes
+from providers.hosted import CLIENT, openai_tools
 from providers.objects import unescaped
 from providers.raw import NULL, given, is_object, is_string
 from providers.request import Head, members
@@ -64,10 +66,6 @@ _PLAIN_ITEMS = words(
     "code_interpreter_call tool_search_call program program_output"
 )
 _OUTPUT_ITEMS = frozenset({"function_call_output", "custom_tool_call_output", "computer_call_output"})
-# Tools that the client runs. All others are run by the provider: their results are input that no request shows.
-_CLIENT_TOOLS = words(
-    "function custom computer computer_use_preview local_shell apply_patch namespace programmatic_tool_calling"
-)
 
 
 def _is_reference(item: Part) -> bool:
@@ -168,16 +166,27 @@ class Content:
         for number, part in enumerate(read_parts(raw, where)):
             self._part(part, f"{where}[{number}]")
 
-    def tools(self, head: Head, name: str) -> None:
-        """A list of tools, where there is one."""
+    def tools(
+        self,
+        head: Head,
+        name: str,
+        *,
+        calls: Mapping[str, str] = {},
+        containers: Mapping[str, int] = {},
+        runs: int | None = None,
+    ) -> int:
+        """A list of tools, where there is one; how large a container they ask for. See `providers.hosted`."""
         raw = head.get(name)
         if raw is None or not given(raw):
-            return
+            return 0
         tools = read_parts(raw, name)
         self._extent.tools(raw, _TOOL_PROMPT_TOKENS if tools else 0)
         for at, tool in enumerate(tools):
-            if tool.type and tool.type not in _CLIENT_TOOLS:
+            if tool.type and tool.type not in CLIENT:
                 self._extent.unknown(f"{name}[{at}].type", endless=True)
+        if not self._extent.endless:
+            return 0
+        return openai_tools(self._extent, raw, name, calls=calls, containers=containers, runs=runs)
 
     def _part(self, part: Part, where: str) -> None:
         kind = part.type

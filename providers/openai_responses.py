@@ -7,6 +7,8 @@ types.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -19,6 +21,7 @@ from providers.answer import (
     Flags,
     Object,
     Seen,
+    asked_tier,
     count,
     later,
     read_usage,
@@ -28,6 +31,8 @@ from providers.answer import (
     visible,
 )
 from providers.bounds import Extent
+from providers.fields import unlisted
+from providers.hosted import IMAGE_MODEL, sessions
 from providers.openai_input import Content
 from providers.openai_usage import responses_usage
 from providers.quirks import PLAIN, Quirks
@@ -40,7 +45,7 @@ from providers.usage import Usage
 
 _OWN = words(
     "model input instructions max_output_tokens stream service_tier tools previous_response_id conversation prompt "
-    "background text context_management search_parameters"
+    "background text context_management search_parameters max_tool_calls"
 )
 # Stored state and provider-side work: input that the request does not show.
 _UNBOUNDED = ("previous_response_id", "conversation", "prompt", "context_management", "search_parameters")
@@ -53,6 +58,9 @@ _TOOL_ITEMS = {
     "code_interpreter_call": "code_interpreter",
     "image_generation_call": "image_generation",
 }
+_CONTAINERS_MAX = 1_000
+# What is counted in an answer too large to keep.
+_MARKS = re.compile(rb'"(?:type|container_id)"\s*:\s*"([a-z_]{1,40}_call|cntr_[A-Za-z0-9_-]{1,120})"')
 _TEXT = msgspec.json.Decoder(str)
 
 
@@ -92,14 +100,25 @@ class Responses:
             extent.content(head["instructions"])
             if is_string(head["instructions"]):
                 extent.text(head["instructions"])
+        memory = 0
         if "tools" in head:
-            content.tools(head, "tools")
+            memory = content.tools(
+                head,
+                "tools",
+                calls=self._quirks.calls,
+                containers=_sizes(asked),
+                runs=count_field(head, "max_tool_calls", least=0) if "max_tool_calls" in head else None,
+            )
         if "text" in head:
             extent.tools(head["text"], 0)  # the answer's schema
         for name in _UNBOUNDED:
             if name in head and present(head, name):
                 extent.unknown(name, endless=name in _ENDLESS)
-        limit = count_field(head, _LIMIT, least=0)
+                if name == "search_parameters":
+                    extent.runs("web_search", 1, name)
+        limit = count_field(head, _LIMIT, least=0) or None
+        if limit is None and count_field(head, _LIMIT, least=0) == 0:
+            extent.unknown(_LIMIT, endless=True)  # some vendors take it for no limit
         typical, upper, bound = extent.usages(len(body) - said_bytes(body, head, (_LIMIT,)))
         return Call(
             model=model,
@@ -112,7 +131,13 @@ class Responses:
             service_tier=text_field(head, "service_tier") if "service_tier" in head else "",
             unbounded=extent.unbounded,
             endless=extent.endless,
+            unpriced=extent.unpriced,
+            unlisted=unlisted("openai_responses", head),
+            models=extent.models,
+            beside=extent.beside,
             refers=tuple(content.refers),
+            noted=(next(iter(extent.beside), ""), str(memory)),
+            facts={"memory": memory} if memory > 1 else {},
         )
 
     def prepare(self, body: bytes, call: Call) -> bytes:
@@ -132,8 +157,20 @@ class Responses:
         return None
 
 
+def _sizes(asked: Asked) -> dict[str, int]:
+    """How large the caller's own containers are that the request names."""
+    return {id_: int(facts.get("memory", 1)) for id_, facts in asked.objects.items()}
+
+
+class _Action(msgspec.Struct, gc=False):
+    type: str | None = None
+    container_id: str | None = None
+
+
 class _Item(msgspec.Struct, gc=False):
     type: str | None = None
+    container_id: str | None = None
+    environment: _Action | None = None
 
 
 class _Response(msgspec.Struct, gc=False):
@@ -146,6 +183,8 @@ class _Response(msgspec.Struct, gc=False):
     tool_usage: msgspec.Raw = NULL
     output: msgspec.Raw = NULL
     error: msgspec.Raw = NULL
+    created_at: float = 0
+    completed_at: float | None = None
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -161,51 +200,124 @@ _ITEMS = msgspec.json.Decoder(list[_Item])
 _ENDS = words("response.completed response.incomplete response.failed response.cancelled")
 
 
-def _tools(items: list[_Item]) -> dict[str, int]:
-    """How often each priced tool was called."""
-    tools: dict[str, int] = {}
-    for item in items:
-        name = _TOOL_ITEMS.get(item.type or "")
-        if name:
-            tools[name] = tools.get(name, 0) + 1
-    return tools
+class _Ran:
+    """The tools that were seen to run: calls by the name that they are priced under, and containers."""
+
+    __slots__ = ("calls", "containers")
+
+    def __init__(self) -> None:
+        self.calls: dict[str, int] = {}
+        self.containers: set[str] = set()
+
+    def add(self, items: list[_Item]) -> None:
+        """Count what stands in a list of output."""
+        for item in items:
+            where = item.container_id or (item.environment.container_id if item.environment else None)
+            self.call(item.type or "", 1)
+            if where is not None and len(self.containers) < _CONTAINERS_MAX:
+                self.containers.add(where)
+
+    def call(self, kind: str, times: int) -> None:
+        """Count items of a kind."""
+        if (name := _TOOL_ITEMS.get(kind)) is not None:
+            self.calls[name] = self.calls.get(name, 0) + times
+
+    def priced(self, quirks: Quirks, memory: int, seconds: int) -> dict[str, int]:
+        """What is charged for by the run. Of OpenAI's containers it is their size and time, and not what runs there."""
+        calls = dict(self.calls)
+        if not quirks.server_tools and self.containers:
+            calls["code_interpreter"] = sessions(sorted(self.containers), seconds, memory)
+        return {name: number for name, number in sorted(calls.items()) if number}
 
 
-def _answer_usage(answer: _Response, tools: dict[str, int], tier: str, flags: Flags, quirks: Quirks) -> Usage | None:
-    """Usage of an answer; `tools` are the calls seen besides those in its own list of output."""
+def _answer_usage(answer: _Response, ran: _Ran, call: Call, tier: str, flags: Flags, quirks: Quirks) -> Usage | None:
+    """Usage of an answer; `ran` are the tools seen besides those in its own list of output."""
     counted = read_usage(answer.usage, flags)
     if counted is None:
         return None
-    listed: dict[str, int] = {}
     if given(answer.output):
+        listed = _Ran()
         try:
-            listed = _tools(_ITEMS.decode(answer.output))
+            listed.add(_ITEMS.decode(answer.output))
         except UNREADABLE:
             flags.add(MALFORMED)
-    called = {name: max(listed.get(name, 0), tools.get(name, 0)) for name in listed.keys() | tools.keys()}
-    stated = read_usage(answer.tool_usage, flags) or {}
-    searches = count(stated, flags, "web_search", "num_requests")
+        for name, number in listed.calls.items():
+            ran.calls[name] = max(ran.calls.get(name, 0), number)
+        ran.containers |= listed.containers
+    took_s = math.ceil(answer.completed_at - answer.created_at) if answer.completed_at and answer.created_at else 0
+    return _with_tools(counted, read_usage(answer.tool_usage, flags), ran, took_s, call, flags,
+                       term(answer.service_tier) if answer.service_tier else tier, quirks)  # fmt: skip
+
+
+def _with_tools(
+    counted: Object, stated: Object | None, ran: _Ran, took_s: int, call: Call, flags: Flags, tier: str, quirks: Quirks
+) -> Usage | None:
+    """The usage, with what the tools have come to beside it."""
+    called = ran.priced(quirks, _memory(call), took_s)
+    searches = count(stated or {}, flags, "web_search", "num_requests")
     if searches is not None:  # one search call can open several pages, and only some are charged: what is stated holds
-        called["web_search"] = searches
-    called = {name: number for name, number in sorted(called.items()) if number}
-    return responses_usage(
-        counted, flags, tier=term(answer.service_tier) if answer.service_tier else tier, tools=called, quirks=quirks
-    )
+        called.pop("web_search", None)
+        if searches:
+            called["web_search"] = searches
+    pictures = called.pop("image_generation", 0)
+    usage = responses_usage(counted, flags, tier=tier, tools=called, quirks=quirks)
+    drawn = _drawn(call, read_usage(_raw(stated, "image_gen"), flags), pictures, flags)
+    if usage is None or drawn is None:
+        if usage is not None and pictures:
+            usage = msgspec.structs.replace(usage, tools=usage.tools | {"image_generation": pictures})
+        return usage
+    return msgspec.structs.replace(usage, beside={_painter(call): drawn})
+
+
+def _raw(stated: Object | None, name: str) -> msgspec.Raw:
+    found = (stated or {}).get(name)
+    return NULL if found is None else msgspec.Raw(msgspec.json.encode(found))
+
+
+def _memory(call: Call) -> int:
+    return int(call.noted[1]) if len(call.noted) > 1 else 1
+
+
+def _painter(call: Call) -> str:
+    return (call.noted[0] if call.noted else "") or IMAGE_MODEL
+
+
+def _drawn(call: Call, stated: Object | None, pictures: int, flags: Flags) -> Usage | None:
+    """What a model that draws has used; by the dearest that the request allows, where it is not stated."""
+    if not pictures and not (stated and count(stated, flags, "output_tokens")):
+        return None
+    used = responses_usage(stated, flags) if stated is not None else None
+    if used is not None and used.output_tokens:
+        image = count(stated or {}, flags, "input_tokens_details", "image_tokens") or 0
+        text = count(stated or {}, flags, "output_tokens_details", "text_tokens") or 0
+        return msgspec.structs.replace(
+            used,
+            input_image_tokens=min(image, used.input_tokens),
+            output_image_tokens=max(used.output_tokens - text, 0),
+        )
+    held = call.beside.get(_painter(call))
+    if held is None:
+        return None
+    tokens = held[0].output_tokens * pictures
+    return Usage(output_tokens=tokens, output_image_tokens=tokens)
 
 
 class _StreamMeter:
     """Reads a streamed answer."""
 
-    __slots__ = ("_complete", "_error", "_flags", "_model", "_quirks", "_scanner", "_seen", "_tier", "_tools", "_usage")
+    __slots__ = (
+        "_call", "_complete", "_error", "_flags", "_model", "_quirks", "_ran", "_scanner", "_seen", "_tier", "_usage",
+    )  # fmt: skip
 
     def __init__(self, call: Call, quirks: Quirks = PLAIN) -> None:
+        self._call = call
         self._quirks = quirks
         self._scanner = Scanner()
         self._seen = Seen()
         self._flags: Flags = set()
         self._usage: Usage | None = None
-        self._tools: dict[str, int] = {}
-        self._tier = term(call.service_tier)
+        self._ran = _Ran()
+        self._tier = asked_tier(call.service_tier)
         self._model = ""
         self._complete = False
         self._error = False
@@ -231,7 +343,7 @@ class _StreamMeter:
             output_tokens_seen=self._seen.tokens(),
             flags=tuple(sorted(self._flags)),
             error=self._error,
-            tools=self._tools,
+            tools=self._ran.priced(self._quirks, _memory(self._call), 0),
         )
 
     def _event(self, event: Event, *, whole: bool = True) -> None:
@@ -252,8 +364,7 @@ class _StreamMeter:
         if given(read.delta) and kind.endswith(".delta"):
             self._delta(kind, read.delta)
         elif kind == "response.output_item.done" and read.item is not None:
-            for name, number in _tools([read.item]).items():
-                self._tools[name] = self._tools.get(name, 0) + number
+            self._ran.add([read.item])
         elif kind == "error":
             self._error = True
         elif given(read.response):
@@ -279,7 +390,7 @@ class _StreamMeter:
             return
         self._complete = True
         self._error = self._error or kind == "response.failed"
-        usage = _answer_usage(answer, self._tools, self._tier, self._flags, self._quirks)
+        usage = _answer_usage(answer, self._ran, self._call, self._tier, self._flags, self._quirks)
         if usage is not None:
             self._usage = later(self._usage, usage, self._flags)
 
@@ -287,12 +398,13 @@ class _StreamMeter:
 class _JsonMeter(BodyMeter):
     """Reads an answer in one JSON body."""
 
-    __slots__ = ("_quirks", "_tier")
+    __slots__ = ("_call", "_quirks", "_tier")
 
     def __init__(self, call: Call, quirks: Quirks = PLAIN) -> None:
-        super().__init__()
+        super().__init__(_MARKS)
+        self._call = call
         self._quirks = quirks
-        self._tier = term(call.service_tier)
+        self._tier = asked_tier(call.service_tier)
 
     def finish(self) -> Reading:
         """See the interface."""
@@ -302,12 +414,22 @@ class _JsonMeter(BodyMeter):
             tail = self._body.tail()
             counted: Object | None = tail_usage(tail)
             tier = term(string_member("service_tier", tail, self._body.head())) or self._tier
+            ran = _Ran()
+            for mark, times in self._body.marked().items():
+                said = mark.decode("ascii", "replace")
+                ran.call(said, times)
+                if said.startswith("cntr_"):
+                    ran.containers.add(said)
+            stated = tail_usage(tail, "tool_usage")
+            usage = None
+            if counted is not None:
+                usage = _with_tools(counted, stated, ran, 0, self._call, flags, tier, self._quirks)
             return Reading(
-                usage=responses_usage(counted, flags, tier=tier, quirks=self._quirks) if counted is not None else None,
+                usage=usage,
                 complete=tail.endswith(b"}"),
                 model=string_member("model", self._body.head(), tail),
                 output_tokens_seen=self._body.output_tokens(),
-                flags=tuple(sorted(flags | {OVERSIZE})),  # calls of tools could not be counted
+                flags=tuple(sorted(flags | {OVERSIZE})),
             )
         try:
             answer = _RESPONSE.decode(whole)
@@ -317,7 +439,7 @@ class _JsonMeter(BodyMeter):
                 output_tokens_seen=self._body.output_tokens(),
                 flags=(MALFORMED,),
             )
-        usage = _answer_usage(answer, {}, self._tier, flags, self._quirks)
+        usage = _answer_usage(answer, _Ran(), self._call, self._tier, flags, self._quirks)
         return Reading(
             usage=usage,
             complete=True,

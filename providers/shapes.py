@@ -94,6 +94,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
             (a remote image URL, `previous_response_id`, a tool that the provider runs, …); "" when there is none.
         endless: Name of the first request field that makes the cost unknowable even given the model's limits (a tool
             that the provider runs, as often as it likes); "" when there is none. `unbounded` names one then, too.
+        unpriced: Name of the first request field that asks for work of which nobody knows the price; "" where there is
+            none. Whoever has a cap is refused that.
+        unlisted: Name of the first request field that stands in no table of the shape (`providers.fields`).
+        models: Further models that the request names, by the field that does; each must be allowed, and have a price.
+        instead: Which of those may answer instead of `model`: the dearest of them all is held for.
+        beside: What further models may use beside the answer, by their names: likely most, and most.
         reasons: The request asks for reasoning that the answer need not show; see also `Vendor.shows`.
         cache_writes: The request can cause cache writes, which some models charge above plain input.
         priced_as: The catalogue's id of what is served, where that is not `model` (Deepgram's live sockets).
@@ -119,6 +125,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     service_tier: str = ""
     unbounded: str = ""
     endless: str = ""
+    unpriced: str = ""
+    unlisted: str = ""
+    models: Mapping[str, str] = MappingProxyType({})
+    instead: tuple[str, ...] = ()
+    beside: Mapping[str, tuple[Usage, Usage]] = MappingProxyType({})
     reasons: bool = False
     cache_writes: bool = True
     splice: bool = False
@@ -143,6 +154,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             "usage_incomplete", "usage_negative", "usage_decreased", "usage_other_model", "malformed", "oversize".
         error: The provider reported a failure inside a 200 answer.
         partial: Usage seen so far is a true lower bound but not the final count (Anthropic's `message_start`).
+        running: That count was made along with the content, and leaves out only what was made after it (Gemini).
         refused: The provider says, in a 200 answer, that it has not done what was asked, and charges nothing (MiniMax).
         tools: Calls of priced tools that were seen, where there is no count; as in `Usage.tools`.
     """
@@ -154,6 +166,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     flags: tuple[str, ...] = ()
     error: bool = False
     partial: bool = False
+    running: bool = False
     refused: bool = False
     tools: Mapping[str, int] = MappingProxyType({})
 

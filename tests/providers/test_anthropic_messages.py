@@ -148,7 +148,7 @@ def test_tier_speed_and_region() -> None:
 
 
 def test_iterations() -> None:
-    """Compaction is beside the totals and is added; an advisor is added and flagged; messages repeat the totals."""
+    """Compaction is beside the totals and is added; an advisor is another model's; messages repeat the totals."""
     base = {"cache_creation_input_tokens": 1, "cache_read_input_tokens": 2, "input_tokens": 10, "output_tokens": 5}
     usage = {
         "input_tokens": 100,
@@ -160,6 +160,11 @@ def test_iterations() -> None:
     assert reading.usage == Usage(input_tokens=113, cache_read_tokens=2, cache_write_tokens=1, output_tokens=55)
     assert reading.flags == ()
     usage["iterations"] = [{"type": "advisor_message", "model": "claude-opus-5", **base}]
+    reading = read(ANTHROPIC_MESSAGES, json.dumps({**ANSWER, "usage": usage}).encode(), streamed=False)
+    advised = Usage(input_tokens=13, cache_read_tokens=2, cache_write_tokens=1, output_tokens=5)
+    assert reading.usage == Usage(input_tokens=100, output_tokens=50, beside={"claude-opus-5": advised})
+    assert reading.flags == ()
+    usage["iterations"] = [{"type": "advisor_message", **base}]
     reading = read(ANTHROPIC_MESSAGES, json.dumps({**ANSWER, "usage": usage}).encode(), streamed=False)
     assert reading.usage == Usage(input_tokens=113, cache_read_tokens=2, cache_write_tokens=1, output_tokens=55)
     assert reading.flags == ("usage_other_model",)

@@ -14,7 +14,7 @@ from providers.anthropic_messages import ANTHROPIC_MESSAGES
 from providers.batches import Batch, Results
 from providers.bulk import Bulk
 from providers.catalogue import Catalogue
-from providers.jsonl import LINE_BYTES_MAX, REFERENCES_MAX, Endpoint, Requests
+from providers.jsonl import LINE_BYTES_MAX, REFERENCES_MAX, Endpoint, Requests, add
 from providers.objects import References, Refers
 from providers.openai_chat import OPENAI_CHAT
 from providers.openai_embeddings import OPENAI_EMBEDDINGS
@@ -188,3 +188,28 @@ def test_only_the_origin_of_results_is_rewritten() -> None:
     there = b'{"id":"b","results_url":"http://here:1/v1/messages/batches/b/results","x":"https://a.b/c"}'
     assert batch.rehosted(body, "http://here:1") == there
     assert batch.rehosted(body, "") == body
+
+
+def test_what_its_lines_ask_for_is_asked_for_by_the_batch() -> None:
+    """Tools are held for, what nothing bounds and what has no price is named, further models have no place in it."""
+    bulk = Bulk(sums={}, tools={})
+    ask = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
+    price = priced("openai", "gpt-4o")
+    add(bulk, OPENAI_CHAT.read(json.dumps(ask).encode()))
+    before, _ = bulk.held(price, sound=False, silent_tokens=0, remote_tokens=0)
+    assert (bulk.endless, bulk.unpriced, bulk.tools) == ("", "", {})
+    for _ in range(3):
+        add(bulk, OPENAI_CHAT.read(json.dumps(ask | {"web_search_options": {}}).encode()))
+    add(bulk, OPENAI_CHAT.read(json.dumps(ask | {"plugins": ["x"]}).encode()))
+    assert (bulk.endless, bulk.unpriced, bulk.tools) == ("web_search_options", "plugins", {"web_search": 3})
+    after, _ = bulk.held(price, sound=False, silent_tokens=0, remote_tokens=0)
+    assert after - before >= 3 * 10_000_000_000
+    add(bulk, OPENAI_CHAT.read(json.dumps(ask | {"brand_new": 1}).encode()))
+    fallback = {
+        "model": "claude-haiku-4-5",
+        "max_tokens": 9,
+        "messages": ask["messages"],
+        "fallbacks": [{"model": "x"}],
+    }
+    with pytest.raises(BadRequest, match="models"):
+        add(bulk, ANTHROPIC_MESSAGES.read(json.dumps(fallback).encode()))

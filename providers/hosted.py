@@ -1,0 +1,228 @@
+"""Tools that a provider runs by itself beside the tokens: the closed lists, and what each run is held and priced as.
+
+Promises: every tool of every shape here stands in one row: the client runs it, or a run of it has a price by the name
+under which the catalogue has it, or its work is in the tokens, or it has no price; what stands in no row has none, and
+is refused by name for whoever has a cap (`Ask.unpriced`). Knows nothing of answers, prices or HTTP.
+Source: openai 3.54's and anthropic 2.12's types, the vendors' price pages [K].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from providers.answer import UNREADABLE
+from providers.bounds import Extent
+from providers.openai_images import made
+from providers.raw import NULL, given, is_object, is_string
+from providers.shapes import BadRequest
+from providers.text import words
+from providers.usage import Usage
+
+RUNS_HELD: Final = 2
+"""How many runs of a tool are held for, where the request does not limit them: what runs beyond is an overrun."""
+
+RUNS_MAX: Final = 100
+"""More runs than this in one call are not held for, whatever the request allows."""
+
+CLIENT = words(
+    "function custom computer computer_use_preview local_shell apply_patch namespace programmatic_tool_calling"
+)
+"""Tools of OpenAI's shapes that the client runs."""
+
+IN_TOKENS = words("mcp tool_search")
+"""Tools of OpenAI's shapes that the provider runs, and that cost what they bring into the input."""
+
+BY_RUN: Mapping[str, str] = {
+    "web_search": "web_search",
+    "web_search_2025_08_26": "web_search",
+    "web_search_preview": "web_search",
+    "web_search_preview_2025_03_11": "web_search",
+    "file_search": "file_search",
+    "collections_search": "file_search",  # xAI
+    "x_search": "x_search",
+    "code_execution": "code_interpreter",
+}
+"""Tools of OpenAI's shapes with a price for each run, by the name under which it stands."""
+
+MEMORY: Mapping[str, int] = {"1g": 1, "4g": 4, "16g": 16, "64g": 64}
+"""How many times the price of the smallest container a session of each costs."""
+
+IMAGE_MODEL = "gpt-image-1"
+"""Which model draws where the request names none: the dearest of those with a price, until the default has one."""
+
+CODE_EXECUTION: Final = "code_execution"
+"""Anthropic's container, charged for by spans of five minutes, one at least."""
+
+SPANS_HELD: Final = 12
+"""How many of those are held for: an hour."""
+
+SESSION_S: Final = 1_200
+"""For so long a container's session lasts; then the next one is charged."""
+
+ANTHROPIC_CLIENT = ("bash_", "text_editor_", "computer_", "memory_", "browser_toolset_")
+"""Tools of Anthropic's that the client runs, by the beginning of their versioned types; so the two that follow."""
+
+_ANTHROPIC_IN_TOKENS = ("web_fetch_", "tool_search_tool_", "mcp_toolset")
+_ANTHROPIC_BY_RUN = (("web_search_", "web_search"), ("code_execution_", CODE_EXECUTION))
+
+
+class _Environment(msgspec.Struct, gc=False):
+    type: str = ""
+    memory_limit: str | None = None
+    container_id: str | None = None
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str = ""
+
+
+class Tool(msgspec.Struct, gc=False):
+    """A tool: the members that tell what its runs cost."""
+
+    type: str = ""
+    model: str | None = None
+    container: msgspec.Raw = NULL
+    environment: msgspec.Raw = NULL
+    max_uses: int | None = None
+    max_tokens: int | None = None
+    size: str | None = None
+    quality: str | None = None
+    partial_images: int | None = None
+    frame_count: int | None = None
+    svg: msgspec.Raw = NULL
+    output_format: str | None = None
+    function: _Function | None = None
+
+
+_TOOLS = msgspec.json.Decoder(list[Tool])
+_ENVIRONMENT = msgspec.json.Decoder(_Environment)
+
+
+def read_tools(raw: msgspec.Raw, where: str) -> list[Tool]:
+    """A list of tools.
+
+    Raises:
+        BadRequest: It is no list of objects, or a member that decides about the cost is not what it should be.
+    """
+    try:
+        return _TOOLS.decode(raw)
+    except UNREADABLE as error:
+        raise BadRequest(f"{where!r} is not what it should be: {error}.", param=where) from None
+
+
+def openai_tools(
+    extent: Extent,
+    raw: msgspec.Raw,
+    where: str,
+    *,
+    calls: Mapping[str, str],
+    containers: Mapping[str, int],
+    runs: int | None = None,
+) -> int:
+    """Count the tools of an OpenAI request into its extent; how large a container it asks for, 0 for none.
+
+    Args:
+        calls: Functions that the vendor runs and charges for, by name (`Quirks.calls`).
+        containers: The caller's own containers, and how large each is, as in `MEMORY`.
+        runs: `max_tool_calls`.
+
+    Raises:
+        BadRequest: As `read_tools`; or a container has no such size.
+    """
+    memory = 0
+    times = RUNS_HELD if runs is None else min(runs, RUNS_MAX)
+    for at, tool in enumerate(read_tools(raw, where)):
+        kind, param = tool.type, f"{where}[{at}].type"
+        if kind in CLIENT or not kind:
+            continue
+        if (run := BY_RUN.get(kind)) is not None:
+            extent.runs(run, times, param)
+        elif kind == "builtin_function" and tool.function is not None and tool.function.name in calls:
+            extent.runs(calls[tool.function.name], times, param)
+        elif kind == "image_generation":
+            _draws(extent, tool, f"{where}[{at}]", times)
+        elif kind in ("code_interpreter", "shell"):
+            size = _container(tool, f"{where}[{at}]", containers)
+            if size:
+                extent.runs("code_interpreter", size, param)
+            memory = max(memory, size)
+        elif kind not in IN_TOKENS:
+            extent.unpriced = extent.unpriced or param
+    return memory
+
+
+def _container(tool: Tool, where: str, containers: Mapping[str, int]) -> int:
+    """How large a container a tool runs in; 0 where it is the client's own machine."""
+    raw = tool.container if tool.type == "code_interpreter" else tool.environment
+    name = "container" if tool.type == "code_interpreter" else "environment"
+    found = _Environment(type="auto")
+    if is_string(raw):
+        found = _Environment(container_id=msgspec.json.decode(raw, type=str))
+    elif is_object(raw):
+        try:
+            found = _ENVIRONMENT.decode(raw)
+        except UNREADABLE:
+            raise BadRequest(f"{where}.{name} is not what it should be.", param=f"{where}.{name}") from None
+    if tool.type == "shell" and (not given(raw) or found.type == "local"):
+        return 0
+    if found.container_id is not None:
+        return containers.get(found.container_id, 1)
+    limit = found.memory_limit or "1g"
+    if limit not in MEMORY:
+        raise BadRequest(
+            f"A container has {', '.join(MEMORY)} of memory, not {limit!r}.", param=f"{where}.{name}.memory_limit"
+        )
+    return MEMORY[limit]
+
+
+def _draws(extent: Extent, tool: Tool, where: str, times: int) -> None:
+    """Pictures, which another model draws at its own price: the dearest that the request allows are held for."""
+    if given(tool.svg) or tool.output_format == "svg":
+        extent.unpriced = extent.unpriced or f"{where}.svg"  # it calls a further model
+        return
+    model = tool.model or IMAGE_MODEL
+    if tool.model:
+        extent.models[f"{where}.model"] = tool.model
+    upper, most = picture_tokens(model, tool)
+    held = Usage(output_tokens=upper, output_image_tokens=upper), Usage(output_tokens=most, output_image_tokens=most)
+    before = extent.beside.get(model, (Usage(), Usage()))
+    extent.beside[model] = (held[0], held[1]) if before[0].output_tokens < upper else before
+    extent.unknown(f"{where}.type", endless=True)
+
+
+def picture_tokens(model: str, tool: Tool) -> tuple[int, int]:
+    """Tokens of one picture that a tool draws: likely most, and most."""
+    members = {"quality": tool.quality or "", "size": tool.size or ""}
+    _, upper, most = made(model, {name: value for name, value in members.items() if value not in ("", "auto")})
+    frames = max(tool.frame_count or 1, 1)
+    partial = min(max(tool.partial_images or 0, 0), 10) * 100
+    return upper * frames + partial, most * frames + partial
+
+
+def anthropic_tools(extent: Extent, raw: msgspec.Raw) -> None:
+    """Count the tools of an Anthropic request into its extent. Raises BadRequest as `read_tools`."""
+    for at, tool in enumerate(read_tools(raw, "tools")):
+        kind, param = tool.type, f"tools[{at}].type"
+        if not kind or kind == "custom" or kind.startswith(ANTHROPIC_CLIENT + _ANTHROPIC_IN_TOKENS):
+            continue
+        for beginning, run in _ANTHROPIC_BY_RUN:
+            if kind.startswith(beginning):
+                times = RUNS_HELD if tool.max_uses is None else min(max(tool.max_uses, 0), RUNS_MAX)
+                extent.runs(run, SPANS_HELD if run == CODE_EXECUTION else times, param)
+                break
+        else:
+            if kind.startswith("advisor_") and tool.model:
+                extent.models[f"tools[{at}].model"] = tool.model
+                tokens = min(tool.max_tokens or 4_096, 1 << 20) * min(tool.max_uses or 1, RUNS_MAX)
+                held = Usage(output_tokens=tokens)
+                extent.beside[tool.model] = (held, held)
+            else:
+                extent.unpriced = extent.unpriced or param
+
+
+def sessions(containers: Sequence[str], seconds: int, memory: int) -> int:
+    """How often the price of the smallest container is charged for an answer that took so long in these."""
+    return len(set(containers)) * max(-(-seconds // SESSION_S), 1) * max(memory, 1)

@@ -1,0 +1,172 @@
+"""The table of fields says something of every field that the vendors' own SDKs can send, and each row is true."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import typing
+from collections.abc import Iterable
+from typing import Any
+
+import cohere.v2.client
+import pytest
+from anthropic.types.beta import message_create_params as beta_messages
+from anthropic.types.beta.beta_tool_union_param import BetaToolUnionParam
+from cerebras.cloud.sdk.types.chat import completion_create_params as cerebras_chat
+from google.genai import types as google
+from mistralai.client import models as mistral
+from openai.types import completion_create_params as completions
+from openai.types import embedding_create_params as embeddings
+from openai.types.chat import completion_create_params as chat
+from openai.types.responses import response_create_params as responses
+from openai.types.responses.tool_param import ToolParam
+
+from providers import hosted
+from providers.anthropic_messages import ANTHROPIC_MESSAGES
+from providers.cohere import COHERE_CHAT
+from providers.fields import TABLE, unlisted
+from providers.gemini import GEMINI
+from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
+from providers.openai_embeddings import OPENAI_EMBEDDINGS
+from providers.openai_responses import OPENAI_RESPONSES
+from providers.shapes import Asked, BadRequest, Call, Shape
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+def hints(*types: Any) -> set[str]:
+    """The fields of typed dictionaries."""
+    return {name for each in types for name in typing.get_type_hints(each)}
+
+
+def signature(function: Any) -> set[str]:
+    return set(inspect.signature(function).parameters) - {"self", "request_options", "accepts"}
+
+
+def camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+# What only stands in an SDK, and never in a body; and what Google's SDK sends elsewhere than these two objects.
+_SDK_ONLY = {"http_options", "should_return_http_response", "automatic_function_calling", "routing_config",
+             "model_selection_config", "thread"} - {"thread"}  # fmt: skip
+
+SENT: dict[str, set[str]] = {
+    "openai_chat": hints(chat.CompletionCreateParamsBase)
+    | set(mistral.ChatCompletionRequest.model_fields)
+    | {name for each in vars(cerebras_chat).values() if typing.is_typeddict(each)
+       and each.__name__.startswith("ChatCompletion") and "model" in typing.get_type_hints(each)
+       for name in typing.get_type_hints(each)},
+    "openai_completions": hints(completions.CompletionCreateParamsBase)
+    | set(mistral.FIMCompletionRequest.model_fields),
+    "openai_responses": hints(responses.ResponseCreateParamsBase),
+    "openai_embeddings": hints(embeddings.EmbeddingCreateParams),
+    "anthropic_messages": hints(beta_messages.MessageCreateParamsBase),
+    "gemini": {camel(name) for name in set(google.GenerateContentConfig.model_fields) - _SDK_ONLY},
+    "cohere_chat": signature(cohere.v2.client.V2Client.chat),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SENT)
+def test_every_field_of_the_sdks_types_stands_in_a_row(shape: str) -> None:
+    """What a new release can send is seen here before it is sent by anybody."""
+    listed = set[str]().union(*TABLE[shape].values())
+    # Headers of the SDK, not of the body.
+    assert SENT[shape] - listed - {"betas", "extra_headers", "x_amz_target"} == set()
+    assert len(SENT[shape]) > 4
+
+
+@pytest.mark.parametrize("shape", TABLE)
+def test_a_field_stands_in_one_row(shape: str) -> None:
+    rows = [name for names in TABLE[shape].values() for name in names]
+    assert len(rows) == len(set(rows))
+
+
+def _types(union: Any) -> Iterable[str]:
+    for tool in typing.get_args(union):
+        kind = typing.get_type_hints(tool)["type"]
+        for literal in typing.get_args(kind):
+            yield from typing.get_args(literal) or (literal,)
+
+
+@pytest.mark.parametrize("kind", sorted(each for each in _types(ToolParam) if isinstance(each, str)))
+def test_every_tool_of_openais_types_is_known(kind: str) -> None:
+    """The client runs it, its run has a price, or it costs what it brings: none is new here."""
+    known = hosted.CLIENT | hosted.IN_TOKENS | hosted.BY_RUN.keys() | {"image_generation", "code_interpreter", "shell"}
+    assert kind in known
+
+
+@pytest.mark.parametrize("kind", sorted(each for each in _types(BetaToolUnionParam) if isinstance(each, str)))
+def test_every_tool_of_anthropics_types_is_known(kind: str) -> None:
+    tool = {"type": kind, "name": "x", "model": "claude-opus-4-1"}
+    body = {"model": "claude-haiku-4-5", "max_tokens": 9, "messages": MESSAGES, "tools": [tool]}
+    assert ANTHROPIC_MESSAGES.read(json.dumps(body).encode()).unpriced == ""
+
+
+BASE: dict[str, tuple[Shape, dict[str, Any], Asked]] = {
+    "openai_chat": (OPENAI_CHAT, {"model": "gpt-4o", "messages": MESSAGES}, Asked()),
+    "openai_completions": (OPENAI_COMPLETIONS, {"model": "gpt-3.5-turbo-instruct", "prompt": "hi"}, Asked()),
+    "openai_responses": (OPENAI_RESPONSES, {"model": "gpt-4o", "input": "hi"}, Asked()),
+    "openai_embeddings": (OPENAI_EMBEDDINGS, {"model": "text-embedding-3-small", "input": "hi"}, Asked()),
+    "anthropic_messages": (ANTHROPIC_MESSAGES, {"model": "claude-haiku-4-5", "max_tokens": 9, "messages": MESSAGES},
+                           Asked()),
+    "gemini": (GEMINI, {"contents": [{"parts": [{"text": "hi"}]}]}, Asked(params={"model": "gemini-2.5-flash"})),
+    "cohere_chat": (COHERE_CHAT, {"model": "command-r-08-2024", "messages": MESSAGES}, Asked()),
+}  # fmt: skip
+
+
+def read(shape: str, **more: Any) -> Call:
+    reader, body, asked = BASE[shape]
+    return reader.read(json.dumps(body | more).encode(), asked)
+
+
+@pytest.mark.parametrize("shape", BASE)
+def test_a_field_in_no_row_is_named(shape: str) -> None:
+    """So that whoever's cap must hold can be refused it."""
+    assert read(shape).unlisted == ""
+    assert read(shape, brand_new_field=1).unlisted == "brand_new_field"
+    assert unlisted(shape, ["model", "another"]) == "another"
+
+
+VALUES: dict[str, Any] = {
+    "tools": [{"type": "web_search"}], "web_search_options": {}, "search_parameters": {"mode": "on"},
+    "prediction": {"type": "content", "content": "x"}, "enable_thinking": True, "thinking_budget": 9,
+    "previous_response_id": "resp_1", "conversation": "conv_1", "prompt": {"id": "pmpt_1"},
+    "context_management": [{"type": "compaction"}], "mcp_servers": [{"type": "url", "url": "https://a.example"}],
+    "container": "container_1", "compaction": {"a": 1}, "fallbacks": [{"model": "claude-opus-4-1"}],
+    "fallback_credit_token": "x", "billing_policy": {"a": 1}, "thread": {"id": "x"}, "continuationToken": "x",
+}  # fmt: skip
+GEMINI_TOOLS = [{"googleSearch": {}}]
+METERED = [(shape, name) for shape, rows in TABLE.items() for name in sorted(rows.get("metered", ()))]
+
+
+@pytest.mark.parametrize(("shape", "name"), METERED)
+def test_what_is_metered_is_not_taken_for_bounded(shape: str, name: str) -> None:
+    """The shape knows that the request does not tell what such a field comes to."""
+    value = GEMINI_TOOLS if (shape, name) == ("gemini", "tools") else VALUES[name]
+    if (shape, name) == ("anthropic_messages", "tools"):
+        value = [{"type": "web_search_20250305", "name": "web_search"}]
+    assert read(shape, **{name: value}).unbounded
+
+
+REFUSED = [(shape, name) for shape, rows in TABLE.items() for name in sorted(rows.get("refused", ()))]
+ELSEWHERE = {("openai_chat", "deferred"), ("openai_responses", "background_options")}
+
+
+@pytest.mark.parametrize(("shape", "name"), [each for each in REFUSED if each not in ELSEWHERE])
+def test_what_is_refused_is_refused_by_name(shape: str, name: str) -> None:
+    """For everybody, or, where only its price is missing, for whoever has a cap."""
+    value: Any = (
+        True
+        if name in ("background", "stream", "enable_search")
+        else ["x"]
+        if name in ("plugins", "connectors")
+        else "x"
+    )
+    try:
+        call = read(shape, **{name: value})
+    except BadRequest as refused:
+        assert refused.param == name
+    else:
+        assert call.unpriced == name or (name == "enable_search" and call.input_upper.tools) or call.endless == name
