@@ -40,6 +40,7 @@ from gateway.flight import Flights
 from gateway.headers import as_mapping
 from gateway.inference import Inference, answer_empty
 from gateway.names import CatalogueNames
+from gateway.rates import Rate
 from gateway.refusals import Refusals
 from gateway.relay import Patience, Relay, Send
 from gateway.settlement import Till, Unsettled
@@ -345,6 +346,7 @@ class Gateway:
             catalogue=self.catalogue,
             clock_ms=self._clock_ms,
             cut_account=lambda account_id: self.flights.cut_account(account_id, "key_revoked"),
+            makes=Rate(self.settings.mints_per_minute, self._clock_ms),
         )
         app = Starlette(
             routes=[

@@ -358,6 +358,8 @@ class Minter:
         """
         if not caller.policy.may_manage:
             raise ScopeRefused(f"a {caller.policy.scope} key cannot rotate keys")
+        if public_id == caller.public_id and caller.policy.scope != "master":
+            raise ScopeRefused("a key cannot give itself a new secret: its parent can")
         current = await self._ledger.account(caller.account_id, public_id)
         locator, nonce = token.new_locator(), secrets.token_hex(32)
         made = self._derive(caller_secret, locator, nonce, current.livemode)

@@ -20,7 +20,7 @@ from ledger import dialect, migrations
 from ledger.audit import Audit, audit
 from ledger.engine import Row, Script
 from ledger.records import LedgerUnavailable
-from ledger.sqlite import SqliteEngine
+from ledger.sqlite import SqliteEngine, make_private
 
 ROWS_AT_ONCE = 5_000  # read ahead from the source, a few MB
 SEQUENCES = {"accounts": "id", "credentials": "id", "limits": "id", "objects": "seq"}
@@ -53,6 +53,7 @@ async def migrate(url: str) -> tuple[int, int]:
     """
     if (path := sqlite_path(url)) is not None:
         try:
+            make_private(path)
             connection = sqlite3.connect(path, isolation_level=None)
             try:
                 return migrations.migrate(connection)
@@ -76,7 +77,11 @@ async def move(source: Path, target: str, told: Callable[[str, int], None]) -> M
         SchemaTooNew, LedgerUnavailable: See the engines.
     """
     connection = _open(source)
-    engine = await SqliteEngine.open(source, serving=True)
+    try:
+        engine = await SqliteEngine.open(source, serving=True)
+    except BaseException:
+        connection.close()
+        raise
     try:
         before = await engine.read(audit)
         if before.count:

@@ -203,6 +203,7 @@ class SqliteEngine:
 
     def _connect(self) -> None:
         try:
+            make_private(self._path)
             self._connection = sqlite3.connect(self._path, isolation_level=None, cached_statements=64)
             for pragma in _PRAGMAS:
                 self._connection.execute(pragma)
@@ -373,6 +374,24 @@ def _converse(connection: sqlite3.Connection, script: Script[T]) -> T:
         return done.value  # type: ignore[no-any-return]
     finally:
         connection.execute("ROLLBACK")
+
+
+def make_private(path: Path) -> None:
+    """See that nobody else reads the file, nor what SQLite puts beside it, which has the file's own permissions.
+
+    What is another user's is left as it is: whoever may read it was meant to.
+
+    Raises:
+        sqlite3.OperationalError: The file cannot be made.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise sqlite3.OperationalError(error.strerror) from error
+    for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            if each.stat().st_mode & 0o077:
+                each.chmod(0o600)
 
 
 def _take_lock(path: Path) -> int:

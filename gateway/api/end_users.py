@@ -56,6 +56,7 @@ async def put(call: Call) -> Response:
     """PUT /v1/end_users/{id}?key_id=."""
     key_id, subject = _names(call)
     asked = await call.body(EndUserSpec)
+    call.may_make()
     return json_response(end_user_object(await call.services.end_users.put(call.key, key_id, subject, asked)))
 
 

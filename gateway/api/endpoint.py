@@ -21,8 +21,9 @@ from starlette.responses import Response
 
 from gateway.bounds import API_BODY_BYTES_MAX
 from gateway.encodings import decoded, encoding_of
-from gateway.errors import CallError, render
+from gateway.errors import RETRY_AFTER_S_MAX, CallError, render
 from gateway.headers import credentials, too_large
+from gateway.rates import Rate
 from keys.hashing import Overloaded
 from keys.ids import new_body
 from keys.keyring import Denied, Key, Keyring
@@ -61,6 +62,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     catalogue: Catalogue
     clock_ms: Callable[[], int]
     cut_account: Callable[[int], int]
+    makes: Rate
 
 
 class Call:
@@ -109,6 +111,18 @@ class Call:
             fingerprint=digest.hexdigest(),
             expires_ms=self.services.clock_ms() + IDEMPOTENCY_MS,
         )
+
+    def may_make(self) -> None:
+        """Refuse a key that makes keys, secrets, plans and end users too fast. An operator's own may.
+
+        Raises:
+            CallError: 429, with the time to wait.
+        """
+        if self.key.policy.scope == "master":
+            return
+        if wait_s := self.services.makes.take(self.key.account_id):
+            message = "This key makes keys, secrets, plans and end users too fast."
+            raise CallError(429, "rate_limited", message, retry_after_s=min(wait_s, RETRY_AFTER_S_MAX))
 
     def parameters(self, *allowed: str) -> dict[str, str]:
         """The query parameters; an unknown or repeated one is refused by name."""

@@ -88,6 +88,7 @@ async def mint(call: Call) -> Response:
     """POST /v1/keys."""
     once = await call.once()
     asked = await call.body(Mint)
+    call.may_make()
     minted = await call.services.minter.mint(call.key, call.secret, asked, once)
     body = key_object(minted.account) | {"secret": minted.secret}
     return json_response(body, 201, replayed(minted.replayed))
@@ -141,6 +142,7 @@ async def rotate(call: Call) -> Response:
     await call.services.ledger.account(call.key.account_id, _id(call))  # what is not there is 404, whatever is said
     once = await call.once()
     asked = await call.body(Rotate)
+    call.may_make()
     minted = await call.services.minter.rotate(call.key, call.secret, _id(call), asked.overlap_seconds, once)
     body = key_object(minted.account) | {"secret": minted.secret}
     return json_response(body, headers=replayed(minted.replayed))

@@ -38,6 +38,7 @@ def plan_object(plan: AccountView) -> dict[str, Any]:
 async def make(call: Call) -> Response:
     """POST /v1/plans."""
     once = await call.once()
+    call.may_make()
     plan, is_replay = await call.services.plans.make(call.key, await call.body(PlanSpec), once)
     return json_response(plan_object(plan), 201, replayed(is_replay))
 

@@ -340,3 +340,21 @@ async def test_a_file_that_was_moved_away_or_replaced_is_not_written_to(tmp_path
         assert (finding.open_holds + finding.unsettled_holds, finding.count) == (1, 0)
         assert await world.ledger.settled(settlement(call, 7)) is not None
         await assert_sound(world.ledger)
+
+
+def _modes(directory: Path) -> dict[str, int]:
+    return {each.name: each.stat().st_mode & 0o777 for each in directory.iterdir()}
+
+
+async def test_nobody_else_reads_the_files(tmp_path: Path) -> None:
+    """The database and the files beside it are their owner's alone, also those of an earlier version."""
+    path = tmp_path / "farthing.db"
+    for existing in (False, True):
+        if existing:
+            path.chmod(0o644)
+        async with opened(path) as world:
+            world.prefix = str(existing)
+            await world.spend(await world.open(), 1)
+            modes = _modes(tmp_path)
+        assert modes.keys() >= {"farthing.db", "farthing.db-wal", "farthing.db-shm"}
+        assert set(modes.values()) == {0o600}, modes

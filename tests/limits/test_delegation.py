@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.harness import Running
+from tests.harness import Running, running
 from tests.limits.calls import call, chat, in_flight
 from tests.limits.conftest import Clock, at
 
@@ -144,3 +145,36 @@ async def test_nobody_changes_itself_or_a_stranger(timed: Running) -> None:
     master = await timed.mint(livemode=False, scope="master")
     status, _, body = await call(timed, master["secret"])
     assert (status, body["error"]["code"]) == (403, "scope_not_allowed")
+
+
+async def test_a_team_makes_itself_no_new_secret(timed: Running) -> None:
+    """A team key cannot rotate itself, as it cannot change or revoke itself; its parent can, and so can a master."""
+    team = await timed.mint(livemode=False, scope="team")
+    path = f"/v1/keys/{team['id']}/rotate"
+    status, answer = await timed.api("POST", path, {}, key=team["secret"])
+    assert (status, answer["error"]["code"]) == (403, "scope_not_allowed")
+    assert (await timed.api("POST", path, {"overlap_seconds": 60}))[0] == 200
+    _, me = await timed.api("GET", "/v1/me")
+    assert (await timed.api("POST", f"/v1/keys/{me['id']}/rotate", {"overlap_seconds": 60}))[0] == 200
+
+
+async def test_minting_has_a_rate(tmp_path: Path, clock: Clock) -> None:
+    """A team key mints, rotates and opens so many times a minute; a master as often as it likes."""
+    async with running(tmp_path, clock=clock, FARTHING_MINTS_PER_MINUTE="3") as farthing:
+        team = await farthing.mint(livemode=False, scope="team")
+        child = await farthing.mint(by=team["secret"], livemode=False)
+        assert (await farthing.api("POST", f"/v1/keys/{child['id']}/rotate", {}, key=team["secret"]))[0] == 200
+        user = f"/v1/end_users/ann?key_id={child['id']}"
+        assert (await farthing.api("PUT", user, {"max_spend_usd": "1"}, key=team["secret"]))[0] == 200
+        for method, path in (
+            ("POST", "/v1/keys"),
+            ("POST", "/v1/plans"),
+            ("POST", f"/v1/keys/{child['id']}/rotate"),
+            ("PUT", user),
+        ):
+            status, answer = await farthing.api(method, path, {}, key=team["secret"])
+            assert (status, answer["error"]["code"]) == (429, "rate_limited"), path
+        for _ in range(4):
+            await farthing.mint(livemode=False)
+        clock.ms += 20_000
+        await farthing.mint(by=team["secret"], livemode=False)
