@@ -18,6 +18,7 @@ from gateway.bounds import (
     BODY_TIMEOUT_S,
     CALL_TIMEOUT_S,
     FLIGHTS_MAX,
+    READ_APART_BYTES,
     SUBJECT_BYTES_MAX,
     UPLOAD_BYTES_MAX,
 )
@@ -28,6 +29,7 @@ from gateway.flight import Flights
 from gateway.headers import Credentials, RawHeaders, credentials, too_large
 from gateway.loops import LoopCounts
 from gateway.quote import FREE, Quote, dearest, quote
+from gateway.reading import Readings
 from gateway.upload import Receive, Upload, over_bytes, receive_body, refused
 from gateway.walls import Walls
 from keys.hashing import Overloaded
@@ -40,10 +42,11 @@ from ledger.money import PICOS_PER_MICRO, is_plain_decimal, usd_to_micros
 from ledger.records import UNSEEN, Ask, Block, Facts, Held, LedgerUnavailable, Refused
 from providers.batches import hold_ms
 from providers.catalogue import Catalogue
+from providers.objects import Makes
 from providers.prices import Price
-from providers.request import model_of
+from providers.request import model_of, replaced
 from providers.routing import Route, Shared
-from providers.shapes import Asked, BadRequest, Call, Uploading
+from providers.shapes import Asked, BadRequest, Call, Reference, Uploading
 from providers.simulator import Faults
 from providers.usage import Usage
 from providers.vendors import VENDORS
@@ -131,15 +134,21 @@ class Admitted(msgspec.Struct, kw_only=True):
     held: Held
     body: bytes  # as the client sent it
     upload: Upload | None  # instead of a body: it is still coming
+    makes: tuple[Makes, ...] = ()  # what its answer makes
     faults: Faults | None
     origin: str = ""  # where the client found us
     cap_micros: int | None = None  # the call's own: no hold of it grows beyond
 
-    def outgoing(self) -> bytes | Upload:
+    async def outgoing(self, readings: Readings) -> bytes | Upload:
         """The body to forward: the client's bytes, save what the hold and the metering need in them."""
         if self.upload is not None:
             return self.upload
         shape, limit = self.route.operation.shape, self.terms.output_limit(self.held.granted)
+        if len(self.body) > READ_APART_BYTES:
+            if limit is None and not self.call.splice:
+                return self.body
+            async with readings.of(self.body) as reading:
+                return replaced(self.body, await reading.outgoing(self.route, self.call, limit))
         body = self.body if limit is None else shape.limit(self.body, self.call, limit)
         return shape.prepare(body, self.call) if body else body
 
@@ -156,8 +165,10 @@ class Admission:
         flights: Flights,
         clock_ms: Callable[[], int],
         walls: Walls,
+        readings: Readings,
     ) -> None:
         self._ledger = ledger
+        self._readings = readings
         self._walls = walls
         self._keyring = keyring
         self._catalogue = catalogue
@@ -183,13 +194,20 @@ class Admission:
         if route.operation.upload_bytes_max:
             upload, call = await self._read_upload(inbound, shared, headers, key)
             route, body = inbound.route, upload.head
+            makes, identity = tuple(each for each in route.operation.makes if each.by(body)), body
             wishes = self._wishes(headers, key)
         else:
             body = await _read_body(inbound, headers)
-            if shared is not None:
-                route = inbound.route = await self._choose(key, shared, model_of(body))
-            wishes = self._wishes(headers, key)
-            call = await self._read(key, inbound, body, headers)
+            if len(body) > READ_APART_BYTES and inbound.opening is None:
+                call, makes, identity = await self._read_apart(key, inbound, shared, body, headers)
+                route = inbound.route
+                wishes = self._wishes(headers, key)
+            else:
+                if shared is not None:
+                    route = inbound.route = await self._choose(key, shared, model_of(body))
+                wishes = self._wishes(headers, key)
+                call = await self._read(key, inbound, body, headers)
+                makes, identity = tuple(each for each in route.operation.makes if each.by(body)), body
         facts = self._facts(route, call, None, wishes, key)
         counted = False
         for attempt in range(ATTEMPTS):
@@ -200,7 +218,7 @@ class Admission:
                 price, terms, beside = self._decide(route, call, key, wishes)
                 counted, again = True, counted
                 # Conversations that begin alike are no loop.
-                once = body if inbound.opening is None else b""
+                once = identity if inbound.opening is None else b""
                 self._check_loop(key, facts, once, upload, headers, wishes, again=again)
             except CallError as error:
                 if not attempt:
@@ -227,6 +245,7 @@ class Admission:
                     held=outcome,
                     body=body if upload is None or upload.whole else b"",
                     upload=None if upload is None or upload.whole else upload,
+                    makes=makes,
                     faults=wishes.faults,
                     origin=inbound.origin,
                     cap_micros=_own_cap(outcome, wishes),
@@ -358,12 +377,40 @@ class Admission:
 
     async def _named(self, key: Key, route: Route, body: bytes) -> dict[str, dict[str, Any]]:
         """Facts of the objects that the request names, by id; they must all be the caller's own."""
+        finder = route.operation.references
+
+        async def certain() -> list[Reference]:
+            return finder.certain(body) if finder is not None else []
+
         try:
-            return {each.id: each.facts for each in await self._walls.check(key, route, body)}
+            named = finder.find(body) if finder is not None else []
+            return {each.id: each.facts for each in await self._walls.check(key, route, named, certain)}
         except BadRequest as error:
             raise refused(error) from None
         except LedgerUnavailable:
             raise _unavailable() from None
+
+    async def _read_apart(
+        self, key: Key, inbound: Inbound, shared: Shared | None, body: bytes, headers: dict[str, str]
+    ) -> tuple[Call, tuple[Makes, ...], bytes]:
+        """Read a large request where nobody waits for it: the call, what it makes, and what tells it from others."""
+        try:
+            async with self._readings.of(body) as reading:
+                if shared is not None:
+                    inbound.route = await self._choose(key, shared, await reading.model())
+                route = inbound.route
+                named = await reading.references(route) if route.operation.references is not None else []
+                own = await self._walls.check(key, route, named, lambda: reading.references(route, certain=True))
+                objects = {each.id: each.facts for each in own}
+                call = await reading.call(route, _asked(route, inbound.query, headers, objects))
+                makes = await reading.makes(route) if route.operation.makes else ()
+                identity = await reading.digest() if key.policy.loop_guard is not None else body
+        except BadRequest as error:
+            raise refused(error) from None
+        except LedgerUnavailable:
+            raise _unavailable() from None
+        await self._check_call(key, inbound.route, call)
+        return call, makes, identity
 
     async def _read(self, key: Key, inbound: Inbound, body: bytes, headers: dict[str, str]) -> Call:
         """Read a request whose body has come."""

@@ -41,6 +41,7 @@ from gateway.headers import as_mapping
 from gateway.inference import Inference, answer_empty
 from gateway.names import CatalogueNames
 from gateway.rates import Rate
+from gateway.reading import Readings
 from gateway.refusals import Refusals
 from gateway.relay import Patience, Relay, Send
 from gateway.settlement import Till, Unsettled
@@ -187,7 +188,8 @@ class Gateway:
         walls = Walls(ledger, clock_ms)
         upstreams = self._live, self._simulated
         self.batches = Batches(ledger, self.catalogue, *upstreams, settings.places, clock_ms)
-        admission = Admission(ledger, keyring, self.catalogue, settings, self.flights, clock_ms, walls)
+        self._readings = Readings()
+        admission = Admission(ledger, keyring, self.catalogue, settings, self.flights, clock_ms, walls, self._readings)
         unanswered_ms = settings.unanswered_s * 1000 or None
         till = Till(
             ledger, self.metrics, self.catalogue, Unsettled(left=settings.unsettled, unanswered_ms=unanswered_ms)
@@ -206,6 +208,7 @@ class Gateway:
             till,
             refusals,
             patience,
+            self._readings,
         )
         self._cors = Cors(settings.cors_origins)
         self._inference = Inference(admission, self.relay, self.flights, self.metrics, self._cors, clock_ms)
@@ -333,6 +336,7 @@ class Gateway:
         """End what is still in flight; the server has waited for it as long as it may."""
         self._inference.draining = self._sockets.draining = True
         await self.flights.close(0)
+        await self._readings.close()
         await self._live.close()
         await self._simulated.close()
 

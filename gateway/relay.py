@@ -35,6 +35,7 @@ from gateway.flight import Flight, Flights
 from gateway.grants import Grants
 from gateway.headers import RawHeaders, to_client, to_provider, without_key
 from gateway.lists import Lists
+from gateway.reading import Readings
 from gateway.refusals import Refusals
 from gateway.settlement import Ending, Till
 from gateway.telemetry import Metrics
@@ -121,7 +122,9 @@ class Relay:
         till: Till,
         refusals: Refusals,
         patience: Patience,
+        readings: Readings,
     ) -> None:
+        self.readings = readings
         self.ledger = ledger
         self.batches = batches
         self.walls = walls
@@ -175,7 +178,7 @@ class _Trip:
         limit = admitted.terms.output_limit(self._allowance)
         self._most = admitted.terms.most if limit is None else limit
         self._look_at_bytes = self._allowance if self._extension() else NEVER
-        self._makings = relay.walls.makings(admitted.key, admitted.route, admitted.body)
+        self._makings = relay.walls.makings(admitted.key, admitted.route, admitted.makes)
         self._patience = relay.patience
         self._flight = Flight(
             admitted.call_id,
@@ -202,7 +205,7 @@ class _Trip:
         ended: Ended = "error"
         sent = False
         try:
-            forward = self._forward(raw, query)
+            forward = self._forward(raw, query, await self._admitted.outgoing(self._relay.readings))
             if flight.client_gone:
                 return
             if self._admitted.route.operation.forgets and not await self._may_delete():
@@ -245,7 +248,7 @@ class _Trip:
             if self._answer is not None:
                 self._answer.close()
 
-    def _forward(self, raw: RawHeaders, query: bytes) -> Forward:
+    def _forward(self, raw: RawHeaders, query: bytes, body: bytes | Upload) -> Forward:
         admitted = self._admitted
         provider = admitted.route.provider
         place = self._relay.places[provider]
@@ -254,7 +257,6 @@ class _Trip:
             query = without_key(query)
         if query:
             target += "?" + query.decode("latin-1")
-        body = admitted.outgoing()
         headers = to_provider(raw, VENDORS[provider], place.credential, admitted.key.account_id)
         if body:
             headers["content-type"] = admitted.call.content_type  # as it was read here, so that it is read alike there

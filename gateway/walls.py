@@ -9,7 +9,7 @@ client learns its id. Knows nothing of prices or holds.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -39,16 +39,18 @@ class Walls:
             return set()
         return {(each.provider, each.kind) for each in await self._own(key, [route.params["id"]])}
 
-    async def check(self, key: Key, route: Route, body: bytes) -> list[Object]:
+    async def check(
+        self, key: Key, route: Route, named: Sequence[Reference], certain: Callable[[], Awaitable[Sequence[Reference]]]
+    ) -> list[Object]:
         """The caller's own objects that a call names, all of them: one look, whatever it finds.
+
+        `named` is what its body may name, and `certain` what it names beyond doubt, which takes longer to know.
 
         Raises:
             CallError: It names an object that is not the caller's.
-            BadRequest: Its body names more than anybody needs.
             LedgerUnavailable: See the ledger.
         """
         operation, provider = route.operation, route.provider
-        named = operation.references.find(body) if operation.references is not None else []
         if not named and not operation.of:
             return []
         id_ = route.params["id"] if operation.of else ""
@@ -56,8 +58,8 @@ class Walls:
         own = [each for each in own if each.provider == provider]
         if id_ and not (await self._everybodys(key, route) if operation.everybodys else _among(own, operation.of, id_)):
             raise CallError(404, "not_found", missing(provider, operation.of, id_), param="id")
-        if operation.references is not None and not all(_among(own, each.kind, each.id) for each in named):
-            _refuse(route, own, operation.references.certain(body))
+        if not all(_among(own, each.kind, each.id) for each in named):
+            _refuse(route, own, await certain())
         return own
 
     async def check_all(self, key: Key, route: Route, references: Sequence[Reference]) -> None:
@@ -73,9 +75,8 @@ class Walls:
     async def _own(self, key: Key, ids: Sequence[str]) -> list[Object]:
         return await self._ledger.owned(key.account_id, list(dict.fromkeys(ids)))
 
-    def makings(self, key: Key, route: Route, body: bytes) -> Makings | None:
+    def makings(self, key: Key, route: Route, makes: Sequence[Makes]) -> Makings | None:
         """What a call's answer makes, to be written down as it comes; None for nothing."""
-        makes = tuple(each for each in route.operation.makes if each.by(body))
         return Makings(self, key, route, makes) if makes else None
 
     async def own(self, key: Key, provider: str, made: Sequence[Made], due_ms: int | None = None) -> bool:

@@ -6,6 +6,8 @@ as if it were cheap. Knows nothing of answers. Source: the SDK's types (anthropi
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import msgspec
 
 from providers import media
@@ -38,6 +40,8 @@ class Block(msgspec.Struct, gc=False):
 
 
 _BLOCKS = msgspec.json.Decoder(list[Block])
+_LONG_BYTES = 256 << 10  # a longer list is decoded one by one: it may be a hundred times its text
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _BLOCK = msgspec.json.Decoder(Block)
 
 # Blocks whose every byte is in the request. Encrypted content is longer than what it hides.
@@ -48,18 +52,29 @@ _PLAIN = words(
 )
 
 
-def read_blocks(raw: msgspec.Raw, where: str) -> list[Block]:
+def read_blocks(raw: msgspec.Raw, where: str) -> Iterable[Block]:
     """A list of blocks, messages or tools.
 
     Raises:
         BadRequest: It is no list of objects; the message names the element.
     """
     try:
+        if len(raw) > _LONG_BYTES:
+            return _one_by_one(_RAWS.decode(raw), where)
         return _BLOCKS.decode(raw)
     except msgspec.ValidationError as error:
         raise BadRequest(f"{where!r} is not what it should be: {error}.", param=where) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadRequest(f"{where!r} cannot be read.", param=where) from None
+
+
+def _one_by_one(raws: list[msgspec.Raw], where: str) -> Iterator[Block]:
+    """A long list's elements, of which there is never more than one in memory."""
+    for at, raw in enumerate(raws):
+        try:
+            yield _BLOCK.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise BadRequest(f"'{where}[{at}]' cannot be read.", param=where) from None
 
 
 class Content:
@@ -89,7 +104,7 @@ class Content:
         raw = head.get("tools")
         if raw is None or not given(raw):
             return
-        tools = read_blocks(raw, "tools")
+        tools = list(read_blocks(raw, "tools"))
         self._extent.tools(raw, _TOOL_PROMPT_TOKENS if tools else 0)
         own = False
         for at, tool in enumerate(tools):

@@ -30,6 +30,7 @@ from providers.usage import Usage
 _JOINED_BYTES_MAX = 256 << 10  # of text that is put together before it is counted
 _SLICE_BYTES = 64 << 10
 _ESCAPE_BYTES = 12  # of the longest escape, a surrogate pair
+_NONE = Bound(0, 0, 0)
 _FIXED_TOKENS = 16  # what a template adds once: the opening, and the start of the answer
 
 
@@ -43,6 +44,7 @@ class Extent:
     __slots__ = (
         "_audio",
         "_audio_ms",
+        "_classes",
         "_content_bytes",
         "_extra",
         "_image",
@@ -51,6 +53,7 @@ class Extent:
         "_text_bytes",
         "_texts",
         "_tools",
+        "_waiting_bytes",
         "beside",
         "documents",
         "endless",
@@ -67,13 +70,13 @@ class Extent:
         self._margin_percent = margin_percent
         self.documents = Budget()
         self._texts: list[bytes | msgspec.Raw] = []
+        self._waiting_bytes = 0  # of those
+        self._classes: Classes | None = None  # of the text that is counted already, where it is long
         self._text_bytes = 0
         self._content_bytes = 0
         self._media_bytes = 0
         self._extra = 0
-        self._image: list[Bound] = []
-        self._audio: list[Bound] = []
-        self._audio_ms: list[Bound] = []
+        self._image = self._audio = self._audio_ms = _NONE
 
     def content(self, raw: msgspec.Raw) -> None:
         """A member whose JSON becomes input: whatever in it is not named a text or a medium counts as structure."""
@@ -83,6 +86,9 @@ class Extent:
         """A JSON string, inside content, that is prose: it is estimated as such."""
         self._texts.append(raw)
         self._text_bytes += len(raw)
+        self._waiting_bytes += len(raw)
+        if self._waiting_bytes > _JOINED_BYTES_MAX:
+            self._count()
 
     def tools(self, raw: msgspec.Raw, prompt_tokens: int) -> None:
         """A member that describes tools: counted twice, for the provider writes it anew in its own notation."""
@@ -92,14 +98,14 @@ class Extent:
     def image(self, raw_bytes: int, bound: Bound) -> None:
         """A picture, or a document's pages, in `raw_bytes` bytes of JSON inside content."""
         self._media_bytes += raw_bytes
-        self._image.append(bound)
+        self._image = self._image.and_more(bound)
 
     def audio(self, raw_bytes: int, bound: Bound, duration_ms: Bound | None = None) -> None:
         """Sound, in `raw_bytes` bytes of JSON inside content; with its length where that is priced too."""
         self._media_bytes += raw_bytes
-        self._audio.append(bound)
+        self._audio = self._audio.and_more(bound)
         if duration_ms is not None:
-            self._audio_ms.append(duration_ms)
+            self._audio_ms = self._audio_ms.and_more(duration_ms)
 
     def prompt(self, tokens: int) -> None:
         """Input that a tool's presence adds and the bytes do not show."""
@@ -120,13 +126,25 @@ class Extent:
         self._tools[tool] = self._tools.get(tool, 0) + times
         self.unknown(param, endless=True)
 
+    def _count(self) -> None:
+        """Count text in slices, and let go of it; an escape may lie across two of them."""
+        classes = self._classes = self._classes or Classes()
+        for raw in self._texts:
+            view = memoryview(raw)
+            for start in range(0, len(view), _SLICE_BYTES):
+                classes.add(_true(bytes(view[start : start + _SLICE_BYTES])))
+                classes.size += _ESCAPE_BYTES if start else 0
+        self._texts = []
+        self._waiting_bytes = 0
+
     def usages(self, body_bytes: int, *, speed: str = "", geo: str = "") -> tuple[Usage, Usage, Usage]:
         """(typical, upper, bound) of the whole request, whose body is so many bytes long."""
-        if self._text_bytes <= _JOINED_BYTES_MAX:
+        if self._classes is None:
             text = _true(b"".join(self._texts))
             size, (typical, upper) = len(text), estimates(text)
         else:
-            size, (typical, upper) = _in_slices(self._texts)
+            self._count()
+            size, (typical, upper) = self._classes.size, self._classes.estimates()
         structure = max(self._content_bytes - self._text_bytes - self._media_bytes, 0)
         rest = max(body_bytes - self._content_bytes, 0)
         most = size + structure + rest + self._extra + _FIXED_TOKENS
@@ -143,15 +161,15 @@ class Extent:
 
     def _usage(self, text: int, column: int, speed: str, geo: str) -> Usage:
         tools = self._tools if column and self._tools else {}
-        if not (self._image or self._audio or speed or geo):
+        if self._image is _NONE and self._audio is _NONE and not (speed or geo):
             return Usage(input_tokens=text, tools=tools) if tools else Usage(input_tokens=text)
-        images = sum((b.typical, b.upper, b.most)[column] for b in self._image)
-        audio = sum((b.typical, b.upper, b.most)[column] for b in self._audio)
+        images = (self._image.typical, self._image.upper, self._image.most)[column]
+        audio = (self._audio.typical, self._audio.upper, self._audio.most)[column]
         return Usage(
             input_tokens=text + images + audio,
             input_image_tokens=images,
             input_audio_tokens=audio,
-            audio_ms=sum((b.typical, b.upper, b.most)[column] for b in self._audio_ms),
+            audio_ms=(self._audio_ms.typical, self._audio_ms.upper, self._audio_ms.most)[column],
             tools=tools,
             speed=speed,
             geo=geo,
@@ -164,18 +182,6 @@ def _true(text: bytes) -> bytes:
         # Lone surrogates and broken escapes become replacement characters: never shorter than the true text.
         return text.decode("raw_unicode_escape", "replace").encode("utf-8", "surrogatepass")
     return text
-
-
-def _in_slices(texts: list[bytes | msgspec.Raw]) -> tuple[int, tuple[int, int]]:
-    """Size and estimates of a long text, in little memory; an escape may lie across two slices."""
-    classes = Classes()
-    cuts = 0
-    for raw in texts:
-        view = memoryview(raw)
-        for start in range(0, len(view), _SLICE_BYTES):
-            classes.add(_true(bytes(view[start : start + _SLICE_BYTES])))
-            cuts += start > 0
-    return classes.size + cuts * _ESCAPE_BYTES, classes.estimates()
 
 
 _LONG_BYTES = 1 << 20

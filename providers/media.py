@@ -30,6 +30,10 @@ class Bound(msgspec.Struct, frozen=True):
     upper: int
     most: int
 
+    def and_more(self, other: Bound) -> Bound:
+        """Both together."""
+        return Bound(self.typical + other.typical, self.upper + other.upper, self.most + other.most)
+
 
 def image_size(data: bytes) -> tuple[int, int] | None:
     """Width and height in pixels, from the header of a PNG, JPEG, GIF or WebP; None where it cannot be read."""

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from providers.answer import UNREADABLE
+from providers.request import skeleton
 from providers.shapes import BadRequest, Reference
 from providers.sse import Event, Scanner
 
@@ -107,6 +108,7 @@ _TOKEN = re.compile(rb'"((?:[^"\\]++|\\.)*+)"(\s*:)?|[{}\[\]]', re.DOTALL)
 _TEXT = msgspec.json.Decoder(str)
 _MEMBERS_MAX = 5_000  # listed members in one body, tools' schemas and arguments included
 _VALUE_BYTES_MAX = 32 << 10  # of one that is a list or an object; all of them together are no longer than the body
+_LONG_BYTES = 256 << 10
 _TREE_BYTES_MAX = 1 << 20  # decoded at once
 
 
@@ -121,6 +123,10 @@ def unescaped(body: bytes) -> bytes:
         plain += found[1] + bytes.fromhex(found[2].decode())
         at = found.end()
     return bytes(plain + body[at:]) if at else body
+
+
+def _plain(body: bytes) -> bytes:
+    return unescaped(skeleton(body) if len(body) > _LONG_BYTES else body)
 
 
 class References:
@@ -142,15 +148,15 @@ class References:
         Raises:
             BadRequest: There are more than anybody needs.
         """
-        return self._find(unescaped(body))[0]
+        return self._find(_plain(body), long=len(body) > _LONG_BYTES)[0]
 
     def certain(self, body: bytes) -> list[Reference]:
         """As `find`, without what the provider takes for no reference: a tool's schema or arguments. Slower.
 
         Where a member stands twice in one object, nobody knows which counts: then all that `find` finds is certain.
         """
-        plain = unescaped(body)
-        possible, members = self._find(plain)
+        plain = _plain(body)
+        possible, members = self._find(plain, long=len(body) > _LONG_BYTES)
         seen: list[tuple[Reference | None, bool]] = []
         try:
             for value in _trees(plain):
@@ -161,7 +167,7 @@ class References:
             return possible
         return list(dict.fromkeys(reference for reference, _ in seen if reference is not None))
 
-    def _find(self, body: bytes) -> tuple[list[Reference], int]:
+    def _find(self, body: bytes, *, long: bool) -> tuple[list[Reference], int]:
         """What may be references, and how many members were seen."""
         low = body.lower()  # some parsers ignore the case of names
         if not any(name in low for name in self._quick):
@@ -175,6 +181,8 @@ class References:
             texts, end = _texts(body, match.end(), name, min(room, _VALUE_BYTES_MAX))
             room -= end - match.end()
             for text in texts:
+                if long and text.startswith("\0"):  # see `skeleton`
+                    raise BadRequest(f"{name!r} is too long.", param=name)
                 if (id_ := self._id(name, text)) is not None:
                     found.append(Reference(name, refers.kind, id_))
             if len(found) > REFERENCES_MAX or members > _MEMBERS_MAX:

@@ -7,7 +7,7 @@ as if it were cheap. Knows nothing of answers. Source: the SDK's types (openai 3
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -51,6 +51,7 @@ class Part(msgspec.Struct, gc=False):
 
 
 _PARTS = msgspec.json.Decoder(list[Part])
+_LONG_BYTES = 256 << 10  # a longer list is decoded one by one: it may be a hundred times its text
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _REFERENCE = re.compile(rb'(?<!\\)"item_reference"')
 _PART = msgspec.json.Decoder(Part)
@@ -78,18 +79,29 @@ def _is_reference(item: Part) -> bool:
     return given(item.id) and (hidden or (kind == "image_generation_call" and not given(item.result)))
 
 
-def read_parts(raw: msgspec.Raw, where: str) -> list[Part]:
+def read_parts(raw: msgspec.Raw, where: str) -> Iterable[Part]:
     """A list of parts, items, messages or tools.
 
     Raises:
         BadRequest: It is no list of objects; the message names the element.
     """
     try:
+        if len(raw) > _LONG_BYTES:
+            return _one_by_one(_RAWS.decode(raw), where)
         return _PARTS.decode(raw)
     except msgspec.ValidationError as error:
         raise BadRequest(f"{where!r} is not what it should be: {error}.", param=where) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadRequest(f"{where!r} cannot be read.", param=where) from None
+
+
+def _one_by_one(raws: list[msgspec.Raw], where: str) -> Iterator[Part]:
+    """A long list's elements, of which there is never more than one in memory."""
+    for at, raw in enumerate(raws):
+        try:
+            yield _PART.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise BadRequest(f"'{where}[{at}]' cannot be read.", param=where) from None
 
 
 class Content:
@@ -179,7 +191,7 @@ class Content:
         raw = head.get(name)
         if raw is None or not given(raw):
             return 0
-        tools = read_parts(raw, name)
+        tools = list(read_parts(raw, name))
         self._extent.tools(raw, _TOOL_PROMPT_TOKENS if tools else 0)
         for at, tool in enumerate(tools):
             if tool.type and tool.type not in CLIENT:

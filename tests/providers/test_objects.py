@@ -104,6 +104,20 @@ def test_an_escaped_text_is_left_as_it_is() -> None:
     assert unescaped(body) is body
 
 
+def test_references_among_long_texts_are_found() -> None:
+    """Long texts are left out of the look, but for one that is itself a reference: nobody's id is so long."""
+    text = "long " * 100_000
+    body = {
+        "messages": [{"content": [{"text": text}, {"type": "file", "file_id": "f1"}, {"x": text}]}],
+        "file_ids": ["f2"],
+    }
+    assert ids(json.dumps(body).encode()) == ["f1", "f2"]
+    assert [each.id for each in NAMES.certain(json.dumps(body).encode())] == ["f1", "f2"]
+    for name in ("fileUri", "file_id"):
+        with pytest.raises(BadRequest, match="too long"):
+            ids(json.dumps({"text": text, name: "https://x/files/f1?" + "y" * 10_000}).encode())
+
+
 VALUES = st.recursive(
     st.none() | st.text(max_size=5) | st.integers(),
     lambda inner: (

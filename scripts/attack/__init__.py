@@ -1,0 +1,1 @@
+"""What hostile input does to a running gateway, in figures; tests only say yes or no."""

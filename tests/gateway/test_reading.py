@@ -1,0 +1,137 @@
+"""Large bodies are read in a process of their own, and come out as if they had been read here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from gateway import reading
+from gateway.bounds import READ_APART_BYTES
+from providers.request import replaced
+from tests.harness import Running, running
+
+LONG = "Some honest text, at length. " * 20_000
+CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": LONG}], "max_tokens": 100}
+
+
+@pytest.fixture
+async def farthing(tmp_path: Path) -> AsyncIterator[Running]:
+    async with running(tmp_path) as made:
+        yield made
+
+
+def helpers() -> list[psutil.Process]:
+    return [each for each in psutil.Process().children() if "gateway.reading" in " ".join(each.cmdline())]
+
+
+async def test_a_large_call_is_priced_like_one_that_is_read_here(
+    farthing: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same hold, the same bytes to the provider, in every shape; one helper reads them all."""
+    key = await farthing.mint(max_spend_usd="100")
+    calls: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("/v1/chat/completions", CHAT),
+        ("/v1/messages", {**CHAT, "model": "claude-haiku-4-5"}),
+        ("/v1/responses", {"model": "gpt-4o-mini", "input": LONG, "store": False}),
+        ("/v1beta/models/gemini-2.5-flash:generateContent", {"contents": [{"parts": [{"text": LONG}]}]}),
+    )
+    seen: list[list[bytes]] = []
+    for threshold in (READ_APART_BYTES, 1 << 30):
+        monkeypatch.setattr("gateway.admission.READ_APART_BYTES", threshold)
+        farthing.upstream.requests.clear()
+        for path, body in calls:
+            status, _, answer = await farthing.call(key["secret"], body, path)
+            assert status == 200, answer
+        seen.append([each.body for each in farthing.upstream.requests])
+        assert len(helpers()) == 1
+    assert seen[0] == seen[1]
+    await farthing.audited()
+
+
+async def test_a_large_call_is_changed_where_it_must_be(farthing: Running) -> None:
+    """A stream is asked for its usage, and a limit is written; no other byte is another."""
+    key = await farthing.mint(max_spend_usd="100", overdraft="never")
+    body = {name: value for name, value in CHAT.items() if name != "max_tokens"} | {"stream": True}
+    status, _, _ = await farthing.call(key["secret"], body)
+    assert status == 200
+    sent = json.loads(farthing.upstream.requests[-1].body)
+    assert sent.pop("stream_options") == {"include_usage": True}
+    assert sent.pop("max_completion_tokens") > 0
+    assert sent == body
+    await farthing.audited()
+
+
+async def test_what_a_large_call_says_wrong_is_named_as_ever(farthing: Running) -> None:
+    """Doubles, foreign objects and types: 400 or 404 with the field, and the helper goes on."""
+    key = await farthing.mint(max_spend_usd="100")
+    raw = json.dumps(CHAT).encode()
+    file = {"type": "file", "file": {"file_id": "file-of-another"}}
+    foreign = CHAT | {"messages": [{"role": "user", "content": [{"type": "text", "text": LONG}, file]}]}
+    for body, status, param in (
+        (raw[:-1] + b',"model":"gpt-4o"}', 400, "model"),
+        (raw[:-1] + b',"n":"x"}', 400, "n"),
+        (json.dumps(foreign).encode(), 404, "file_id"),
+        (raw[:-1], 400, None),
+    ):
+        got, _, answer = await farthing.call(key["secret"], body)
+        assert (got, json.loads(answer)["error"]["param"]) == (status, param), answer[:200]
+    assert len(helpers()) == 1
+    assert not farthing.upstream.requests
+    await farthing.audited()
+
+
+async def test_a_helper_that_dies_costs_one_call(farthing: Running) -> None:
+    """503, nothing held; the next large call has a new helper."""
+    key = await farthing.mint(max_spend_usd="100")
+    assert (await farthing.call(key["secret"], CHAT))[0] == 200
+    (helper,) = helpers()
+    os.kill(helper.pid, signal.SIGSTOP)
+    calling = asyncio.create_task(farthing.call(key["secret"], CHAT))
+    await asyncio.sleep(0.3)
+    os.kill(helper.pid, signal.SIGKILL)
+    status, _, answer = await calling
+    assert (status, json.loads(answer)["error"]["code"]) == (503, "overloaded")
+    assert (await farthing.call(key["secret"], CHAT))[0] == 200
+    await farthing.audited()
+
+
+async def test_a_helper_that_takes_too_long_is_ended(farthing: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is one whose client left; small calls do not notice."""
+    key = await farthing.mint(max_spend_usd="100")
+    assert (await farthing.call(key["secret"], CHAT))[0] == 200
+    (helper,) = helpers()
+    os.kill(helper.pid, signal.SIGSTOP)
+    monkeypatch.setattr(reading, "READING_TIMEOUT_S", 0.5)
+    calling = asyncio.create_task(farthing.call(key["secret"], CHAT))
+    small = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
+    assert (await farthing.call(key["secret"], small))[0] == 200
+    assert (await calling)[0] == 503
+    monkeypatch.setattr(reading, "READING_TIMEOUT_S", 30.0)
+    assert (await farthing.call(key["secret"], CHAT))[0] == 200
+    assert helper.pid not in [each.pid for each in helpers()]
+    await farthing.audited()
+
+
+async def test_the_helper_ends_with_the_gateway(tmp_path: Path) -> None:
+    """Nobody is left behind."""
+    async with running(tmp_path) as farthing:
+        key = await farthing.mint(max_spend_usd="100")
+        assert (await farthing.call(key["secret"], CHAT))[0] == 200
+        assert len(helpers()) == 1
+    assert not helpers()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b"abc", b"abc"), (b"abc", b"abXc"), (b"aaa", b"aaaa"), (b"aaaa", b"aaa"), (b"", b"x"), (b"{}", b"{x}")],
+)
+def test_a_difference_makes_the_one_of_the_other(old: bytes, new: bytes) -> None:
+    assert replaced(old, reading._difference(old, new)) == new
