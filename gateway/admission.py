@@ -16,8 +16,10 @@ import msgspec
 from gateway.bounds import (
     BODY_BYTES_MAX,
     BODY_TIMEOUT_S,
+    BROKE_PER_MINUTE,
     CALL_TIMEOUT_S,
     FLIGHTS_MAX,
+    FREE_OBJECTS_MAX,
     READ_APART_BYTES,
     SUBJECT_BYTES_MAX,
     UPLOAD_BYTES_MAX,
@@ -29,6 +31,7 @@ from gateway.flight import Flights
 from gateway.headers import Credentials, RawHeaders, credentials, too_large
 from gateway.loops import LoopCounts
 from gateway.quote import FREE, Quote, dearest, quote
+from gateway.rates import KEYS_MAX, Rate
 from gateway.reading import Readings
 from gateway.upload import Receive, Upload, over_bytes, receive_body, refused
 from gateway.walls import Walls
@@ -152,6 +155,13 @@ class Admitted(msgspec.Struct, kw_only=True):
         body = self.body if limit is None else shape.limit(self.body, self.call, limit)
         return shape.prepare(body, self.call) if body else body
 
+    def made_facts(self) -> dict[str, Any]:
+        """What is known from the request of the objects that the answer makes."""
+        facts = dict(self.call.facts)
+        if self.route.operation.upload_bytes_max and not self.route.operation.billable and self.key.capped:
+            facts["bytes"] = len(self.body) if self.upload is None else self.upload.received_bytes
+        return facts
+
 
 class Admission:
     """The door. One for the process."""
@@ -177,6 +187,9 @@ class Admission:
         self._clock_ms = clock_ms
         self._loops = LoopCounts(clock_ms)
         self._subjects: dict[tuple[int, str, str], int] = {}
+        self._free = Rate(settings.free_per_minute, clock_ms)
+        self._free_of_the_broke = Rate(BROKE_PER_MINUTE if settings.free_per_minute else 0, clock_ms)
+        self._broke: set[int] = set()  # keys that had nothing left when they were last seen
 
     async def admit(self, inbound: Inbound, shared: Shared | None, headers: dict[str, str]) -> Admitted:
         """Let a call in, or refuse it. Where providers share its path, the model that it names decides among them.
@@ -209,6 +222,8 @@ class Admission:
                 call = await self._read(key, inbound, body, headers)
                 makes, identity = tuple(each for each in route.operation.makes if each.by(body)), body
         facts = self._facts(route, call, None, wishes, key)
+        if not route.operation.billable and key.capped:
+            await self._check_free(inbound.call_id, key, route, facts, wishes, upload)
         counted = False
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -233,6 +248,8 @@ class Admission:
                 inbound.call_id, key, facts, terms, wishes, lasting_ms=lasting_ms, unpriced=bool(unpriced)
             )
             if isinstance(outcome, Held):
+                if not route.operation.billable and key.capped:
+                    self._see_left(key, outcome)
                 return Admitted(
                     call_id=inbound.call_id,
                     method=inbound.method,
@@ -287,6 +304,51 @@ class Admission:
                 self._block(inbound.call_id, key.account_id, facts, refused)
                 raise refused
         raise CallError(503, "overloaded", "This key is being changed too fast; try again.", retry=True)
+
+    async def _check_free(
+        self, call_id: str, key: Key, route: Route, facts: Facts, wishes: Wishes, upload: Upload | None
+    ) -> None:
+        """Bound what costs nothing, for a key that others have: how often, and how much it keeps at providers.
+
+        Raises:
+            CallError: 429 too often; 402 it would keep something and has nothing left; 403 it keeps too much.
+        """
+        error: CallError | None = None
+        broke = key.account_id in self._broke
+        if wait_s := (self._free_of_the_broke if broke else self._free).take(key.account_id):
+            message = "This key asks too often for what costs nothing."
+            error = CallError(429, "rate_limited", message, retry=True, retry_after_s=min(wait_s, RETRY_AFTER_S_MAX))
+        elif route.operation.makes and route.operation.batch is None:
+            error = await self._check_kept(call_id, key, route, facts, wishes, upload)
+        if error is not None:
+            self._block(call_id, key.account_id, facts, error)
+            raise error
+
+    async def _check_kept(
+        self, call_id: str, key: Key, route: Route, facts: Facts, wishes: Wishes, upload: Upload | None
+    ) -> CallError | None:
+        outcome = await self._hold(call_id, key, facts, _A_LITTLE, wishes, dry_run=True)
+        if isinstance(outcome, Refused):
+            return self._refused(outcome, key, call_id) if outcome.reason != "stale" else None
+        kinds = tuple({each.kind for each in route.operation.makes})
+        try:
+            count, kept_bytes = await self._ledger.kept(key.account_id, kinds)
+        except LedgerUnavailable:
+            raise _unavailable() from None
+        coming_bytes = 0 if upload is None else upload.length or upload.received_bytes
+        if count < FREE_OBJECTS_MAX and kept_bytes + coming_bytes <= self._settings.free_storage_mb * 1_000_000:
+            return None
+        message = f"This key keeps {count} objects of {kept_bytes} bytes at providers: delete some first."
+        return CallError(403, "storage_full", message)
+
+    def _see_left(self, key: Key, held: Held) -> None:
+        """Remember whether a key has any money left, for its next call that costs none."""
+        if held.left.get("micros", 1) > 0:
+            self._broke.discard(key.account_id)
+            return
+        if len(self._broke) >= KEYS_MAX:
+            self._broke.clear()
+        self._broke.add(key.account_id)
 
     def price_beside(self, admitted: Admitted, model: str) -> Price:
         """The price of another model that an admitted call takes into use. Raises CallError."""

@@ -30,6 +30,9 @@ API_BODY_BYTES_MAX = 1024 * 1024  # the management API's own bodies
 SUBJECT_BYTES_MAX = 255  # an end user's or run's id
 KEEP_ALIVE_S = 75  # an idle client connection
 
+BROKE_PER_MINUTE = 60  # free operations of a capped key that has nothing left: each is an event
+FREE_OBJECTS_MAX = 100_000  # of a kind, that a capped key keeps at providers for nothing: each is a row
+
 # What a provider may do.
 CONNECT_TIMEOUT_S = 10.0  # name, connection and TLS together
 NEXT_ADDRESS_S = 0.25  # then the next of a name's addresses is tried beside the first (RFC 8305)

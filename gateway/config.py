@@ -59,6 +59,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
     retention_days: int
     mints_per_minute: int
+    free_per_minute: int
+    free_storage_mb: int
     state_dir: Path
     elevenlabs_picos_per_credit: int
     price_files: tuple[Path, ...]
@@ -111,6 +113,8 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
         lease_s=_integer(values, "FARTHING_LEASE_S", 15, 2, 300),
         workers=_integer(values, "FARTHING_WORKERS", 1, 1, WORKERS_MAX),
         retention_days=_retention_days(values),
+        free_per_minute=_integer(values, "FARTHING_FREE_PER_MINUTE", 3_000, 0, 10_000_000),
+        free_storage_mb=_integer(values, "FARTHING_FREE_STORAGE_MB", 10_000, 0, 1_000_000_000),
         mints_per_minute=_integer(values, "FARTHING_MINTS_PER_MINUTE", 600, 0, 1_000_000),
         state_dir=Path(values.get("FARTHING_STATE_DIR", ".")),
         elevenlabs_picos_per_credit=_picos(values, "FARTHING_ELEVENLABS_USD_PER_CREDIT", ELEVENLABS_PICOS_PER_CREDIT),

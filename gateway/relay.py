@@ -474,7 +474,7 @@ class _Trip:
                 return
         if self._makings is not None and self._admitted.call.bulk is None:
             error = await self._makings.in_head(answer.headers) or await self._makings.in_body(
-                body, self._admitted.call.facts
+                body, self._admitted.made_facts()
             )
             if error is not None:
                 await self._answer_error(error)

@@ -65,6 +65,11 @@ class Upload:
         self._read_bytes = 0
         self.granted_bytes = bytes_max if length is not None else min(UPLOAD_GRANT_BYTES, bytes_max)
 
+    @property
+    def received_bytes(self) -> int:
+        """How much has come."""
+        return self._read_bytes
+
     # ---- before the call is admitted
 
     async def model(self, content_type: str) -> str:

@@ -526,6 +526,11 @@ class Ledger:
         """How many objects of a kind an account has."""
         return await self._engine.read(lambda: objects.count(account_id, provider, kind, label))
 
+    async def kept(self, account_id: int, kinds: Sequence[str]) -> tuple[int, int]:
+        """How many objects of these kinds an account has, and how many bytes they are, as far as that is known."""
+        now_ms = self._clock_ms()
+        return await self._engine.read(lambda: objects.kept(account_id, kinds, now_ms))
+
     async def forget_objects(self, account_id: int, provider: str, kind: str, ids: Sequence[str]) -> None:
         """The provider has these objects no more."""
         await self._writer.submit(Change(lambda touched: objects.forget(account_id, provider, kind, ids)))

@@ -176,6 +176,16 @@ def count(account_id: int, provider: str, kind: str, label: str | None) -> Scrip
     return int(number)
 
 
+def kept(account_id: int, kinds: Sequence[str], now_ms: int) -> Script[tuple[int, int]]:
+    """How many objects of these kinds an account has, and how many bytes they are, as far as that is known."""
+    ((number, size),) = yield (
+        "SELECT count(*), COALESCE(SUM(json_extract(facts, '$.bytes')), 0) FROM objects"  # noqa: S608 - marks
+        f" WHERE account_id = ? AND kind IN ({marks(kinds)}) AND (expires_ms IS NULL OR expires_ms > ?)",
+        (account_id, *kinds, now_ms),
+    )
+    return int(number), int(size)
+
+
 def forget(account_id: int, provider: str, kind: str, ids: Sequence[str]) -> Script[None]:
     """The provider has these objects no more."""
     yield (
