@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from providers.answer import asked_tier
 from providers.bounds import Extent
 from providers.fields import unlisted
 from providers.gemini_answer import ArrayMeter, JsonMeter, StreamMeter
@@ -130,7 +131,7 @@ class _GenerateContent:
 
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer. The tier that was served stands in a header, where the usage does not name it."""
-        tier = service_tier(headers.get("x-gemini-service-tier")) or call.service_tier
+        tier = service_tier(headers.get("x-gemini-service-tier")) or asked_tier(call.service_tier)
         if streamed:
             return StreamMeter(call, tier)
         return ArrayMeter(call, tier) if call.stream else JsonMeter(call, tier)

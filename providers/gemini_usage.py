@@ -64,8 +64,16 @@ def gemini_usage(usage: Object, flags: Flags, *, tier: str = "") -> Usage | None
         reasoning_tokens=thoughts or 0,
         output_audio_tokens=part(spoken, tokens_out, flags),
         output_image_tokens=part(drawn, tokens_out, flags),
-        service_tier=service_tier(usage.get("serviceTier")) or service_tier(usage.get("trafficType")) or tier,
+        service_tier=_served(usage, tier),
     )
+
+
+def _served(usage: Object, tier: str) -> str:
+    """The tier that a usage names, the usual one too; `tier` where it names none."""
+    for name in ("serviceTier", "trafficType"):
+        if isinstance(stated := usage.get(name), str) and not stated.lower().endswith("unspecified"):
+            return service_tier(stated)
+    return tier
 
 
 def _of(usage: Object, flags: Flags, modality: str, *names: str) -> int:
