@@ -479,6 +479,8 @@ class Admission:
         route = inbound.route
         own = await self._named(key, route, body)
         try:
+            if route.operation.lists is not None:
+                route.operation.lists.read(_asked(route, inbound.query, headers, own).query)
             call = (route.operation.socket or route.operation.shape).read(
                 body, _asked(route, inbound.query, headers, own)
             )

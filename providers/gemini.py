@@ -103,10 +103,10 @@ class _GenerateContent:
             input_typical=typical,
             input_upper=upper,
             input_bound=bound,
-            output_tokens_max=count_field(config, _LIMIT, least=0),
+            output_tokens_max=count_field(config, _LIMIT, least=0, loosely=True),
             output_field=f"generationConfig.{_LIMIT}",
-            choices=count_field(config, "candidateCount", least=1, most=_CHOICES_MAX) or 1,
-            service_tier=service_tier(text_field(head, "serviceTier")) if "serviceTier" in head else "",
+            choices=count_field(config, "candidateCount", least=1, most=_CHOICES_MAX, loosely=True) or 1,
+            service_tier=_tier(head),
             unbounded=extent.unbounded,
             endless=extent.endless,
             unpriced=extent.unpriced,
@@ -154,6 +154,16 @@ def read_content(head: Head, content: Content) -> None:
             content.contents(head[name], name)
     if "tools" in head:
         content.declared(head["tools"])
+
+
+def _tier(head: Head) -> str:
+    """The tier that is asked for. Enums may be numbers; which is which is not said, but for 0: the dearest."""
+    raw = head.get("serviceTier")
+    if raw is None:
+        return ""
+    if bytes(raw).isdigit():
+        return "priority" if bytes(raw).strip(b"0") else ""
+    return service_tier(text_field(head, "serviceTier"))
 
 
 def _config(head: Head) -> tuple[Head, int]:

@@ -149,7 +149,7 @@ def _read_completions(body: bytes, head: Head, quirks: Quirks) -> Call:
     # Every prompt is answered `best_of` times, of which `n` are shown: all are billed.
     answers = max(
         count_field(head, "n", least=1, most=_CHOICES_MAX) or 1,
-        count_field(head, "best_of", least=1, most=_CHOICES_MAX) or 1,
+        count_field(head, "best_of", least=0, most=_CHOICES_MAX) or 1,
     )
     return _call(body, head, model, extent, declared, "max_tokens", answers * prompts, quirks)
 

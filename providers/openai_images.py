@@ -25,17 +25,21 @@ from providers.answer import (
     read_usage,
     tail_usage,
 )
-from providers.multipart import Form, is_form
+from providers.multipart import Form, boundary_of, is_form
 from providers.openai_usage import responses_usage
 from providers.plain import Plain
 from providers.raw import NULL, given
-from providers.request import read_object
+from providers.request import members, read_object, replaced, with_member
 from providers.shapes import JSON, NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Meter, Reading
 from providers.text import estimates
 from providers.usage import Usage
 
 _OWN = frozenset(
     {"model", "prompt", "n", "size", "quality", "stream", "partial_images", "frame_count", "svg", "input_fidelity"}
+    | {"background", "moderation", "output_compression", "output_format"}
+)
+_NEWER_ONLY = (
+    *("background", "moderation", "output_compression", "output_format", "partial_images", "input_fidelity", "stream"),
 )
 _FILES = frozenset({"image", "mask", "markup"})
 _COUNT_MAX = 10
@@ -52,7 +56,7 @@ _GIVEN_TYPICAL, _GIVEN_UPPER, _GIVEN_MOST = (400, 4_500, 7_800)
 
 def _members(body: bytes) -> dict[str, str]:
     """A JSON request's own members as texts; null is none."""
-    members: dict[str, str] = {}
+    found: dict[str, str] = {}
     for name, raw in read_object(body, _OWN).items():
         if name in _OWN:
             try:
@@ -60,8 +64,8 @@ def _members(body: bytes) -> dict[str, str]:
             except UNREADABLE:
                 raise BadRequest(f"{name!r} is not valid.", param=name) from None
             if value is not None:
-                members[name] = value if isinstance(value, str) else bytes(raw).decode()
-    return members
+                found[name] = value if isinstance(value, str) else bytes(raw).decode()
+    return found
 
 
 def _read_form(body: bytes, content_type: str) -> tuple[dict[str, str], int, str]:
@@ -96,27 +100,26 @@ class _Images(Plain):
             BadRequest: As the interface says.
         """
         content_type = asked.headers.get("content-type", "")
-        members, given_images, read_as = (
+        asks, given_images, read_as = (
             _read_form(body, content_type) if is_form(content_type) else (_members(body), 0, JSON)
         )
-        model = members.get("model") or self._model
-        if not model:
-            raise BadRequest("'model' is required.", param="model")
-        if members.get("svg") not in (None, "", "{}"):
+        model = asks.get("model") or self._model or _default(asks)
+        written = not (asks.get("model") or self._model)
+        if asks.get("svg") not in (None, "", "{}"):
             raise BadRequest("'svg' is not offered here: it calls a further model.", param="svg")
-        images = max(_integer(members, "n", 1, _COUNT_MAX), 1)
-        stream = members.get("stream", "").lower() == "true"
+        images = max(_integer(asks, "n", 1, _COUNT_MAX), 1)
+        stream = asks.get("stream", "").lower() == "true"
         if model.startswith("dall-e-"):
-            used = _by_image(model, images, members)
+            used = _by_image(model, images, asks)
             return Call(
                 model=model, stream=stream, input_typical=used, input_upper=used, input_bound=used, cache_writes=False,
-                noted=(members.get("quality", ""), members.get("size", "")), content_type=read_as,
+                noted=(asks.get("quality", ""), asks.get("size", "")), content_type=read_as, splice=written,
             )  # fmt: skip
-        frames = images * max(_integer(members, "frame_count", 1, _FRAMES_MAX), 1)
-        partial = _integer(members, "partial_images", 0, _COUNT_MAX) * images * _PARTIAL_TOKENS
-        prompt = members.get("prompt", "").encode()
+        frames = images * max(_integer(asks, "frame_count", 1, _FRAMES_MAX), 1)
+        partial = _integer(asks, "partial_images", 0, _COUNT_MAX) * images * _PARTIAL_TOKENS
+        prompt = asks.get("prompt", "").encode()
         typical, upper = estimates(prompt)
-        tokens = [each * frames + partial for each in made(model, members)]
+        tokens = [each * frames + partial for each in made(model, asks)]
         return Call(
             model=model,
             stream=stream,
@@ -125,11 +128,31 @@ class _Images(Plain):
             input_bound=_usage(len(prompt) + 64, given_images * _GIVEN_MOST, tokens[2]),
             cache_writes=False,
             content_type=read_as,
+            splice=written,
         )
+
+    def prepare(self, body: bytes, call: Call) -> bytes:
+        """The same bytes, with the model where the request names none."""
+        if not call.splice:
+            return body
+        if call.content_type != JSON:
+            mark = b"--" + boundary_of(call.content_type)
+            part = b'%b\r\nContent-Disposition: form-data; name="model"\r\n\r\n%b\r\n' % (mark, call.model.encode())
+            return part + body
+        found = members(body)
+        named = next((each for each in found if each.name == "model"), None)  # as null, or as an empty text
+        if named is not None:
+            return replaced(body, ((named.value, named.value_end, b'"%b"' % call.model.encode()),))
+        return with_member(body, b'"model":"%b"' % call.model.encode(), empty=not found)
 
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
         return _StreamMeter() if streamed else _JsonMeter(call)
+
+
+def _default(asks: Mapping[str, str]) -> str:
+    newer = any(asks.get(name) for name in _NEWER_ONLY) or asks.get("quality") in ("low", "medium", "high", "auto")
+    return "gpt-image-1" if newer else "dall-e-2"
 
 
 def _by_image(model: str, images: int, members: Mapping[str, str]) -> Usage:

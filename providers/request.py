@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -38,6 +39,7 @@ _ESCAPED_LETTER = re.compile(rb"\\u00(?:5[fF]|[46][1-9a-fA-F]|[57][0-9aA])")
 # Strings are taken whole; possessive, so that hostile text costs linear time.
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\],:]', re.DOTALL)
 _FLAT = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)  # up to the next brace or bracket
+_NUMBER = re.compile(rb'(")?(-?[0-9]{1,19}(?:\.[0-9]{1,19})?(?:[eE][+-]?[0-9]{1,2})?)(?(1)")')
 _ANY = msgspec.json.Decoder()
 _COMPACT = msgspec.json.Encoder()
 # What is left of a body shows whether any name has a capital, or a letter that some parsers take for one of ASCII's.
@@ -364,7 +366,7 @@ def with_count(body: bytes, names: tuple[str, ...], count: int) -> bytes:
     declared = [m for m in found if m.name in names and body[m.value : m.value_end] != b"null"]
     number = b"%d" % count
     if declared:
-        above = (m for m in declared if _INTEGER.decode(body[m.value : m.value_end]) > count)
+        above = (m for m in declared if (integer(body[m.value : m.value_end]) or 0) > count)
         return replaced(body, ((m.value, m.value_end, number) for m in above))
     for member in found:
         if member.name == names[0]:
@@ -376,6 +378,17 @@ def with_member(body: bytes, member: bytes, *, empty: bool) -> bytes:
     """The JSON object with one more member in front. `empty` says that it has none so far."""
     start = body.index(b"{") + 1
     return body[:start] + member + (b"" if empty else b",") + body[start:]
+
+
+def integer(text: bytes) -> int | None:
+    """An integer as ProtoJSON may write it: `1024`, `"1024"`, `1024.0`, `1.024e3`; None for everything else."""
+    if text.isdigit():
+        return int(text) if len(text) < 20 else None
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        return None
+    value = Decimal(found[2].decode())
+    return int(value) if value == value.to_integral_value() and abs(value) < 1 << 63 else None
 
 
 def text_field(head: Head, name: str, *, required: bool = False) -> str:
@@ -413,8 +426,8 @@ def flag_field(head: Head, name: str) -> bool:
     raise BadRequest(f"{name!r} must be true or false.", param=name)
 
 
-def count_field(head: Head, name: str, *, least: int, most: int = TOKENS_MAX) -> int | None:
-    """An integer member within bounds; None where it is absent or null.
+def count_field(head: Head, name: str, *, least: int, most: int = TOKENS_MAX, loosely: bool = False) -> int | None:
+    """An integer member within bounds; None where it is absent or null. `loosely` takes it as ProtoJSON writes it.
 
     Raises:
         BadRequest: It is no integer, or out of bounds.
@@ -426,7 +439,7 @@ def count_field(head: Head, name: str, *, least: int, most: int = TOKENS_MAX) ->
     if text == b"null":
         return None
     try:
-        count = _INTEGER.decode(text) if text.lstrip(b"-").isdigit() else None
+        count = integer(text) if loosely else _INTEGER.decode(text) if text.lstrip(b"-").isdigit() else None
     except msgspec.DecodeError:
         count = None
     if count is None or not least <= count <= most:

@@ -104,7 +104,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         cache_writes: The request can cause cache writes, which some models charge above plain input.
         priced_as: The catalogue's id of what is served, where that is not `model` (Deepgram's live sockets).
         grant: How its hold grows; None for a call whose cost is bounded from its request.
-        splice: Usage has to be asked for in the forwarded body and its extra event removed from the answer.
+        splice: Something has to be written into the forwarded body (see `prepare`): that usage is asked for, whose
+            extra event is then removed from the answer, or the model that a request without one gets.
         noted: What the shape's own meter has to know of the request, in the shape's own words.
         refers: Objects that the request refers to by other means than a member's name; see `Operation.names`.
         facts: Small facts to keep with the object that the call makes.
@@ -222,7 +223,7 @@ class Shape(Protocol):
         ...
 
     def prepare(self, body: bytes, call: Call) -> bytes:
-        """The body to forward: the same bytes, or the same bytes with the usage splice where `call.splice`."""
+        """The body to forward: the same bytes, but for what has to be written into it where `call.splice`."""
         ...
 
     def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:

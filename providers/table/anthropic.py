@@ -13,7 +13,11 @@ from providers.listing import Cursors
 from providers.objects import Makes, Refers
 from providers.table.row import Row, row
 
-_NAMES = {"file_id": Refers(kind="file"), "container": Refers(kind="container")}
+_NAMES = {
+    "file_id": Refers(kind="file"),
+    "container": Refers(kind="container"),
+    "skill_id": Refers(kind="skill", pattern=r"^(skill_.+)"),  # nobody can make one through here
+}
 _CONTAINER = Makes(
     kind="container",
     at="container.id",

@@ -55,7 +55,14 @@ STATE_NAMES: Mapping[str, Refers] = MappingProxyType(
         "previous_response_id": Refers(kind="response", status=400, code="previous_response_not_found"),
         "conversation": Refers(kind="conversation"),
         "container": Refers(kind="container"),
-        "vector_store_ids": Refers(kind="vector_store"),  # nobody can make one through here: each is nobody's
+        "container_id": Refers(kind="container"),
+        "comparison_response_id": Refers(kind="response"),
+        # Nobody can make these through here: each is nobody's. Skills of the provider's own have names.
+        "vector_store_ids": Refers(kind="vector_store"),
+        "collection_ids": Refers(kind="collection"),
+        "prompt": Refers(kind="prompt"),
+        "skill_id": Refers(kind="skill", pattern=r"^(skill_.+)"),
+        "tunnel_id": Refers(kind="tunnel"),
     }
 )
 

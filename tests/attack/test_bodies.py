@@ -132,3 +132,95 @@ async def test_a_header_that_decides_stands_once(farthing: Running, name: str) -
     )
     assert (status, param) == (400, name)
     assert not farthing.upstream.requests
+
+
+PICTURES = (
+    ({"prompt": "x"}, "dall-e-2"),
+    ({"prompt": "x", "model": None}, "dall-e-2"),
+    ({"prompt": "x", "n": 2, "size": "256x256"}, "dall-e-2"),
+    ({"prompt": "x", "quality": "high"}, "gpt-image-1"),
+    ({"prompt": "x", "background": "transparent"}, "gpt-image-1"),
+    ({"prompt": "x", "output_format": "webp", "model": ""}, "gpt-image-1"),
+)
+
+
+async def test_pictures_without_a_model_get_the_specification_s_default(farthing: Running) -> None:
+    """It is written into the request, JSON or form, so that it is that one which is bought, and held and paid for."""
+    key = await farthing.mint(max_spend_usd="5")
+    for body, model in PICTURES:
+        status, _, answer = await farthing.call(key["secret"], body, "/v1/images/generations")
+        assert status == 200, answer
+        assert json.loads(farthing.upstream.requests[-1].body) == body | {"model": model}
+        assert (await farthing.events())[0]["model"] == model
+    for fields, model in ((("prompt", "x"),), "dall-e-2"), ((("prompt", "x"), ("quality", "low")), "gpt-image-1"):
+        status, _ = await post(
+            farthing, key["secret"], "/v1/images/edits", form(*fields, ("image", b"\x89PNG")), ("content-type", FORM)
+        )
+        assert status == 200
+        assert farthing.upstream.requests[-1].body == form(("model", model), *fields, ("image", b"\x89PNG"))
+    await farthing.audited()
+
+
+async def test_pictures_without_a_model_are_not_for_keys_of_other_models(farthing: Running) -> None:
+    """The default is a model like any other."""
+    key = await farthing.mint(max_spend_usd="5", allowed_models=["gpt-image-1-mini"])
+    status, _, _ = await farthing.call(key["secret"], {"prompt": "x"}, "/v1/images/generations")
+    assert status == 403
+    assert not farthing.upstream.requests
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=x", "order=up"])
+async def test_a_list_that_is_asked_for_wrongly_is_refused_and_no_call(farthing: Running, query: str) -> None:
+    """400, and no event that says that it was allowed."""
+    key = await farthing.mint(max_spend_usd="1")
+    status, answer = await farthing.api("GET", f"/v1/files?{query}", key=key["secret"])
+    assert status == 400, answer
+    assert answer["error"]["param"] == query.partition("=")[0]
+    assert [event for event in await farthing.events() if event["decision"] != "blocked"] == []
+
+
+FOREIGN = (
+    {"tools": [{"type": "shell", "environment": {"type": "container_reference", "container_id": "cntr_x"}}]},
+    {"tools": [{"type": "code_interpreter", "container": "cntr_x"}]},
+    {"tools": [{"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["file-x"]}}]},
+    {"tools": [{"type": "file_search", "vector_store_ids": ["vs_x"]}]},
+    {"tools": [{"type": "shell", "environment": {"skills": [{"type": "skill_reference", "skill_id": "skill_x"}]}}]},
+    {"tools": [{"type": "mcp", "server_label": "x", "tunnel_id": "tunnel_x"}]},
+    {"prompt": {"id": "pmpt_x", "version": "1"}},
+    {"conversation": "conv_x"},
+    {"conversation": {"id": "conv_x"}},
+    {"previous_response_id": "resp_x"},
+    {"prompt_cache_options": {"comparison_response_id": "resp_x"}},
+    {"input": [{"type": "message", "role": "user", "content": [{"type": "input_file", "file_id": "file-x"}]}]},
+    {"input": [{"type": "item_reference", "id": "msg_x"}]},
+    {
+        "input": [
+            {"type": "code_interpreter_call", "id": "ci_x", "container_id": "cntr_x", "code": "", "status": "completed"}
+        ]
+    },
+)
+
+
+async def test_no_member_names_what_is_another_s(farthing: Running) -> None:
+    """Files, containers, stores, prompts, skills, tunnels, conversations, answers, items: the provider's own 404."""
+    key = await farthing.mint()
+    for body in FOREIGN:
+        asked = {"model": "gpt-4o-mini", "input": "hi"} | body
+        status, _, answer = await farthing.call(key["secret"], asked, "/v1/responses")
+        assert status in (400, 404), (body, answer)
+        assert json.loads(answer)["error"]["code"].endswith("not_found"), (body, answer)
+    assert not farthing.upstream.requests
+
+
+async def test_the_same_names_in_free_form_are_no_references(farthing: Running) -> None:
+    """A tool's schema, its arguments and metadata may say prompt, container_id and file_id."""
+    key = await farthing.mint()
+    schema = {"type": "object", "properties": {"prompt": {"type": "string"}, "container_id": {"type": "string"}}}
+    asked = {
+        "model": "gpt-4o-mini",
+        "input": "hi",
+        "tools": [{"type": "function", "name": "f", "parameters": schema}],
+        "metadata": {"prompt": "x", "container_id": "y", "file_id": "z"},
+    }
+    status, _, answer = await farthing.call(key["secret"], asked, "/v1/responses")
+    assert status == 200, answer

@@ -108,9 +108,10 @@ async def test_two_tenants_cannot_refer_to_each_others_objects(tenants: Tenants)
     """Each member that names an object, with another's id: the answer to an unknown one; nothing goes up."""
     for row in TABLE:
         for name, refers in row.operation.names.items():
-            await tenants.own(tenants.theirs, row.provider, refers.kind, THEIRS)
+            ids = [("skill_" if refers.kind == "skill" else "") + id_ for id_ in (THEIRS, UNKNOWN)]
+            await tenants.own(tenants.theirs, row.provider, refers.kind, ids[0])
             answers = []
-            for id_ in (THEIRS, UNKNOWN):
+            for id_ in ids:
                 body = {"model": "m", "input": [{"content": [{name: [id_]}]}]}
                 path = PLACEHOLDER.sub("other", row.path)
                 status, headers, content = await tenants.ask(tenants.mine, row.method, f"/{row.provider}{path}", body)

@@ -540,7 +540,6 @@ def test_every_model_of_images_is_bounded(model: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        {"prompt": "a"},
         {"model": "gpt-image-2", "prompt": "a", "n": 11},
         {"model": "gpt-image-2", "prompt": "a", "n": "x"},
         {"model": "gpt-image-2", "prompt": "a", "svg": {"model": "gpt-6"}},

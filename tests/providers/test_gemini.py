@@ -502,7 +502,7 @@ _HIDDEN = b'{"contents":[{"parts":[{"fileData":{"fileUri":"https://e.com/a"},"fi
         (b'{"generationconfig":{}}', "generationConfig"),
         (b'{"generationConfig":{"max\\u004futputTokens":1,"maxOutputTokens":9}}', "maxOutputTokens"),
         (body(generationConfig=[]), "generationConfig"),
-        (body(generationConfig={"maxOutputTokens": "9"}), "maxOutputTokens"),
+        (body(generationConfig={"maxOutputTokens": "nine"}), "maxOutputTokens"),
         (body(generationConfig={"maxOutputTokens": 1.5}), "maxOutputTokens"),
         (body(generationConfig={"candidateCount": 0}), "candidateCount"),
         (body(cachedContent="cachedContents/1"), "cachedContent"),
@@ -635,3 +635,32 @@ def test_the_simulator_s_bill_is_read(verb: str, fault: str) -> None:
             billed["output_tokens"],
         )
         assert concluded.usage.tools == ({"web_search": 2} if fault == "web_searches=2" else {})
+
+
+@pytest.mark.parametrize("said", [b"1024", b'"1024"', b"1024.0", b"1.024e3", b'"1.024E+3"', b'"1024.000"'])
+def test_integers_are_read_as_protojson_writes_them(said: bytes) -> None:
+    """As a number or as a text, with a fraction of nothing or an exponent; a lower limit takes its place."""
+    raw = (
+        b'{"contents":[{"parts":[{"text":"hi"}]}],"generationConfig":{"candidateCount":"2","maxOutputTokens":%b}}'
+        % said
+    )
+    call = GEMINI.read(raw, ASKED)
+    assert (call.output_tokens_max, call.choices) == (1024, 2)
+    assert GEMINI.limit(raw, call, 2_000) == raw
+    assert json.loads(GEMINI.limit(raw, call, 10))["generationConfig"]["maxOutputTokens"] == 10
+
+
+@pytest.mark.parametrize(
+    "said", [b'"x"', b'""', b"1.5", b'" 1"', b"1e99", b'"1e-1"', b"true", b"[1]", b'"-1"', b'"\\u0031"']
+)
+def test_what_is_no_integer_is_refused(said: bytes) -> None:
+    raw = b'{"contents":[{"parts":[{"text":"hi"}]}],"generationConfig":{"maxOutputTokens":%b}}' % said
+    with pytest.raises(BadRequest) as caught:
+        GEMINI.read(raw, ASKED)
+    assert caught.value.param == "maxOutputTokens"
+
+
+@pytest.mark.parametrize(("said", "tier"), [(b"0", ""), (b"1", "priority"), (b"3", "priority"), (b'"flex"', "flex")])
+def test_a_tier_may_be_a_number(said: bytes, tier: str) -> None:
+    """Which number is which is not said, so it is the dearest."""
+    assert GEMINI.read(b'{"contents":[],"serviceTier":%b}' % said, ASKED).service_tier == tier

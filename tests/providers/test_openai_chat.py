@@ -159,6 +159,11 @@ class TestRead:
         call = OPENAI_CHAT.read(body(**members))
         assert call.unbounded == field
 
+    def test_best_of_nothing_is_the_default(self) -> None:
+        """As OpenAI's specification has it: from 0 on."""
+        raw = json.dumps({"model": "m", "prompt": "a", "n": 2, "best_of": 0}).encode()
+        assert OPENAI_COMPLETIONS.read(raw).choices == 2
+
     def test_prompts_and_best_of_multiply(self) -> None:
         """Legacy completions answer every prompt `best_of` times."""
         raw = json.dumps({"model": "m", "prompt": ["a", "b"], "n": 2, "best_of": 3, "max_tokens": 4}).encode()
