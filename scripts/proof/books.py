@@ -89,12 +89,39 @@ class Books:
         if await self._read_events(whole=False):
             return [("other", "events still come")]
         problems = [("other", f"{mark} is still being answered") for mark in site.witness.answering]
-        open_holds = sum(hold["state"] == "open" for hold in holds)
+        open_holds = [hold for hold in holds if hold["state"] == "open"]
         if final and open_holds:
-            problems.append(("other", f"{open_holds} holds are open"))
-        problems += self._calls(undecided=0 if final else open_holds)
+            problems += [("other", self._open(hold)) for hold in open_holds]
+        problems += self._calls(undecided=0 if final else len(open_holds))
         problems += self._sums(keys, holds, usage)
         return problems
+
+    def _open(self, hold: dict[str, Any]) -> str:
+        """All that is known from outside of a hold that should have ended."""
+        id_ = hold["id"].removeprefix("hold_")
+        event = self._events.get(f"evt_{id_}")
+        calls = [call for call in self._site.calls if call.headers.get("x-farthing-request-id") == f"req_{id_}"]
+        names = {key.id: name for name, key in self._site.keys.items()}
+        seen = [
+            f"{call.fault}: {call.mark} {call.kind} [{call.sim}] {call.status}/{call.end} after {call.seconds:.1f} s,"
+            f" {'at the provider' if call.mark in self._site.witness.arrived else 'never at the provider'},"
+            f" invoiced {[bill.picos for bill in self._site.witness.bills.get(call.mark, [])]}"
+            for call in calls
+        ]
+        unseen = [  # no head came back with the id: it is one of these
+            f"{call.fault}: {call.mark} {call.kind} [{call.sim}] {call.end}"
+            for call in self._site.calls
+            if call.key == hold["key_id"] and not call.status and call.mark not in self._marked()
+        ]
+        return (
+            f"a hold is open: {hold['id']} of {names.get(hold['key_id'], hold['key_id'])},"
+            f" {hold['amount']} {hold['unit']},"
+            f" {hold['mode']} {hold['provider']}/{hold['model']}, {time.time() - hold['created_ms'] / 1000:.1f} s old,"
+            f" expires {hold['expires_at_ms']}; its event: {event}; its call: {seen or unseen or 'unknown'}"
+        )
+
+    def _marked(self) -> set[str]:
+        return {metadata_mark(event) for event in self._events.values()}
 
     async def _read_events(self, *, whole: bool) -> int:
         """Take in new events, or compare all with what is known; how many were new."""
@@ -120,13 +147,20 @@ class Books:
         by_mark: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for event in self._events.values():
             by_mark[metadata_mark(event)].append(event)
-        by_mark.pop("", None)
+        # Refused calls bear no metadata, and of many one event tells their number.
+        refused = {event["request_id"]: event for event in by_mark.pop("", []) if event["decision"] == "blocked"}
+        counted = sum(event["count"] - 1 for event in refused.values())
         self.statuses.clear()
         self.late = self.estimated_low_micros = self.unsettled_micros = self.cost_micros = 0
         problems: list[Problem] = []
         waiting = 0
         for call in site.calls:
             events = by_mark.pop(call.mark, [])
+            if not events and (event := refused.pop(call.headers.get("x-farthing-request-id", ""), None)) is not None:
+                events = [event]
+            if not events and call.status == 402 and counted and call.mark not in site.witness.arrived:
+                counted -= 1
+                continue
             if not events and (call.mark in site.witness.arrived or call.status == 200) and waiting < undecided:
                 waiting += 1
                 continue
