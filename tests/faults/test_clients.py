@@ -78,8 +78,8 @@ async def test_a_client_that_leaves_during_its_hold_is_not_forwarded(
     reached, go_on = asyncio.Event(), asyncio.Event()
     hold = site.gateway.ledger.hold
 
-    async def slow(ask: Any) -> Any:
-        held = await hold(ask)
+    async def slow(ask: Any, **options: Any) -> Any:
+        held = await hold(ask, **options)
         reached.set()
         await go_on.wait()
         return held

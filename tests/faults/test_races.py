@@ -197,10 +197,10 @@ async def test_a_revoke_between_authentication_and_hold_refuses(site: Site, monk
     ledger = site.gateway.ledger
     hold = ledger.hold
 
-    async def late(ask: Any) -> Any:
+    async def late(ask: Any, **options: Any) -> Any:
         monkeypatch.setattr(ledger, "hold", hold)
         assert (await site.api("DELETE", f"/v1/keys/{key['id']}?in_flight=finish"))[0] == 200
-        return await hold(ask)
+        return await hold(ask, **options)
 
     monkeypatch.setattr(ledger, "hold", late)
     _, status, _, got = await site.call(key["secret"], CHAT)
