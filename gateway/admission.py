@@ -45,6 +45,7 @@ from ledger.money import PICOS_PER_MICRO, is_plain_decimal, usd_to_micros
 from ledger.records import UNSEEN, Ask, Block, Facts, Held, LedgerUnavailable, Refused
 from providers.batches import hold_ms
 from providers.catalogue import Catalogue
+from providers.jsonl import Line
 from providers.objects import Makes
 from providers.prices import Price
 from providers.request import model_of, replaced
@@ -524,7 +525,13 @@ class Admission:
             reader = shape.arrival(_asked(inbound.route, inbound.query, headers, own))
         except BadRequest as error:
             raise refused(error) from None
-        call = await upload.decide(reader)
+        route = inbound.route
+
+        async def line(number: int, text: bytes) -> Line:
+            async with self._readings.of(text) as reading:
+                return await reading.line(route, number)
+
+        call = await upload.decide(reader, line)
         await self._check_call(key, inbound.route, call)
         return upload, call
 

@@ -23,6 +23,8 @@ import msgspec
 
 from gateway.bounds import READING_PIECE_BYTES, READING_TIMEOUT_S, READINGS_WAITING_MAX
 from gateway.errors import CallError
+from providers.files import FileUpload
+from providers.jsonl import Line
 from providers.objects import Makes
 from providers.operations import TABLE
 from providers.request import model_of
@@ -35,12 +37,13 @@ Edits = list[tuple[int, int, bytes]]
 class _Ask(msgspec.Struct, omit_defaults=True):
     """What the helper is asked about the body that it was sent last. With `body_bytes` a new one follows."""
 
-    what: Literal["model", "references", "certain", "call", "makes", "digest", "outgoing", "done"]
+    what: Literal["model", "references", "certain", "call", "makes", "digest", "outgoing", "line", "done"]
     row: int = 0
     body_bytes: int = 0
     asked: Asked | None = None
     call: Call | None = None
     limit: int | None = None
+    number: int = 0
 
 
 class _Told(msgspec.Struct, omit_defaults=True):
@@ -53,6 +56,7 @@ class _Told(msgspec.Struct, omit_defaults=True):
     makes: list[int] = []
     digest: bytes = b""
     edits: Edits = []
+    line: Line | None = None
 
 
 _ASKS = msgspec.msgpack.Decoder(_Ask)
@@ -94,6 +98,12 @@ class Body:
     async def outgoing(self, route: Route, call: Call, limit: int | None) -> Edits:
         """What the shape changes in it before it is forwarded."""
         return (await self._ask(_Ask("outgoing", _row(route), call=call, limit=limit))).edits
+
+    async def line(self, route: Route, number: int) -> Line:
+        """What a line of a file says. Raises BadRequest."""
+        line = (await self._ask(_Ask("line", _row(route), number=number))).line
+        assert line is not None  # noqa: S101 - promised where nothing is refused
+        return line
 
     async def _ask(self, ask: _Ask) -> _Told:
         told = await self._helper.ask(ask)
@@ -245,6 +255,9 @@ def _tell(ask: _Ask, body: bytes) -> _Told:
         return _Told(call=operation.shape.read(body, ask.asked))
     if ask.what == "makes":
         return _Told(makes=[number for number, each in enumerate(operation.makes) if each.by(body)])
+    if ask.what == "line":
+        assert isinstance(operation.shape, FileUpload)  # noqa: S101 - see `gateway.upload`
+        return _Told(line=operation.shape.line(ask.number, body))
     if ask.what == "digest":
         return _Told(digest=blake2b(body, digest_size=32).digest())
     assert ask.call is not None  # noqa: S101 - see `Body.outgoing`

@@ -13,11 +13,16 @@ from typing import Any
 
 from gateway.bounds import BODY_BYTES_MAX, BODY_TIMEOUT_S, UPLOAD_GRANT_BYTES, UPLOAD_HEAD_BYTES
 from gateway.errors import CallError
+from providers.files import FileArrival
+from providers.jsonl import Line
 from providers.multipart import Form, is_form
 from providers.request import model_of
 from providers.shapes import Arrival, BadRequest, Call
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+Apart = Callable[[int, bytes], Awaitable[Line]]
+"""Reads a long line of a file, by its number, elsewhere. Raises BadRequest and CallError."""
 
 _MODEL = frozenset({"model"})
 
@@ -61,6 +66,7 @@ class Upload:
         self._receive = receive
         self._bytes_max = bytes_max
         self._reader: Arrival | None = None
+        self._apart: Apart = _nowhere
         self._pieces: list[bytes] = []
         self._read_bytes = 0
         self.granted_bytes = bytes_max if length is not None else min(UPLOAD_GRANT_BYTES, bytes_max)
@@ -98,18 +104,18 @@ class Upload:
             raise over_bytes(bytes_max)
         self.granted_bytes = min(self.granted_bytes, bytes_max)
 
-    async def decide(self, reader: Arrival) -> Call:
+    async def decide(self, reader: Arrival, apart: Apart) -> Call:
         """Read the head: as much as the reader needs to tell the call. Raises CallError."""
-        self._reader = reader
+        self._reader, self._apart = reader, apart
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 await self._more(UPLOAD_HEAD_BYTES)
-                reader.feed(b"".join(self._pieces))
+                await self._feed(reader, b"".join(self._pieces))
                 while (call := self._told(reader)) is None:
                     if self._read_bytes >= BODY_BYTES_MAX:
                         message = "Send the fields that the cost depends on, such as 'model', before the file."
                         raise CallError(400, "invalid_request", message)
-                    reader.feed(await self._more(self._read_bytes + 1))
+                    await self._feed(reader, await self._more(self._read_bytes + 1))
         except TimeoutError:
             raise _late() from None
         except BadRequest as error:
@@ -118,6 +124,16 @@ class Upload:
         self._pieces = []
         self.call = call
         return call
+
+    async def _feed(self, reader: Arrival, chunk: bytes) -> None:
+        """Have the next bytes read, and long lines of a file where nobody waits for them. Raises BadRequest."""
+        reader.feed(chunk)
+        if isinstance(reader, FileArrival):
+            for number, text in reader.long_lines(whole=self.whole):
+                try:
+                    reader.line(number, await self._apart(number, text))
+                except BadRequest as error:
+                    reader.line(number, error)
 
     def _told(self, reader: Arrival) -> Call | None:
         self.granted_bytes = max(self.granted_bytes, self._read_bytes)
@@ -174,7 +190,7 @@ class Upload:
                 self.whole = not message.get("more_body", False)
                 body: bytes = message.get("body", b"")
                 self._count(len(body))
-                reader.feed(body)
+                await self._feed(reader, body)
                 if self._read_bytes > self.granted_bytes and self.grant is not None:
                     self.granted_bytes = await self.grant(self._read_bytes)
                 if self.whole:
@@ -198,6 +214,10 @@ def over_bytes(bytes_max: int) -> CallError:
 
 def _late() -> CallError:
     return CallError(408, "request_timeout", "The request's body took too long to arrive.")
+
+
+async def _nowhere(number: int, text: bytes) -> Line:
+    raise AssertionError("an upload is decided before it is read on")
 
 
 def _nothing() -> None:

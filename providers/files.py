@@ -7,45 +7,74 @@ Source: openai 3.54 `files.create`, anthropic 2.12 `beta.files.upload`, mistrala
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import msgspec
 
 from providers.free import FreeMeter
-from providers.jsonl import Endpoint, Requests
+from providers.jsonl import Endpoint, Line, Requests
 from providers.multipart import Form
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, BadRequest, Call, Filter, Meter, arrived
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Filter, Meter
 
+LONG_BYTES = 128 << 10  # a longer line is read by itself
 _OWN = frozenset({"purpose"})
 _FILES = frozenset({"file"})
 NONE: Mapping[str, str] = MappingProxyType({})
 _CALL = Call(cache_writes=False)
 
 
-class _Arrival:
+class FileArrival:
     """Reads one upload. The purpose may come before the file or after it: till then the file is read as requests."""
 
     def __init__(self, asked: Asked, endpoints: Mapping[str, Endpoint], unnamed: Mapping[str, str]) -> None:
-        self._requests: Requests | None = Requests(endpoints, unnamed)
+        self._requests: Requests | None = Requests(endpoints, unnamed, LONG_BYTES)
         self._refused: BadRequest | None = None
         self._form = Form(asked.headers.get("content-type", ""), _OWN, files=_FILES, content=self._content)
 
     def _content(self, piece: bytes) -> None:
-        if self._requests is not None and self._refused is None:
-            try:
-                self._requests.feed(piece)
-            except BadRequest as error:
-                self._refused = error
+        requests = self._requests
+        if requests is not None and self._refused is None:
+            self._try(lambda: requests.feed(piece))
 
-    def feed(self, chunk: bytes) -> None:
-        """See the interface."""
-        self._form.feed(chunk)
+    def _try(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except BadRequest as error:
+            self._refused = error
+
+    def _judge(self) -> None:
+        """What is wrong with the requests matters once it is known that they are some."""
         if self._form.fields:
             if self._form.text("purpose") != "batch":
                 self._requests = self._refused = None
             elif self._refused is not None:
                 raise self._refused
+
+    def feed(self, chunk: bytes) -> None:
+        """See the interface."""
+        self._form.feed(chunk)
+        self._judge()
+
+    def long_lines(self, *, whole: bool) -> list[tuple[int, bytes]]:
+        """Lines that came and are too long to be read in passing, by their numbers. `whole`: nothing more comes."""
+        if self._requests is None or self._refused is not None:
+            return []
+        if whole and self._form.ended:
+            self._try(self._requests.end)
+        long, self._requests.long = self._requests.long, []
+        return long
+
+    def line(self, number: int, read: Line | BadRequest) -> None:
+        """What one of those says. Raises BadRequest."""
+        requests = self._requests
+        if requests is None or self._refused is not None:
+            return
+        if isinstance(read, BadRequest):
+            self._refused = read
+        else:
+            self._try(lambda: requests.take(number, read))
+        self._judge()
 
     def call(self, length: int, *, whole: bool) -> Call | None:
         """See the interface."""
@@ -53,6 +82,7 @@ class _Arrival:
         if not whole:
             return read_as
         self._form.close()
+        self._judge()
         if not self._form.file_parts:
             raise BadRequest("'file' is required.", param="file")
         if self._form.text("purpose") != "batch" or self._requests is None:
@@ -75,13 +105,23 @@ class FileUpload:
         self._endpoints = endpoints
         self._unnamed = unnamed
 
-    def arrival(self, asked: Asked) -> Arrival:
+    def arrival(self, asked: Asked) -> FileArrival:
         """See the interface."""
-        return _Arrival(asked, self._endpoints, self._unnamed)
+        return FileArrival(asked, self._endpoints, self._unnamed)
+
+    def line(self, number: int, text: bytes) -> Line:
+        """What a line says that was too long to be read in passing. Raises BadRequest."""
+        return Requests(self._endpoints, self._unnamed).read(number, text)
 
     def read(self, body: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read a request that is here already. Raises BadRequest."""
-        return arrived(self, body, asked)
+        reader = self.arrival(asked)
+        reader.feed(body)
+        for number, text in reader.long_lines(whole=True):
+            reader.line(number, self.line(number, text))
+        call = reader.call(len(body), whole=True)
+        assert call is not None  # noqa: S101 - promised where the body is whole
+        return call
 
     def prepare(self, body: bytes, call: Call) -> bytes:
         """The same bytes."""

@@ -29,11 +29,12 @@ def snake(name: str) -> str:
 class Names:
     """The members of one kind of object that matter here, written in camel case and separated by spaces."""
 
-    __slots__ = ("_loose", "_own", "known")
+    __slots__ = ("_loose", "_own", "_spelt", "known")
 
     def __init__(self, text: str) -> None:
         self.known = frozenset(text.split())
         self._own = {spelt: name for name in self.known for spelt in (name, snake(name))}
+        self._spelt = frozenset(self._own)
         self._loose = {_loosely(name): name for name in self.known}
 
     def read(self, body: bytes, *, whole: bool = False) -> Head:
@@ -44,8 +45,7 @@ class Names:
         Raises:
             BadRequest: It is no JSON object, or one of ours stands twice, or in a third spelling.
         """
-        own = frozenset(self._own)
-        head = read_object(body, own, cased=False) if whole else read_members(body, own)
+        head = read_object(body, self._spelt, cased=False) if whole else read_members(body, self._spelt)
         found: Head = {}
         for spelt, raw in head.items():
             name = self._own.get(spelt)

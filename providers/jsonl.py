@@ -50,6 +50,15 @@ class Facts(msgspec.Struct, kw_only=True):
     refers: list[tuple[str, str, str]] = []
 
 
+class Line(msgspec.Struct, frozen=True):
+    """What one line asks for."""
+
+    url: str
+    model: str
+    call: Call
+    references: list[Reference]
+
+
 class Endpoint(msgspec.Struct, frozen=True):
     """An operation whose requests can stand in a file."""
 
@@ -63,9 +72,15 @@ class Requests:
     Args:
         endpoints: By the `url` that lines name.
         unnamed: The one that is meant where a line names none, by a member that only its requests have.
+        long_bytes: Longer lines are not read: they wait in `long`, with their numbers, for somebody who gives `take`
+            what `read` says of them. None for no such.
     """
 
-    def __init__(self, endpoints: Mapping[str, Endpoint], unnamed: Mapping[str, str]) -> None:
+    def __init__(
+        self, endpoints: Mapping[str, Endpoint], unnamed: Mapping[str, str], long_bytes: int | None = None
+    ) -> None:
+        self.long: list[tuple[int, bytes]] = []
+        self._long_bytes = long_bytes
         self._endpoints = endpoints
         self._unnamed = unnamed
         self._pieces: list[bytes] = []
@@ -87,11 +102,16 @@ class Requests:
             self._pieces.append(rest)
             self._pieces_bytes += len(rest)
             if self._pieces_bytes > LINE_BYTES_MAX:
-                raise self._bad(f"is longer than {LINE_BYTES_MAX} bytes")
+                raise _bad(self._number + 1, f"is longer than {LINE_BYTES_MAX} bytes")
+
+    def end(self) -> None:
+        """The file is whole: its last line needs no end. Raises BadRequest."""
+        self._line(b"".join(self._pieces))
+        self._pieces, self._pieces_bytes = [], 0
 
     def close(self) -> Facts:
-        """The file is whole: what is to be kept of it. Raises BadRequest."""
-        self._line(b"".join(self._pieces))
+        """What is to be kept of a file that has ended. Raises BadRequest."""
+        self.end()
         if not self._bulk.sums:
             raise BadRequest("The file holds no requests.", param="file")
         refers = [(each.param, each.kind, each.id) for each in self._refers]
@@ -102,43 +122,58 @@ class Requests:
         text = text.strip()
         if not text:
             return
+        if self._long_bytes is not None and len(text) > self._long_bytes:
+            self.long.append((self._number, text))
+        else:
+            self.take(self._number, self.read(self._number, text))
+
+    def read(self, number: int, text: bytes) -> Line:
+        """What a line says, whatever the others say. Raises BadRequest."""
         try:
             line = _LINE.decode(text)
             body = bytes(line.body)
             named = _BODY.decode(body)
             refuse_doubles(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise self._bad("is no request") from None
+            raise _bad(number, "is no request") from None
         except BadRequest as error:
-            raise self._wrong(error) from None
+            raise _wrong(number, error) from None
         url = line.url or next((url for member, url in self._unnamed.items() if b'"%b"' % member.encode() in body), "")
         endpoint = self._endpoints.get(url)
         if endpoint is None or line.method != "POST":
-            raise self._bad(f"is for {line.method[:20]} {url[:100]!r}, which is not offered in batches here")
-        if url != (self._url if self._url is not None else url):
-            raise self._bad("is for another operation than the ones before")
+            raise _bad(number, f"is for {line.method[:20]} {url[:100]!r}, which is not offered in batches here")
         model = named.model or ""
-        if model != (self._model if self._model is not None else model):
-            raise self._bad("names another model than the ones before: one batch is for one model")
-        self._url, self._model = url, model
         if not model:  # it stands in the batch, then
             body = with_member(body, b'"model":"?"', empty=not body.strip(b"{} \t\r\n"))
         try:
             call = endpoint.shape.read(body)
             references = endpoint.references.find(body) if endpoint.references is not None else []
         except BadRequest as error:
-            raise self._wrong(error) from None
-        add(self._bulk, call)
-        self._refers.update(dict.fromkeys((*references, *call.refers)))
+            raise _wrong(number, error) from None
+        return Line(url, model, call, [*references, *call.refers])
+
+    def take(self, number: int, line: Line) -> None:
+        """Count a line in. Raises BadRequest where it does not go with the others."""
+        if line.url != (self._url if self._url is not None else line.url):
+            raise _bad(number, "is for another operation than the ones before")
+        if line.model != (self._model if self._model is not None else line.model):
+            raise _bad(number, "names another model than the ones before: one batch is for one model")
+        self._url, self._model = line.url, line.model
+        try:
+            add(self._bulk, line.call)
+        except BadRequest as error:
+            raise _wrong(number, error) from None
+        self._refers.update(dict.fromkeys(line.references))
         if len(self._refers) > REFERENCES_MAX:
-            raise self._bad(f"is one too many: a file may refer to {REFERENCES_MAX} stored objects")
+            raise _bad(number, f"is one too many: a file may refer to {REFERENCES_MAX} stored objects")
 
-    def _wrong(self, error: BadRequest) -> BadRequest:
-        message = f"Line {self._number} of the file: {error.message}"
-        return BadRequest(message, param=error.param, code=error.code)
 
-    def _bad(self, what: str) -> BadRequest:
-        return BadRequest(f"Line {self._number} of the file {what}.", param="file")
+def _wrong(number: int, error: BadRequest) -> BadRequest:
+    return BadRequest(f"Line {number} of the file: {error.message}", param=error.param, code=error.code)
+
+
+def _bad(number: int, what: str) -> BadRequest:
+    return BadRequest(f"Line {number} of the file {what}.", param="file")
 
 
 def add(bulk: Bulk, call: Call) -> None:

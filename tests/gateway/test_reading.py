@@ -15,7 +15,9 @@ import pytest
 
 from gateway import reading
 from gateway.bounds import READ_APART_BYTES
+from providers import files
 from providers.request import replaced
+from tests.gateway.test_uploads import FORM, chunks, form, post
 from tests.harness import Running, running
 
 LONG = "Some honest text, at length. " * 20_000
@@ -118,6 +120,48 @@ async def test_a_helper_that_takes_too_long_is_ended(farthing: Running, monkeypa
     assert (await farthing.call(key["secret"], CHAT))[0] == 200
     assert helper.pid not in [each.pid for each in helpers()]
     await farthing.audited()
+
+
+def batch_file(*texts: str, purpose: str = "batch") -> bytes:
+    lines = [
+        json.dumps({"custom_id": str(number), "method": "POST", "url": "/v1/chat/completions", "body": {
+            "model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}], "max_tokens": 9}})
+        for number, text in enumerate(texts)
+    ]  # fmt: skip
+    return form(("purpose", purpose), ("file", "\n".join(lines).encode()))
+
+
+@pytest.mark.parametrize("texts", [(LONG, "short"), ("short", LONG), (LONG, LONG), ("short", LONG, "short")])
+async def test_long_lines_of_a_file_are_read_apart(farthing: Running, texts: tuple[str, ...]) -> None:
+    """The batch that is made of them is held for as if they had been read in passing."""
+    key = await farthing.mint(max_spend_usd="100")
+    kept = []
+    for long_bytes in (files.LONG_BYTES, 1 << 30):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(files, "LONG_BYTES", long_bytes)
+            status, answer, _ = await post(farthing, key["secret"], "/v1/files", chunks(batch_file(*texts)), FORM)
+        assert status == 200, answer
+        ledger = farthing.gateway.ledger
+        root = await ledger.root()
+        assert root is not None
+        account = await ledger.account(root, key["id"])
+        (own,) = await ledger.owned(account.id, [answer["id"]])
+        kept.append(own.facts["requests"])
+    assert kept[0] == kept[1]
+    assert sum(each["lines"] for each in kept[0]["bulk"]["sums"].values()) == len(texts)
+    assert len(helpers()) == 1
+
+
+async def test_a_long_line_that_is_wrong_is_named(farthing: Running) -> None:
+    """With its number, before the provider has the whole file; in a file for another purpose it does not matter."""
+    key = await farthing.mint(max_spend_usd="100")
+    wrong = batch_file("short", LONG).replace(b"max_tokens", b"stream", 2)
+    status, answer, _ = await post(farthing, key["secret"], "/v1/files", chunks(wrong), FORM)
+    assert status == 400, answer
+    assert "Line" in answer["error"]["message"]
+    other = batch_file("short", LONG, purpose="user_data").replace(b"max_tokens", b"stream", 2)
+    status, answer, _ = await post(farthing, key["secret"], "/v1/files", chunks(other), FORM)
+    assert status == 200, answer
 
 
 async def test_the_helper_ends_with_the_gateway(tmp_path: Path) -> None:
