@@ -6,6 +6,7 @@ Source of what clients raise: providers.md §4.1 and §4.2, and the runs themsel
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import msgspec
@@ -178,6 +179,14 @@ _REFUSED = {
     ("llamaindex", "mistral"): "SDKError",
 }
 """What a 402 raises, by client and provider; the row without a provider is for all others."""
+
+
+ABSENT: dict[tuple[str, str], str] = (
+    {("cerebras", "langchain"): "langchain-cerebras has no release for Python 3.13"}
+    if sys.version_info >= (3, 13)
+    else {}
+)
+"""Providers of a client that cannot be had for this Python, and why: their cells are left out here."""
 
 
 def cells() -> Iterator[Cell]:
