@@ -611,7 +611,11 @@ class Admission:
             raise CallError(400, "end_user_required", "This key needs an x-end-user-id header.", param="x-end-user-id")
         if not key.allows_provider(route.provider):
             raise CallError(403, "route_not_allowed", f"This key may not use {route.provider}.")
-        if model and not key.allows_model(model, self._catalogue.entry_of(route.provider, model) or ""):
+        if (
+            model
+            and not key.any_model
+            and not key.allows_model(model, self._catalogue.entry_of(route.provider, model) or "")
+        ):
             raise CallError(403, "model_not_allowed", f"This key may not use {model}.", param="model")
         if key.livemode and not self._settings.places[route.provider].credential:
             raise CallError(

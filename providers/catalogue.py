@@ -38,6 +38,7 @@ ELEVENLABS_PICOS_PER_CREDIT: Final = 80_000_000  # the list price that the catal
 _FILE: Final = Path(__file__).with_name("catalogue.json")
 _MODEL_CHARS_MAX: Final = 256  # longer names are nobody's, and are not even looked at
 _SNAPSHOT: Final = re.compile(r"-20\d{2}(-?)(0[1-9]|1[0-2])\1(0[1-9]|[12]\d|3[01])\Z")
+_NAMES_MAX: Final = 10_000  # of models, remembered: clients may invent any
 _DAY_MS: Final = 86_400_000
 
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
@@ -195,6 +196,7 @@ class Catalogue:
         self._rows: dict[tuple[str, str], ModelRow] = {}
         self._entries: dict[tuple[str, str], _Entry] = {}
         self._home: dict[str, str | None] = {}
+        self._names: dict[tuple[str, str], tuple[str, ...]] = {}
         for row in rows:
             self._rows[row.provider, row.id] = row
         for row in self._rows.values():
@@ -270,12 +272,18 @@ class Catalogue:
 
     def names_of(self, provider: str, model: str) -> tuple[str, ...]:
         """What a model is called beside its id: its row's, and the one that it is a snapshot of."""
+        known = self._names.get((provider, model))
+        if known is not None:
+            return known
         found = []
         if (entry := self.entry_of(provider, model)) is not None:
             found.append(entry)
         if snapshot := _SNAPSHOT.search(model[:_MODEL_CHARS_MAX]):
             found.append(model[: snapshot.start()])
-        return tuple(name for name in dict.fromkeys(found) if name != model)
+        if len(self._names) >= _NAMES_MAX:
+            self._names.clear()
+        names = self._names[provider, model] = tuple(name for name in dict.fromkeys(found) if name != model)
+        return names
 
     def provider_of(self, model: str) -> str | None:
         """Who serves this model; None where nobody or more than one provider does."""
