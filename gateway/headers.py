@@ -110,7 +110,7 @@ def credentials(raw: RawHeaders, query: bytes, ours: Callable[[str], bool], *, u
     found: list[str] = []  # each once, almost always one
     for name_bytes, value_bytes in raw:
         if name_bytes == _SUBPROTOCOLS:
-            found += _split([(name_bytes, value_bytes)])[1]
+            found += filter(None, _split([(name_bytes, value_bytes)])[1])
             continue
         if b"key" not in name_bytes and name_bytes != b"authorization":
             continue
