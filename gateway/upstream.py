@@ -8,6 +8,7 @@ reached the provider: only then can it have cost anything.
 from __future__ import annotations
 
 import asyncio
+import functools
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
@@ -15,7 +16,7 @@ from typing import Protocol
 import msgspec
 from multidict import CIMultiDict
 
-from gateway.bounds import BODY_BYTES_MAX, CONNECT_TIMEOUT_S
+from gateway.bounds import BODY_BYTES_MAX, CONNECT_TIMEOUT_S, READ_APART_BYTES
 from gateway.errors import CallError
 from gateway.upload import Upload
 from gateway.wire import Pool, trusting
@@ -136,7 +137,8 @@ class SimulatedUpstream:
     async def send(self, request: Forward) -> Answer:
         """See `Upstream`."""
         body = request.body if isinstance(request.body, bytes) else await _whole(request.body)
-        simulated = answer(
+        simulate = functools.partial(
+            answer,
             request.method,
             request.target,
             request.headers,
@@ -146,6 +148,8 @@ class SimulatedUpstream:
             request_id=f"req_{request.call_id}",  # as the providers' own look
             now_s=self._clock_ms() // 1000,
         )
+        # Of a large body it counts every word, which takes seconds.
+        simulated = await asyncio.to_thread(simulate) if len(body) > READ_APART_BYTES else simulate()
         steps = iter(simulated.steps)
         first: bytes | None = None
         for step in steps:  # the head is sent with the first byte of the body

@@ -1,10 +1,11 @@
 """How long each of the worst bodies that we know stops the loop, and how much memory it takes.
 
-    python -m scripts.attack.bodies
+    python -m scripts.attack.bodies [megabytes] [--test]
 
 A gateway with one process runs beside this one, over a fresh database; a key with a cap of nothing sends each body,
 while another connection asks for a page that costs nothing, as often as it can: its longest wait is how long the loop
-stood still. Memory is that of the gateway and its helper together, above what they had before.
+stood still. Memory is that of the gateway and its helper together, above what they had before. With `--test` the key is
+a test key, and the simulator has each body, too.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ async def _measure(url: str, secret: str, process: psutil.Process, mb: int) -> N
             )
 
 
-async def _main(mb: int) -> None:
+async def _main(mb: int, *, test: bool) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -151,7 +152,8 @@ async def _main(mb: int) -> None:
                             break
                     except aiohttp.ClientError:
                         await asyncio.sleep(0.1)
-                async with http.post(url + "/v1/keys", json={"name": "attacker", "max_spend_usd": "0"}) as answer:
+                asked = {"name": "attacker", "livemode": False} if test else {"name": "attacker", "max_spend_usd": "0"}
+                async with http.post(url + "/v1/keys", json=asked) as answer:
                     secret = json.loads(await answer.read())["secret"]
             await _measure(url, secret, psutil.Process(gateway.pid), mb)
         finally:
@@ -160,4 +162,5 @@ async def _main(mb: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(int(sys.argv[1]) if len(sys.argv) > 1 else 30))
+    numbers = [int(each) for each in sys.argv[1:] if each.isdigit()]
+    asyncio.run(_main(numbers[0] if numbers else 30, test="--test" in sys.argv))

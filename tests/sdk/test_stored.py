@@ -140,7 +140,7 @@ async def test_the_lists_of_the_python_sdk_are_the_keys_own(gate: Running) -> No
 
 async def test_a_batch_above_the_cap_raises_what_the_sdks_raise(gate: Running) -> None:
     """402, once: OpenAI's status error, Anthropic's own class for it."""
-    key = await gate.mint(max_spend_usd="0")
+    key = await gate.mint(max_spend_usd="0.000001")
     async with openai.AsyncOpenAI(base_url=gate.url + "/v1", api_key=key["secret"]) as client:
         file = await client.files.create(file=("requests.jsonl", JSONL), purpose="batch")
         with pytest.raises(openai.APIStatusError) as raised:
