@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from scripts.proof.faults.table import Act, fault
 from scripts.proof.site import HEAL_S, Key, Site
 from scripts.proof.stages import LONG
+from tests.faults.support import CHAT, PATHS
+
+FLOOD = 800  # more than become events of their own
+FAR_MS = 9_999_999_999_999
 
 
 @fault("F20", "reservations are ended twice, in every order, by everybody")
@@ -50,6 +55,36 @@ async def _burst(site: Site) -> None:
     admitted = sum(call.status == 200 for call in made)
     if admitted != room or any(call.status not in (200, 402) for call in made):
         site.found("overspent" if admitted > room else "other", f"{admitted} of {room} affordable calls were admitted")
+
+
+@fault("F21", "a flood of refused calls, each of another end user", alone=True)
+async def _flood(site: Site) -> None:
+    """Few of them are events of their own; what usage says of their number is right, once all nodes have told."""
+    key = await site.mint(f"broke {site.dice.getrandbits(32):08x}", max_spend_micros=0)
+    names, refused = [f"nobody-{site.dice.getrandbits(64):016x}" for _ in range(FLOOD)], 0
+
+    async def one(name: str, number: int) -> int:
+        headers = {"authorization": f"Bearer {key.secret}", "x-end-user-id": name}
+        url = site.nodes[number % len(site.nodes)].url + PATHS["chat"]
+        async with site.http.post(url, json=CHAT, headers=headers) as answer:
+            await answer.read()
+            return answer.status
+
+    async with site.load(2):
+        for start in range(0, FLOOD, 32):
+            part = names[start : start + 32]
+            statuses = await asyncio.gather(*(one(name, start + at) for at, name in enumerate(part)))
+            refused += statuses.count(402)
+    deadline, blocked = time.monotonic() + HEAL_S, 0
+    while blocked != refused and time.monotonic() < deadline:
+        _, usage = await site.api("GET", f"/v1/usage?from_ms=0&to_ms={FAR_MS}&key_id={key.id}")
+        blocked = sum(row["blocked"] for row in (usage or {}).get("by_key", ()))
+        await asyncio.sleep(0.5)
+    if refused != FLOOD or blocked != refused:
+        site.found("other", f"{refused} of {FLOOD} calls were refused, and {blocked} are counted")
+    for name in names[:3]:
+        if (await site.api("GET", f"/v1/end_users/{name}?key_id={key.id}"))[0] != 404:
+            site.found("other", "a refused call has opened an end user")
 
 
 @fault("F22", "siblings race under one parent's cap")
