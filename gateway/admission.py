@@ -235,7 +235,7 @@ class Admission:
                 counted, again = True, counted
                 # Conversations that begin alike are no loop.
                 once = identity if inbound.opening is None else b""
-                self._check_loop(key, facts, once, upload, headers, wishes, again=again)
+                self._check_loop(key, facts, once, upload, wishes, again=again)
             except CallError as error:
                 if not attempt:
                     continue  # by what is remembered of the key; it may have been allowed more since
@@ -630,7 +630,6 @@ class Admission:
         facts: Facts,
         body: bytes,
         upload: Upload | None,
-        headers: dict[str, str],
         wishes: Wishes,
         *,
         again: bool,
@@ -640,7 +639,7 @@ class Admission:
         if guard is None or not body:
             return
         if upload is not None:
-            body = upload.identity(headers.get("content-type", ""))
+            body = upload.identity(upload.call.content_type)
         caller = f"{facts.route}\0{wishes.end_user or ''}"
         wait_s = self._loops.count(key.account_id, caller, body, guard.max_identical, guard.window_seconds, again=again)
         if wait_s is not None:

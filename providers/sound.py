@@ -16,6 +16,7 @@ FILE_HEAD_BYTES = 64 * 1024  # of a file, enough to know its format, and its len
 _FLOOR_BYTES = 1_000  # a second, at 8 kbit/s: the practical floor of Opus, and the least that MP3 has
 _CEILING_BYTES = 1_536_000  # a second, of two channels at 192 kHz and 32 bits: whoever claims more is not believed
 _FLAC_FLOOR_BYTES = 4_000  # a second of speech at 8 kHz, where the header does not say how long it is
+_FLAC_BESIDE_BYTES = 4 << 20  # pictures and tags
 _MP3_RATES = {  # kbit/s, by version 1 or 2, layer III
     1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
@@ -147,16 +148,22 @@ def _pcm_format(fields: bytes) -> tuple[int, int] | None:
 
 
 def _flac(head: bytes, size: int) -> Length:
-    """FLAC says its sampling rate and number of samples in its first block, or 0 where its writer did not know it."""
+    """FLAC says its sampling rate and number of samples in its first block, or 0 where its writer did not know it.
+
+    Readers go on beyond that number, so it is a guess; and none where the bytes are more than its samples would be if
+    they were not compressed at all.
+    """
     floor = _ms(size, _FLAC_FLOOR_BYTES)
     if len(head) < 26 or head[4] & 0x7F:
         return Length(_ms(size, 40_000), floor, floor)
     fields = int.from_bytes(head[18:26], "big")
     rate, channels, samples = fields >> 44, (fields >> 41 & 7) + 1, fields & (1 << 36) - 1
-    if not rate or not samples:
+    stated = -(-samples * 1_000 // rate) if rate else 0
+    if stated < _ms(max(size - _FLAC_BESIDE_BYTES, 0), max(rate * channels * (((fields >> 36 & 31) + 8) // 8), 1)):
+        stated = 0
+    if not stated:
         return Length(_ms(size, 40_000), floor, floor, channels)
-    exact = -(-samples * 1_000 // rate)
-    return Length(exact, exact, exact, channels)
+    return Length(stated, stated, max(stated, floor), channels)
 
 
 def _mp3_kbits(head: bytes) -> int | None:

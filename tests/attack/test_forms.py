@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
+import json
+import random
+import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -289,3 +294,58 @@ def test_an_honest_form_is_read_alike_by_all(loop: asyncio.AbstractEventLoop, co
         loop.run_until_complete(of_aiohttp(written, honest())),
     ):
         assert decisive(theirs) == mine
+
+
+NODE = r"""
+const lines = require('fs').readFileSync(0, 'utf8').trim().split(/\n/).map(line => JSON.parse(line));
+(async () => {
+  for (const [type, body] of lines) {
+    const parts = [];
+    try {
+      const form = await new Response(Buffer.from(body, 'base64'), {headers: {'content-type': type}}).formData();
+      for (const [name, value] of form) {
+        const content = typeof value === 'string' ? Buffer.from(value) : Buffer.from(await value.arrayBuffer());
+        parts.push([name, typeof value !== 'string', content.toString('base64')]);
+      }
+      console.log(JSON.stringify(parts));
+    } catch { console.log('null'); }
+  }
+})();
+"""
+
+
+def random_form(lots: random.Random) -> tuple[str, bytes]:
+    """A form out of the same pieces."""
+
+    def one(usual: Sequence[Any], odd: Sequence[Any]) -> Any:
+        return lots.choice(odd if lots.random() < 0.07 else usual)
+
+    body = b""
+    for usual in lots.sample(NAMES, lots.randint(1, 4)):
+        name = usual if lots.random() > 0.05 else lots.choice(ODD_NAMES)
+        said = one(DISPOSITIONS, ODD_DISPOSITIONS).replace("{n}", name).replace("{f}", one(FILENAMES, ODD_FILENAMES))
+        lines = f"Content-Disposition: {said}\r\n{one(HEADERS, ODD_HEADERS)}"
+        body += b"--XX\r\n" + lines.encode() + b"\r\n" + one(CONTENTS, ODD_CONTENTS) + b"\r\n"
+    return one(TYPES, ODD_TYPES), body + one((b"--XX--\r\n", b"--XX--"), (b"", b"--XX--x"))
+
+
+def test_node_reads_what_we_take_alike() -> None:
+    """Three thousand seeded forms; those that we take, in JavaScript's own parser, all in one process."""
+    lots = random.Random(20261127)  # noqa: S311 - the same ones each time
+    taken: list[tuple[str, bytes, Counter[Part]]] = []
+    for _ in range(3_000):
+        content_type, body = random_form(lots)
+        if (read := ours(content_type, body, 1 << 16)) is not None:
+            taken.append((read[0], body, read[1]))
+    assert len(taken) > 500
+    lines = "\n".join(json.dumps([written, base64.b64encode(body).decode()]) for written, body, _ in taken)
+    node = shutil.which("node")
+    assert node is not None, "install node, as the tests of JavaScript's clients need it, too"
+    ran = subprocess.run([node, "-e", NODE], input=lines, capture_output=True, text=True, check=True, timeout=60)
+    answers = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert len(answers) == len(taken)
+    assert sum(answer is not None for answer in answers) > len(taken) // 2
+    for answer, (_, body, mine) in zip(answers, taken, strict=True):
+        if answer is not None:
+            theirs = [(name, is_file, base64.b64decode(content)) for name, is_file, content in answer]
+            assert decisive(theirs) == mine, body

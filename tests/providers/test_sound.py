@@ -127,13 +127,19 @@ def test_mp3_is_told_by_its_first_frame() -> None:
     assert length(tag + body[:4096], len(body)).typical_ms == found.typical_ms
 
 
-def test_flac_says_its_length() -> None:
-    """In its first block, or nowhere."""
+def flac(samples: int, rate: int = 16_000) -> bytes:
     block = b"fLaC\x00\x00\x00\x22" + struct.pack(">HH", 4096, 4096) + bytes(6)
-    stated = (16_000 << 44) | (1 << 41) | (15 << 36) | 160_000
-    assert length(block + stated.to_bytes(8, "big"), 50_000) == Length(10_000, 10_000, 10_000, 2)
-    unstated = length(block + (16_000 << 44).to_bytes(8, "big"), 40_000)
+    return block + ((rate << 44) | (1 << 41) | (15 << 36) | samples).to_bytes(8, "big")
+
+
+def test_flac_says_its_length_and_is_not_believed_alone() -> None:
+    """It is the guess; but readers go on beyond it, so the bytes are what is soundly held, and billed if need be."""
+    assert length(flac(160_000), 50_000) == Length(10_000, 10_000, 12_500, 2)
+    assert length(flac(160_000), 50_000).charged_ms == 12_500
+    unstated = length(flac(0), 40_000)
     assert (unstated.typical_ms, unstated.most_ms) == (1_000, 10_000)
+    lying = length(flac(16_000), 7_200_000)  # half an hour that says that it is a second
+    assert (lying.typical_ms, lying.upper_ms, lying.charged_ms) == (180_000, 1_800_000, 1_800_000)
 
 
 @pytest.mark.parametrize("head", [b"OggS", b"\x1aE\xdf\xa3", b"\x00\x00\x00\x20ftypM4A ", b"", b"junk"])
