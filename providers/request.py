@@ -156,18 +156,16 @@ def skeleton(body: bytes) -> bytes:
     Those begin with a zero, which is in nobody's text, and no two of them are equal.
     """
     view = memoryview(body)
-    kept = bytearray()
+    kept: list[bytes | memoryview] = []
     at = 0
     while at < len(body):
         end = _SHORT_STRINGS.match(body, at).end()  # type: ignore[union-attr]  # it matches the empty text too
-        kept += view[at:end]
         long = _STRING.match(body, end)
         if long is None:
-            kept += view[end:]
             break
-        kept += b'"\\u0000%d"' % len(kept)
+        kept += view[at:end], b'"\\u0000%d"' % end
         at = long.end()
-    return bytes(kept)
+    return b"".join((*kept, view[at:])) if kept else body
 
 
 def _at_once(body: bytes, *, cased: bool) -> None:

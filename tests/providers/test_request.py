@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers import request
-from providers.request import members, read_object, with_count
+from providers.request import members, read_object, skeleton, with_count
 from providers.shapes import BadRequest
 
 JSON = st.recursive(
@@ -122,3 +122,16 @@ def test_a_limit_is_lowered_and_nothing_else(
     after = with_count(body, ("limit",), count)
     assert json.loads(after) == {**dict(others), "limit": min(declared, count)}
     assert json.loads(with_count(spelt(others, gap, False), ("limit",), count)) == {**dict(others), "limit": count}
+
+
+def test_long_texts_are_left_out_of_a_skeleton_and_nothing_else() -> None:
+    """No two of what stands for them are equal; without any, it is the body itself."""
+    short = b'{"a":"b\\"c","d":[1,{"e":"\\\\"}]}'
+    assert skeleton(short) is short
+    long = b'"' + b'x\\"' * 3_000 + b'"'
+    bones = skeleton(b'{"a":%b,"b":"c","d":[%b,{"e":1}],"f":%b}' % (long, long, long))
+    assert len(bones) < 100
+    tree = json.loads(bones)
+    assert (tree["b"], tree["d"][1]) == ("c", {"e": 1})
+    assert len({tree["a"], tree["d"][0], tree["f"]}) == 3
+    assert all(text.startswith("\0") for text in (tree["a"], tree["d"][0], tree["f"]))
