@@ -27,7 +27,7 @@ from providers.files import FileUpload
 from providers.jsonl import Line
 from providers.objects import Makes
 from providers.operations import TABLE
-from providers.request import model_of
+from providers.request import model_of, refuse_crowds
 from providers.routing import Route
 from providers.shapes import Asked, BadRequest, Call, Reference
 
@@ -249,6 +249,7 @@ def _tell(ask: _Ask, body: bytes) -> _Told:
         finder = operation.references
         if finder is None:
             return _Told()
+        refuse_crowds(body)
         return _Told(references=finder.certain(body) if ask.what == "certain" else finder.find(body))
     if ask.what == "call":
         assert ask.asked is not None  # noqa: S101 - see `Body.call`

@@ -101,8 +101,7 @@ def read_object(body: bytes, own: frozenset[str], *, cased: bool = True) -> Head
 
 def read_members(body: bytes, own: frozenset[str]) -> Head:
     """The same of an object inside a request, what is inside of it left aside. Raises BadRequest."""
-    if len(body) > _LARGE_BYTES:
-        _refuse_crowds(body)
+    refuse_crowds(body)
     try:
         head = _HEAD.decode(body)
     except msgspec.ValidationError:
@@ -117,8 +116,14 @@ def read_members(body: bytes, own: frozenset[str]) -> Head:
     return head
 
 
-def _refuse_crowds(body: bytes) -> None:
-    """Refuse a body of so many objects, lists, members or elements that reading it would take too much memory."""
+def refuse_crowds(body: bytes) -> None:
+    """Refuse a body of so many objects, lists, members or elements that reading it would take too much memory.
+
+    Raises:
+        BadRequest: As said.
+    """
+    if len(body) <= _LARGE_BYTES:
+        return
     counts = {sign: body.count(sign) for sign in _MOST}
     crowds = [sign for sign in _MOST if counts[sign] > _MOST[sign]]
     if not crowds:
