@@ -184,7 +184,7 @@ def _at_once(body: bytes, *, cased: bool) -> None:
     except RecursionError:
         raise _too_deep() from None
     try:
-        tree = json.loads(body.decode("utf-8", "surrogatepass"), object_pairs_hook=_once)
+        tree = _ONCE.decode(body.decode("utf-8", "surrogatepass"))
     except RecursionError:
         raise _too_deep() from None
     except ValueError:
@@ -205,6 +205,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         raise _twice(next(name for name, _ in pairs if name in seen or seen.add(name)))  # type: ignore[func-returns-value]
     return tree
+
+
+_ONCE = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def _refuse_strange_cases(tree: Any) -> None:
