@@ -808,7 +808,9 @@ async def _read_body(inbound: Inbound, headers: dict[str, str]) -> bytes:
     """The whole body, within bounds."""
     if inbound.opening is not None:
         return inbound.opening
-    encoding = encoding_of(headers.get("content-encoding", ""))
+    if "content-encoding" not in headers:
+        return await _receive(inbound, headers)
+    encoding = encoding_of(headers["content-encoding"])
     body = await _receive(inbound, headers)
     return await decoded(body, encoding, BODY_BYTES_MAX) if encoding else body
 

@@ -65,8 +65,6 @@ def quote(call: Call, price: Price, *, overdraft: str, clamp: bool) -> Quote:
     if call.bulk is not None:
         return _of_bulk(call, call.bulk, price, never=never)
     usage = _input(call, price, never=never)
-    # A cheaper tier is the provider's to grant: never less than the usual one is held.
-    tiers = ("", call.service_tier) if call.service_tier else ("",)
     want = least = 0
     write_limit: Literal["never", "if_less", "always"] = "if_less" if clamp and call.output_tokens_max else "never"
     if call.output_field:
@@ -79,11 +77,14 @@ def quote(call: Call, price: Price, *, overdraft: str, clamp: bool) -> Quote:
         else:
             want = min(declared if declared is not None else ceiling or INFLIGHT_OUTPUT_TOKENS, INFLIGHT_OUTPUT_TOKENS)
             least = want if declared is not None and not clamp else min(want, INFLIGHT_OUTPUT_TOKENS_MIN)
+    fixed_picos = price.bound_picos(usage, cache_writes=call.cache_writes)
+    each_picos = price.output_picos_each(usage.input_tokens) if want else 0
+    if tier := call.service_tier:  # a cheaper one is the provider's to grant: never less than the usual one is held
+        fixed_picos = max(fixed_picos, price.bound_picos(usage, tier, cache_writes=call.cache_writes))
+        each_picos = max(each_picos, price.output_picos_each(usage.input_tokens, tier) if want else 0)
     return Quote(
-        fixed_picos=max(price.bound_picos(usage, tier, cache_writes=call.cache_writes) for tier in tiers),
-        each_picos=max(price.output_picos_each(usage.input_tokens, tier) for tier in tiers) * call.choices
-        if want
-        else 0,
+        fixed_picos=fixed_picos,
+        each_picos=each_picos * call.choices,
         fixed_tokens=usage.tokens,
         each_tokens=call.choices if want else 0,
         seconds=-(-usage.audio_ms // 1000),

@@ -433,7 +433,7 @@ class _Trip:
     async def _relay_full(self, answer: Answer, meter: Meter) -> None:
         """Read a small answer whole, so that its cost can stand in a header; let a large one through."""
         flight, now = self._flight, self._now
-        narrows = self._admitted.route.operation.lists_models and not self._admitted.key.any_model
+        narrows = not self._admitted.key.any_model and self._admitted.route.operation.lists_models
         most = FULL_ANSWER_BYTES_MAX if self._makings is None and not narrows else MAKING_ANSWER_BYTES_MAX
         chunks: list[bytes] = []
         size = 0
@@ -641,7 +641,8 @@ class _Trip:
             return Conclusion("settled", Usage())
         reading = self._meter.finish() if self._meter is not None else Reading()
         call = self._admitted.call
-        hidden = call.reasons or reasons_in_secret(self._admitted.route.provider, call.model)
+        uncounted = reading.usage is None or reading.partial
+        hidden = uncounted and (call.reasons or reasons_in_secret(self._admitted.route.provider, call.model))
         concluded = conclude(
             call,
             reading,

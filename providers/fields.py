@@ -91,4 +91,6 @@ _LISTED = {shape: frozenset[str]().union(*rows.values()) for shape, rows in TABL
 def unlisted(shape: str, names: Iterable[str]) -> str:
     """The first of a request's fields that stands in no row of its shape; "" where all do."""
     listed = _LISTED[shape]
+    if listed.issuperset(names):
+        return ""
     return next((name for name in names if name not in listed), "")

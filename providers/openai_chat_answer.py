@@ -183,7 +183,7 @@ class StreamMeter:
         self._flags: Flags = set()
         self._usage: Usage | None = None
         self._final = False
-        self._tier = asked_tier(call.service_tier)
+        self._tier = asked_tier(call.service_tier) if call.service_tier else ""
         self._model = ""
         self._complete = False
         self._error = False
@@ -299,7 +299,7 @@ class JsonMeter(BodyMeter):
         self._searches = call.noted[0] if call.noted else ""
         super().__init__(_MARKS if quirks.calls or self._searches else None)
         self._quirks = quirks
-        self._tier = asked_tier(call.service_tier)
+        self._tier = asked_tier(call.service_tier) if call.service_tier else ""
 
     def finish(self) -> Reading:
         """See the interface."""
