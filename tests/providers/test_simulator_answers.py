@@ -337,6 +337,9 @@ def test_a_hostile_field_is_answered_and_never_raises(path: str, fields: dict[st
 @given(st.sampled_from(PATHS), st.binary(max_size=40))
 def test_bytes_that_are_no_request_are_refused_in_the_provider_s_shape(path: str, body: bytes) -> None:
     made = ask(path, body)
+    if path == "/v1/responses/input_tokens" and body.lstrip()[:1] == b"{":
+        assert made.status in (200, 400)  # any object is a request there: nothing of it is required
+        return
     assert made.status in (400, 404)
     assert json.loads(taken(made))["error"]["message"]
 
