@@ -256,7 +256,11 @@ class Session:
             frame, secrets = scrubbed(frame)
             if any(secret != self._inbound.secret for secret in secrets):
                 raise CallError(401, "conflicting_credentials", "The socket carries two different keys.")
-        due = self._meter.weigh(frame)
+        try:
+            due = self._meter.weigh(frame)
+        except BadRequest as error:
+            told = error.message.replace("request body", "message")
+            raise CallError(400, error.code, told, param=error.param) from None
         if isinstance(due, Stop):
             raise CallError(403 if due.code == "model_not_allowed" else 400, due.code, due.message, param=due.param)
         if self._admitted.price is not None:

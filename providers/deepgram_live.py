@@ -16,7 +16,7 @@ import math
 from providers.answer import Flags
 from providers.deepgram_listen import DEFAULT_MODEL, SAMPLE_BYTES, Query, features, model_of_query
 from providers.shapes import NOTHING_ELSE, Asked, BadRequest, Call, Grant, Reading
-from providers.sockets import NOTHING_DUE, Characters, Due, Frame, SocketMeter, Stop, frame_object
+from providers.sockets import NOTHING_DUE, Characters, Due, Frame, SocketMeter, Stop, frame_object, refuse_unclear
 from providers.usage import Usage
 
 _STEP_MS = 1_000
@@ -26,6 +26,7 @@ _SECONDS_MAX = 10_000_000
 _DEFAULT_VOICE = "aura-asteria-en"
 _CHARACTERS_STEP = 100
 _CHARACTERS_STEPS = 20
+_OWN = frozenset(("type", "text", "keyterms"))
 
 
 class _Listen:
@@ -82,9 +83,10 @@ class _ListenMeter:
         self._flags: Flags = set()
 
     def weigh(self, frame: Frame) -> Due | Stop:
-        """Read a client's frame."""
+        """Read a client's frame: sound, or an order. Raises BadRequest."""
         if isinstance(frame, bytes):
             return Due(audio_bytes=len(frame), event=None if self._head else frame[:64])
+        refuse_unclear(frame, _OWN)
         message = frame_object(frame)
         kind = None if message is None else message.get("type")
         return Due(event=message if kind in ("Configure", "CloseStream") else None)
@@ -186,7 +188,8 @@ class _SpeakMeter(Characters):
     __slots__ = ()
 
     def weigh(self, frame: Frame) -> Due | Stop:
-        """Read a client's message."""
+        """Read a client's message. Raises BadRequest."""
+        refuse_unclear(frame, _OWN)
         message = frame_object(frame)
         text = message.get("text") if message is not None and message.get("type") == "Speak" else None
         return Due(characters=len(text)) if isinstance(text, str) else NOTHING_DUE

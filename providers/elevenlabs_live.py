@@ -15,7 +15,17 @@ from providers.answer import UNREADABLE
 from providers.elevenlabs_hearing import SURCHARGES
 from providers.request import members
 from providers.shapes import NOTHING_ELSE, Asked, BadRequest, Call, Grant, Reading
-from providers.sockets import NOTHING_DUE, Characters, Due, Frame, SocketMeter, Stop, base64_bytes, frame_object
+from providers.sockets import (
+    NOTHING_DUE,
+    Characters,
+    Due,
+    Frame,
+    SocketMeter,
+    Stop,
+    base64_bytes,
+    frame_object,
+    refuse_unclear,
+)
 from providers.usage import Usage
 
 _CHARACTERS_STEP = 100
@@ -26,6 +36,7 @@ _STEP_MS = 1_000
 _STEPS = 60
 _FORMAT = re.compile(r"(pcm|ulaw)_(\d{4,6})")
 _SECRETS = frozenset(("xi_api_key", "xi-api-key", "authorization"))
+_OWN = _SECRETS | {"text", "audio_base_64", "message_type"}
 
 
 class _StreamInput:
@@ -50,7 +61,8 @@ class _SpeechMeter(Characters):
     __slots__ = ()
 
     def weigh(self, frame: Frame) -> Due | Stop:
-        """Read a client's message."""
+        """Read a client's message. Raises BadRequest."""
+        refuse_unclear(frame, _OWN)
         message = frame_object(frame)
         text = message.get("text") if message is not None else None
         return Due(characters=len(text)) if isinstance(text, str) else NOTHING_DUE
@@ -91,7 +103,8 @@ class _TranscribeMeter:
         self._waiting = False
 
     def weigh(self, frame: Frame) -> Due | Stop:
-        """Read a client's message."""
+        """Read a client's message. Raises BadRequest."""
+        refuse_unclear(frame, _OWN)
         message = frame_object(frame)
         return NOTHING_DUE if message is None else Due(audio_bytes=base64_bytes(message.get("audio_base_64")))
 

@@ -15,8 +15,22 @@ import re
 from collections.abc import Mapping
 
 from providers.answer import CONTRADICTORY, INCOMPLETE, Flags, Object, Seen, count, part, strings, term
+from providers.gemini_names import Names
+from providers.request import present
 from providers.shapes import NOTHING_ELSE, Asked, BadRequest, Call, Grant, Reading
-from providers.sockets import NOTHING_DUE, Due, Frame, Pace, SocketMeter, Stop, base64_bytes, frame_object, size, summed
+from providers.sockets import (
+    NOTHING_DUE,
+    Due,
+    Frame,
+    Pace,
+    SocketMeter,
+    Stop,
+    as_bytes,
+    base64_bytes,
+    frame_object,
+    size,
+    summed,
+)
 from providers.usage import Usage
 
 _STEP = Usage(input_tokens=250, input_audio_tokens=250, output_tokens=250, output_audio_tokens=250)
@@ -29,6 +43,14 @@ _SPOKEN_BYTES_PER_MS = 48  # 24 kHz, 16 bit
 _BOUND_PICTURE_TOKENS = 2_240
 _TYPICAL_PICTURE_TOKENS = 258
 _RATE = re.compile(r"rate=(\d{4,6})")
+_TOP = Names("setup clientContent realtimeInput toolResponse")
+_INNER = {
+    "setup": Names("model generationConfig sessionResumption tools"),
+    "generationConfig": Names("maxOutputTokens"),
+    "sessionResumption": Names("handle"),
+    "clientContent": Names("turns turnComplete"),
+    "realtimeInput": Names("mediaChunks audio video text"),
+}
 _TURNS_MAX = 256  # at once: each counts for the bound
 
 
@@ -42,6 +64,14 @@ def _member(record: object, name: str) -> object:
     return found
 
 
+def _refuse_unclear(frame: bytes, names: Names = _TOP) -> None:
+    """Refuse a message in which something that matters stands twice, at whatever depth and in whatever spelling."""
+    head = names.read(frame, whole=names is _TOP)
+    for name in head.keys() & _INNER.keys():
+        if present(head, name):
+            _refuse_unclear(bytes(head[name]), _INNER[name])
+
+
 class _GeminiLive:
     """The shape."""
 
@@ -50,6 +80,7 @@ class _GeminiLive:
 
     def read(self, opening: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read the client's first message. Raises BadRequest."""
+        _refuse_unclear(opening)
         message = frame_object(opening)
         setup = _member(message, "setup")
         model = _member(setup, "model")
@@ -101,7 +132,8 @@ class _Meter:
     # ---- the client's frames
 
     def weigh(self, frame: Frame) -> Due | Stop:
-        """Read a client's message."""
+        """Read a client's message. Raises BadRequest."""
+        _refuse_unclear(as_bytes(frame))
         message = frame_object(frame)
         length = size(frame)
         if message is None:

@@ -16,7 +16,18 @@ import msgspec
 from providers.answer import CONTRADICTORY, INCOMPLETE, UNREADABLE, Flags, Object, Seen, count, part, read_usage
 from providers.raw import NULL, given
 from providers.shapes import NOTHING_ELSE, Asked, BadRequest, Call, Grant, Reading
-from providers.sockets import NOTHING_DUE, Due, Frame, Pace, SocketMeter, Stop, base64_bytes, size, summed
+from providers.sockets import (
+    NOTHING_DUE,
+    Due,
+    Frame,
+    Pace,
+    SocketMeter,
+    Stop,
+    base64_bytes,
+    refuse_unclear,
+    size,
+    summed,
+)
 from providers.usage import Usage
 
 _STEP = Usage(input_tokens=250, input_audio_tokens=250, output_tokens=250, output_audio_tokens=250)
@@ -56,6 +67,7 @@ class _Error(msgspec.Struct, gc=False):
 
 
 _EVENT = msgspec.json.Decoder(_Event)
+_OWN = frozenset(_Event.__struct_fields__)
 _RESPONSE = msgspec.json.Decoder(_Response)
 _ERROR = msgspec.json.Decoder(_Error)
 _ANY = msgspec.json.Decoder(dict[str, object])
@@ -144,7 +156,8 @@ class _Meter:
     # ---- the client's frames
 
     def weigh(self, frame: Frame) -> Due | Stop:
-        """Read a client's event."""
+        """Read a client's event. Raises BadRequest."""
+        refuse_unclear(frame, _OWN)
         try:
             event = _EVENT.decode(frame)
         except UNREADABLE:

@@ -165,11 +165,16 @@ def skeleton(body: bytes) -> bytes:
     at = 0
     while at < len(body):
         end = _SHORT_STRINGS.match(body, at).end()  # type: ignore[union-attr]  # it matches the empty text too
-        long = _STRING.match(body, end)
-        if long is None:
+        close = body.find(b'"', end + 1)
+        if body[end : end + 1] != b'"' or close < 0:
             break
+        if body.find(b"\\", end + 1, close) >= 0:  # it may go on: sound and pictures have no escapes
+            long = _STRING.match(body, end)
+            if long is None:
+                break
+            close = long.end() - 1
         kept += view[at:end], b'"\\u0000%d"' % end
-        at = long.end()
+        at = close + 1
     return b"".join((*kept, view[at:])) if kept else body
 
 

@@ -12,7 +12,8 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from providers.answer import UNREADABLE, Flags, Object
-from providers.shapes import NOTHING_ELSE, Asked, Call, Reading
+from providers.request import read_object, skeleton
+from providers.shapes import NOTHING_ELSE, Asked, BadRequest, Call, Reading
 from providers.usage import Usage
 
 Frame: TypeAlias = str | bytes
@@ -21,6 +22,8 @@ Frame: TypeAlias = str | bytes
 SOCKET = "(socket)"
 """Stands for the method of a row that is a WebSocket: no HTTP method can be spelt so."""
 
+_LARGE_BYTES = 256 << 10
+_ESCAPES_MAX = 1_000_000
 _OBJECT: msgspec.json.Decoder[Object] = msgspec.json.Decoder(Object)
 
 
@@ -54,10 +57,10 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 class SocketMeter(Protocol):
-    """Reads the frames of one socket. Never raises, whatever they are; memory is bounded."""
+    """Reads the frames of one socket. Raises at nothing but a client's unclear frame; memory is bounded."""
 
     def weigh(self, frame: Frame) -> Due | Stop:
-        """Read a client's frame. Changes nothing: it may yet be withheld."""
+        """Read a client's frame. Changes nothing: it may yet be withheld. Raises BadRequest; see `refuse_unclear`."""
         ...
 
     def sent(self, due: Due) -> None:
@@ -200,6 +203,34 @@ def frame_object(frame: Frame, flags: Flags | None = None) -> Object | None:
         if flags is not None and isinstance(frame, str):
             flags.add("malformed")
         return None
+
+
+def refuse_unclear(frame: Frame, own: frozenset[str], *, cased: bool = True) -> None:
+    """Refuse a client's message that is no JSON object, or can be read in two ways (`providers.request.read_object`).
+
+    What we cannot read a lenient parser may, and its count is ours alone.
+
+    Args:
+        frame: As it came.
+        own: Names of the members that the cost depends on.
+        cased: Members inside are refused in another case, too.
+
+    Raises:
+        BadRequest: As said.
+    """
+    raw = as_bytes(frame)
+    if len(raw) > _LARGE_BYTES:  # it is read where others wait
+        whole, escapes = raw, raw.count(b"\\")
+        if escapes <= _ESCAPES_MAX and raw.count(b'"') <= escapes + _LARGE_BYTES:
+            raw = skeleton(raw)
+        if len(raw) > _LARGE_BYTES or frame_object(whole) is None:
+            raise BadRequest("A message of more than 256 KB must be a JSON object, and large in long texts only.")
+    read_object(raw, own, cased=cased)
+
+
+def as_bytes(frame: Frame) -> bytes:
+    """A frame's text as it is on the wire."""
+    return frame if isinstance(frame, bytes) else frame.encode("utf-8", "surrogatepass")
 
 
 def size(frame: Frame) -> int:

@@ -269,7 +269,7 @@ async def test_closes_pass_both_ways(gate: Running) -> None:
     async with dial(gate.url, live, key["secret"]) as connection:
         await connection.send(SETUP)
         await listen(connection, "setupComplete")
-        await connection.send("no json")
+        await connection.send('{"nonsense":1}')
         talk = await listen(connection)
     assert (talk.code, talk.reason) == (1007, "Request contains an invalid argument.")
     async with dial(gate.url, LISTEN, key["secret"]) as connection:
@@ -277,6 +277,41 @@ async def test_closes_pass_both_ways(gate: Running) -> None:
         await connection.close(4321, "enough")
     await invoiced(gate)
     assert gate.upstream.requests[-1].closed == (4321, "enough")
+
+
+UNCLEAR = [
+    ("realtime", '{"type":"response.create","type":"input_audio_buffer.clear"}'),
+    ("realtime", '{"type":"input_audio_buffer.clear","TYPE":"response.create"}'),
+    ("realtime", '{"type":"response.create","response":{"max_output_tokens":"inf","max_output_tokens":1}}'),
+    ("realtime", '{"type":"response.create","event_id":NaN}'),
+    ("realtime", '[{"type":"response.create"}]'),
+    ("live", '{"setup":{"model":"models/gemini-3.8-live"},"setup":{"model":"models/gemini-3.1-flash-live"}}'),
+    ("live", '{"setup":{"model":"models/gemini-3.8-live","generationConfig":{"maxOutputTokens":9},'
+             '"generation_config":{"maxOutputTokens":9999}}}'),
+    ("live", '{"setup":{"model":"models/gemini-3.8-live",'
+             '"generationConfig":{"maxOutputTokens":9,"max_output_tokens":9999}}}'),
+    ("live", '{"SETUP":{"model":"models/gemini-3.8-live"},"setup":{"model":"models/gemini-3.8-live"}}'),
+    ("speak", '{"type":"Speak","text":"' + "long " * 99 + '","text":"x"}'),
+    ("speak", '{"type":"Speak","Text":"' + "long " * 99 + '","text":"x"}'),
+    ("speak", '{"type":"Speak","text":"' + "long " * 99 + '",}'),
+    ("speak", "{'type':'Speak','text':'" + "long " * 99 + "'}"),
+    ("stream-input", '{"text":"' + "long " * 99 + '","text":" "}'),
+    ("stream-input", '{"text":"' + "long " * 99 + '","x":Infinity}'),
+    ("transcribe", '{"message_type":"input_audio_chunk","audio_base_64":"' + "AAAA" * 99 + '","audio_base_64":""}'),
+    ("listen", '{"type":"Configure","keyterms":["a"],"type":"KeepAlive"}'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wire", "message"), UNCLEAR)
+async def test_a_message_that_can_be_read_two_ways_is_not_forwarded(gate: Running, wire: str, message: str) -> None:
+    """What a lenient parser may read otherwise, and what ours cannot read, ends the socket; nothing of it is spent."""
+    key = await gate.mint(max_spend_usd="5")
+    async with dial(gate.url, BY_NAME[wire], key["secret"]) as connection:
+        await connection.send(message)
+        talk = await listen(connection)
+    assert talk.code == 1008, talk
+    assert sum(event["cost_picos"] for event in await gate.events(key_id=key["id"])) == 0
+    await invoiced(gate)
 
 
 async def test_a_provider_that_refuses_the_handshake_is_relayed(gate: Running) -> None:
