@@ -132,12 +132,17 @@ def _bill(sent: Sent, found: dict[str, Any], model_in_path: str) -> Bill | None:
 
 
 def _said_bytes(value: Any) -> int:
-    """A token for every byte of every text in what the model could be told."""
-    if isinstance(value, str):
-        return len(value.encode("utf-8", "surrogatepass"))
-    if isinstance(value, dict):
-        return sum(map(_said_bytes, value.values()))
-    return sum(map(_said_bytes, value)) if isinstance(value, list) else 0
+    """A token for every byte of every text in what the model could be told, however deep it is nested."""
+    tokens, left = 0, [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            tokens += len(value.encode("utf-8", "surrogatepass"))
+        elif isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+    return tokens
 
 
 def _priced(price: Price, usage: Usage) -> int:
