@@ -25,6 +25,7 @@ class Certificates:
         """For a server."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, self.key)
+        spare_threads(context)
         return context
 
     def trusting(self) -> ssl.SSLContext:
@@ -35,3 +36,13 @@ class Certificates:
     def settings(self) -> dict[str, str]:
         """Farthing's settings that make it serve with them."""
         return {"FARTHING_TLS_CERT": self.certificate, "FARTHING_TLS_KEY": self.key}
+
+
+def spare_threads(context: ssl.SSLContext) -> None:
+    """Send no session tickets after the handshake.
+
+    A client that reads in one thread and writes in another, as the websockets library's blocking one does, uses one
+    OpenSSL object in both; before Python 3.12.8 and 3.13.1 nothing guards it, and reading the tickets while the request
+    is written now and then lost it.
+    """
+    context.num_tickets = 0

@@ -21,7 +21,7 @@ from gateway.app import Gateway, clock_ms
 from gateway.server import Server, listen
 from ledger.audit import Audit
 from providers.vendors import VENDORS
-from tests.certificates import Certificates
+from tests.certificates import Certificates, spare_threads
 from tests.upstream import Upstream
 
 MASTER = "master-key-of-the-tests-0123456789"
@@ -124,6 +124,8 @@ async def running(
         set_up = settings(tmp_path, upstream, **environment)
         async with Gateway.open(set_up, clock_ms=clock) as (gateway, _master):
             server = Server(gateway, gateway.drain, set_up.tls)
+            if server.config.ssl is not None:
+                spare_threads(server.config.ssl)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
                 trusted = aiohttp.TCPConnector(ssl=tls.trusting() if tls is not None else True)
