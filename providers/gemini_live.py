@@ -15,6 +15,8 @@ import re
 from collections.abc import Mapping
 
 from providers.answer import CONTRADICTORY, INCOMPLETE, Flags, Object, Seen, count, part, strings, term
+from providers.bounds import Extent
+from providers.gemini_input import Content
 from providers.gemini_names import Names
 from providers.request import present
 from providers.shapes import NOTHING_ELSE, Asked, BadRequest, Call, Grant, Reading
@@ -51,6 +53,7 @@ _INNER = {
     "clientContent": Names("turns turnComplete"),
     "realtimeInput": Names("mediaChunks audio video text"),
 }
+_METERED = frozenset(("web_search",))  # of the tools that Google runs and charges for, those that its messages count
 _TURNS_MAX = 256  # at once: each counts for the bound
 
 
@@ -86,15 +89,18 @@ class _GeminiLive:
         model = _member(setup, "model")
         if not isinstance(model, str) or not model:
             raise BadRequest("A live socket begins with a setup message that names its model.", param="setup.model")
-        tools = _member(setup, "tools")
-        searches = isinstance(tools, list) and any(
-            _member(tool, name) is not None for tool in tools for name in ("googleSearch", "googleSearchRetrieval")
-        )
+        extent = Extent()
+        content = Content(extent)
+        head = _INNER["setup"].read(bytes(_TOP.read(opening)["setup"]))
+        if present(head, "tools"):
+            content.declared(head["tools"])
+        unpriced = extent.unpriced or ("tools" if content.tools - _METERED else "")
         return Call(
             model=model.removeprefix("models/"),
             stream=True,
             output_field="maxOutputTokens",
-            unbounded="setup.tools" if searches else "",
+            unbounded=f"setup.{extent.unbounded}" if extent.unbounded else "",
+            unpriced=f"setup.{unpriced}" if unpriced else "",
             grant=_GRANT,
         )
 

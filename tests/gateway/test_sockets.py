@@ -314,6 +314,31 @@ async def test_a_message_that_can_be_read_two_ways_is_not_forwarded(gate: Runnin
     await invoiced(gate)
 
 
+@pytest.mark.parametrize(
+    ("tools", "capped", "param"),
+    [
+        ([{"functionDeclarations": [{"name": "f"}]}], "", ""),
+        ([{"googleSearch": {}}], "", "setup.tools[0].googleSearch"),
+        ([{"codeExecution": {}}], "", "setup.tools[0].codeExecution"),
+        ([{"googleMaps": {}}], "setup.tools", "setup.tools"),
+        ([{"googleSearch": {}}, {"google_maps": None}], "setup.tools", "setup.tools"),
+        ([{"somethingNew": {}}], "setup.tools[0].somethingNew", "setup.tools[0].somethingNew"),
+    ],
+)
+async def test_a_live_socket_s_tools_have_a_price_or_are_refused(
+    gate: Running, tools: list[dict[str, Any]], capped: str, param: str
+) -> None:
+    """What has no price is refused by name for whoever has a cap; under `never` so is all that nobody can bound."""
+    setup = json.dumps({"setup": {"model": "models/gemini-3.8-live", "tools": tools}})
+    for overdraft, refused in (("inflight", capped), ("never", param)):
+        key = await gate.mint(max_spend_usd="5", overdraft=overdraft)
+        async with dial(gate.url, BY_NAME["live"], key["secret"]) as connection:
+            await connection.send(setup)
+            talk = await listen(connection, "setupComplete")
+        assert (talk.code, "setupComplete" in str(talk.messages)) == ((1008, False) if refused else (None, True)), talk
+        assert refused in talk.reason
+
+
 async def test_a_provider_that_refuses_the_handshake_is_relayed(gate: Running) -> None:
     """Its own error reaches the client as an HTTP answer before the handshake; what is about our account does not."""
     key = await gate.mint(max_spend_usd="5")

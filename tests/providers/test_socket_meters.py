@@ -228,7 +228,7 @@ def test_a_live_socket_is_set_up_once_and_by_name() -> None:
         with pytest.raises(BadRequest):
             GEMINI_LIVE.read(opening)
     setup = b'{"setup":{"model":"models/gemini-3.8-live","tools":[{"google_search":{}}]}}'
-    assert GEMINI_LIVE.read(setup).unbounded == "setup.tools"
+    assert GEMINI_LIVE.read(setup).unbounded == "setup.tools[0].google_search"
     meter = meter_of(GEMINI_LIVE, setup)
     tell(meter, setup)
     assert isinstance(meter.weigh(setup), Stop)
