@@ -185,8 +185,10 @@ class Readings:
         if self._waiting >= READINGS_WAITING_MAX or self._closed:
             raise CallError(503, "overloaded", "Too many large requests; try again.", retry=True, retry_after_s=1)
         self._waiting += 1
+        asking = False
         try:
             async with self._turn:
+                asking = True
                 async with asyncio.timeout(READING_TIMEOUT_S):
                     if self._helper is None or not self._helper.alive:
                         self._helper = await _Helper.start()
@@ -202,7 +204,8 @@ class Readings:
             message = "The request could not be read in time; try again."
             raise CallError(503, "overloaded", message, retry=True, retry_after_s=1) from None
         except asyncio.CancelledError:
-            await asyncio.shield(self._give_up())
+            if asking:  # and not waiting for its turn: the helper is at another's body
+                await asyncio.shield(self._give_up())
             raise
         finally:
             self._waiting -= 1

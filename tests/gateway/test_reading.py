@@ -15,6 +15,7 @@ import pytest
 
 from gateway import reading
 from gateway.bounds import READ_APART_BYTES
+from gateway.reading import Readings
 from providers import files
 from providers.request import replaced
 from tests.gateway.test_uploads import FORM, chunks, form, post
@@ -103,6 +104,27 @@ async def test_a_helper_that_dies_costs_one_call(farthing: Running) -> None:
     assert (status, json.loads(answer)["error"]["code"]) == (503, "overloaded")
     assert (await farthing.call(key["secret"], CHAT))[0] == 200
     await farthing.audited()
+
+
+async def _model(readings: Readings, body: bytes) -> str:
+    async with readings.of(body) as found:
+        return await found.model()
+
+
+async def test_whoever_leaves_while_he_waits_takes_nobody_s_helper() -> None:
+    """A client that goes before its turn ends its own waiting and not the reading of another's body."""
+    readings = Readings()
+    try:
+        async with readings.of(b'{"model":"first"}') as first:
+            second = asyncio.create_task(_model(readings, b'{"model":"second"}'))
+            await asyncio.sleep(0)
+            second.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await second
+            assert await first.model() == "first"
+        assert await _model(readings, b'{"model":"third"}') == "third"
+    finally:
+        await readings.close()
 
 
 async def test_a_helper_that_takes_too_long_is_ended(farthing: Running, monkeypatch: pytest.MonkeyPatch) -> None:
