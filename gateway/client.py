@@ -187,6 +187,17 @@ def _field(name: bytes) -> bytes:
     return name + b": "
 
 
+def unsent_bytes(transport: asyncio.Transport) -> int:
+    """What has been written and the other side has not taken.
+
+    asyncio's TLS transport forgets what it stands on when it is closed a second time, and then cannot say.
+    """
+    try:
+        return transport.get_write_buffer_size()
+    except AttributeError:
+        return 0
+
+
 class ClientProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol with deadlines and a bound for a request, and a word when the client leaves."""
 
@@ -501,7 +512,7 @@ class ClientProtocol(HttpToolsProtocol):
     def _expect_taking(self) -> None:
         """The client has to take what was written for it."""
         self._write_by = self.loop.time() + WRITE_TIMEOUT_S
-        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self._unsent_bytes = unsent_bytes(self.transport)
 
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""
@@ -521,7 +532,7 @@ class ClientProtocol(HttpToolsProtocol):
     def expire(self, now: float) -> None:
         """Let go of a client that is late. `now` is on the loop's clock."""
         if self._write_by <= now:
-            before, self._unsent_bytes = self._unsent_bytes, self.transport.get_write_buffer_size()
+            before, self._unsent_bytes = self._unsent_bytes, unsent_bytes(self.transport)
             self._write_by = now + WRITE_TIMEOUT_S
             if not 0 < self._unsent_bytes < before:
                 if self.cycle is not None:

@@ -27,7 +27,7 @@ from gateway.bounds import (
     SOCKET_WAITING_BYTES,
     WRITE_TIMEOUT_S,
 )
-from gateway.client import CONNECTION, ClientProtocol
+from gateway.client import CONNECTION, ClientProtocol, unsent_bytes
 
 _LATE_TICKS = 3  # of 0.1 s: how often clients are looked for that are late
 _NO_HANDSHAKE = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -82,7 +82,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if self.transport.is_closing():
             if self._closing and now < self._until:
                 return
-            before, self._unsent_bytes = self._unsent_bytes, self.transport.get_write_buffer_size()
+            before, self._unsent_bytes = self._unsent_bytes, unsent_bytes(self.transport)
             if self._closing and not 0 < self._unsent_bytes < before:
                 self.transport.abort()
             self._closing, self._until = True, now + WRITE_TIMEOUT_S

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from gateway.client import unsent_bytes
 from tests.certificates import Certificates
 from tests.harness import MASTER, PROVIDER_KEY
 from tests.process import Served
@@ -108,3 +109,25 @@ async def test_a_killed_gateway_s_socket_is_unsettled(tmp_path: Path, upstream: 
         assert code == 0, err
     finally:
         await served.kill()
+
+
+async def test_a_connection_that_is_closed_twice_ends_nobody_else_s(certificates: Certificates) -> None:
+    """asyncio's TLS transport cannot be asked then; the look for late clients asked, and the gateway ended."""
+    asked = asyncio.Event()
+    unsent: list[int] = []
+
+    async def close_twice(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        transport = writer.transport
+        transport.close()
+        transport.close()
+        unsent.append(unsent_bytes(transport))
+        asked.set()
+
+    server = await asyncio.start_server(close_twice, "127.0.0.1", 0, ssl=certificates.serving())
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=certificates.trusting())
+        async with asyncio.timeout(10):
+            await asked.wait()
+        writer.transport.abort()
+    assert unsent == [0]
