@@ -6,12 +6,13 @@ as if it were cheap. Knows nothing of answers. Source: the SDK's types (anthropi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 
 from providers import media
 from providers.bounds import Extent, string_bytes
+from providers.elements import Elements
 from providers.hosted import ANTHROPIC_CLIENT as CLIENT
 from providers.hosted import anthropic_tools
 from providers.raw import NULL, given, is_string
@@ -39,10 +40,8 @@ class Block(msgspec.Struct, gc=False):
     media_type: str | None = None
 
 
-_BLOCKS = msgspec.json.Decoder(list[Block])
-_LONG_BYTES = 256 << 10  # a longer list is decoded one by one: it may be a hundred times its text
-_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _BLOCK = msgspec.json.Decoder(Block)
+_BLOCKS = Elements(_BLOCK, msgspec.json.Decoder(list[Block]))
 
 # Blocks whose every byte is in the request. Encrypted content is longer than what it hides.
 _PLAIN = words(
@@ -58,23 +57,7 @@ def read_blocks(raw: msgspec.Raw, where: str) -> Iterable[Block]:
     Raises:
         BadRequest: It is no list of objects; the message names the element.
     """
-    try:
-        if len(raw) > _LONG_BYTES:
-            return _one_by_one(_RAWS.decode(raw), where)
-        return _BLOCKS.decode(raw)
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"{where!r} is not what it should be: {error}.", param=where) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise BadRequest(f"{where!r} cannot be read.", param=where) from None
-
-
-def _one_by_one(raws: list[msgspec.Raw], where: str) -> Iterator[Block]:
-    """A long list's elements, of which there is never more than one in memory."""
-    for at, raw in enumerate(raws):
-        try:
-            yield _BLOCK.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise BadRequest(f"'{where}[{at}]' cannot be read.", param=where) from None
+    return _BLOCKS.read(raw, where)
 
 
 class Content:

@@ -7,12 +7,13 @@ as if it were cheap. Knows nothing of answers. Source: the SDK's types (openai 3
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from providers import media
 from providers.bounds import Extent, data_url, string_bytes
+from providers.elements import Elements
 from providers.hosted import CLIENT, openai_tools
 from providers.objects import unescaped
 from providers.raw import NULL, given, is_object, is_string
@@ -50,11 +51,10 @@ class Part(msgspec.Struct, gc=False):
     encrypted_content: msgspec.Raw = NULL
 
 
-_PARTS = msgspec.json.Decoder(list[Part])
-_LONG_BYTES = 256 << 10  # a longer list is decoded one by one: it may be a hundred times its text
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _REFERENCE = re.compile(rb'(?<!\\)"item_reference"')
 _PART = msgspec.json.Decoder(Part)
+_PARTS = Elements(_PART, msgspec.json.Decoder(list[Part]))
 
 _TEXTS = frozenset({"text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text", "thinking"})
 _IMAGES = frozenset({"image_url", "input_image", "computer_screenshot"})
@@ -85,23 +85,7 @@ def read_parts(raw: msgspec.Raw, where: str) -> Iterable[Part]:
     Raises:
         BadRequest: It is no list of objects; the message names the element.
     """
-    try:
-        if len(raw) > _LONG_BYTES:
-            return _one_by_one(_RAWS.decode(raw), where)
-        return _PARTS.decode(raw)
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"{where!r} is not what it should be: {error}.", param=where) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise BadRequest(f"{where!r} cannot be read.", param=where) from None
-
-
-def _one_by_one(raws: list[msgspec.Raw], where: str) -> Iterator[Part]:
-    """A long list's elements, of which there is never more than one in memory."""
-    for at, raw in enumerate(raws):
-        try:
-            yield _PART.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise BadRequest(f"'{where}[{at}]' cannot be read.", param=where) from None
+    return _PARTS.read(raw, where)
 
 
 class Content:
