@@ -22,7 +22,9 @@ from providers.sockets import (
     Frame,
     SocketMeter,
     Stop,
+    as_bytes,
     base64_bytes,
+    bounded,
     frame_object,
     refuse_unclear,
 )
@@ -147,10 +149,11 @@ class _TranscribeMeter:
 
 def opening_secret(frame: Frame) -> tuple[Frame, list[str]]:
     """A client's message without the keys in it, and those keys. Raises BadRequest where they are no texts."""
+    bounded(frame)
     message = frame_object(frame)
     if message is None or _SECRETS.isdisjoint(message):
         return frame, []
-    raw = frame.encode() if isinstance(frame, str) else frame
+    raw = as_bytes(frame)
     secrets: list[str] = []
     try:
         found = members(raw)

@@ -27,8 +27,8 @@ from providers.sockets import (
     Pace,
     SocketMeter,
     Stop,
-    as_bytes,
     base64_bytes,
+    bounded,
     frame_object,
     size,
     summed,
@@ -83,7 +83,7 @@ class _GeminiLive:
 
     def read(self, opening: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read the client's first message. Raises BadRequest."""
-        _refuse_unclear(opening)
+        _refuse_unclear(bounded(opening))
         message = frame_object(opening)
         setup = _member(message, "setup")
         model = _member(setup, "model")
@@ -139,7 +139,7 @@ class _Meter:
 
     def weigh(self, frame: Frame) -> Due | Stop:
         """Read a client's message. Raises BadRequest."""
-        _refuse_unclear(as_bytes(frame))
+        _refuse_unclear(bounded(frame))
         message = frame_object(frame)
         length = size(frame)
         if message is None:

@@ -218,14 +218,24 @@ def refuse_unclear(frame: Frame, own: frozenset[str], *, cased: bool = True) -> 
     Raises:
         BadRequest: As said.
     """
+    read_object(bounded(frame), own, cased=cased)
+
+
+def bounded(frame: Frame) -> bytes:
+    """A client's message, long texts made short where it is large: it is read where others wait.
+
+    Raises:
+        BadRequest: It is large in other things than texts, or no JSON object.
+    """
     raw = as_bytes(frame)
-    if len(raw) > _LARGE_BYTES:  # it is read where others wait
-        whole, escapes = raw, raw.count(b"\\")
-        if escapes <= _ESCAPES_MAX and raw.count(b'"') <= escapes + _LARGE_BYTES:
-            raw = skeleton(raw)
-        if len(raw) > _LARGE_BYTES or frame_object(whole) is None:
-            raise BadRequest("A message of more than 256 KB must be a JSON object, and large in long texts only.")
-    read_object(raw, own, cased=cased)
+    if len(raw) <= _LARGE_BYTES:
+        return raw
+    short, escapes = raw, raw.count(b"\\")
+    if escapes <= _ESCAPES_MAX and raw.count(b'"') <= escapes + _LARGE_BYTES:
+        short = skeleton(raw)
+    if len(short) > _LARGE_BYTES or frame_object(raw) is None:
+        raise BadRequest("A message of more than 256 KB must be a JSON object, and large in long texts only.")
+    return short
 
 
 def as_bytes(frame: Frame) -> bytes:

@@ -230,6 +230,17 @@ def test_a_large_message_is_large_in_its_texts(message: str, clear: bool) -> Non
         assert clear
 
 
+@pytest.mark.parametrize("wire", [each for each in WIRES if each.provider != "deepgram"], ids=lambda wire: wire.name)
+def test_no_protocol_reads_a_large_message_that_is_not_large_in_its_texts(wire: Wire) -> None:
+    """The bound is every protocol's; sound in a text passes it."""
+    meter, _ = opened(wire)
+    for crowd in ('{"a":1}', "0", '"abcdefghijklmnopqrstuvwxyz"'):
+        message = '{"clientContent":{"turns":[' + ",".join([crowd] * 200_000) + "]}}"
+        with pytest.raises(BadRequest, match="large in long texts only"):
+            meter.weigh(message)
+    meter.weigh('{"audio":"' + "A" * (1 << 20) + '"}')
+
+
 def test_sums_keep_every_unit() -> None:
     """Two usages together are the sum of their counts, tools and other models' parts."""
     one = Usage(input_tokens=1, audio_ms=5, tools={"a": 1}, beside={"m": Usage(output_tokens=2)})
