@@ -5,10 +5,10 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check lint format types imports proof attack bench peers scale matrix prices clean
+.PHONY: help install run test check lint format types imports proof attack bench bench-instructions peers scale matrix prices clean
 
 help: ## print this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv/runtime: pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Farthing needs Python 3.11 or newer (PYTHON=/path/to/python3 make …)" >&2; exit 1; }
@@ -69,6 +69,11 @@ attack: .venv/dev ## attack a real process behind a real nginx, with other peopl
 
 bench: .venv/dev ## measure: floor, Farthing and peers side by side in one run
 	$(BIN)/python -m scripts.bench
+
+AGAINST ?=
+
+bench-instructions: .venv/dev ## count the CPU instructions of a call, under valgrind: AGAINST=<commit> to compare
+	$(BIN)/python -m scripts.bench instructions $(if $(AGAINST),--against $(AGAINST))
 
 peers: ## install the other gateways that the benchmark can run beside Farthing (LiteLLM, in build/)
 	$(PYTHON) -m venv build/litellm

@@ -7,13 +7,14 @@ import random
 import tempfile
 from pathlib import Path
 
-from scripts.bench import interference, ledger, report
+from scripts.bench import instructions, interference, ledger, report
 from scripts.bench.contestants import Contestant, Farthing, Floor, Lab, Nginx
 from scripts.bench.machine import LOAD_CORE, describe, pin, raise_open_files
 from scripts.bench.peers import LiteLLM
 from scripts.bench.scenarios import SCENARIOS, Sample, held, measure, open_loop
 
 RESULTS = Path("bench-results")
+WHAT = ("gateways", "ledger", "interference", "instructions")
 CONTESTANTS: dict[str, Contestant] = {
     "direct": Contestant(),
     "nginx": Nginx(),
@@ -26,9 +27,10 @@ CONTESTANTS: dict[str, Contestant] = {
 def main() -> None:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(prog="python -m scripts.bench", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", nargs="?", default="gateways", choices=("gateways", "ledger", "interference"))
+    parser.add_argument("what", nargs="?", default="gateways", choices=WHAT)
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (default 3)")
     parser.add_argument("--seconds", type=int, default=2, help="length of one measurement (default 2)")
+    parser.add_argument("--against", metavar="COMMIT", help="instructions: a commit to count beside this tree")
     parser.add_argument("--only", nargs="+", metavar="NAME", help=f"gateways: {', '.join(CONTESTANTS)}")
     parser.add_argument("--scenarios", nargs="+", metavar="NAME", help=f"{', '.join(SCENARIOS)}, added, held")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
@@ -42,6 +44,12 @@ def main() -> None:
     elif options.what == "interference":
         rows = interference.measure(rounds=options.rounds, seconds=options.seconds)
         title, columns, notes = interference.TITLE, interference.COLUMNS, []
+    elif options.what == "instructions":
+        with tempfile.TemporaryDirectory(prefix="farthing-bench-") as directory:
+            rows, notes = instructions.measure(
+                rounds=options.rounds, against=options.against, directory=Path(directory)
+            )
+        title, columns = instructions.TITLE, instructions.COLUMNS
     else:
         unknown = set(options.only or ()) - CONTESTANTS.keys()
         unknown |= set(options.scenarios or ()) - {*SCENARIOS, "added", "held"}

@@ -147,8 +147,7 @@ class Nginx(Contestant):
     def started(self, upstream_port: int, directory: Path) -> Iterator[Gateway]:
         """See `Contestant`."""
         port = free_port()
-        configuration = directory / "nginx.conf"
-        configuration.write_text(_NGINX % {"port": port, "upstream": upstream_port, "directory": directory})
+        configuration = nginx_configuration(port, upstream_port, directory)
         process = Process(
             ["nginx", "-p", str(directory), "-c", str(configuration), "-e", str(directory / "error.log")],
             core=GATEWAY_CORE,
@@ -185,6 +184,13 @@ http {
   }
 }
 """
+
+
+def nginx_configuration(port: int, upstream_port: int, directory: Path) -> Path:
+    """A file for an nginx that passes everything on."""
+    path = directory / "nginx.conf"
+    path.write_text(_NGINX % {"port": port, "upstream": upstream_port, "directory": directory})
+    return path
 
 
 def farthing_environment(database: Path, port: int, upstream_port: int) -> dict[str, str]:

@@ -87,6 +87,11 @@ class Process:
         pin(core, self._popen.pid)  # long before it starts threads or children, which inherit it
 
     @property
+    def pid(self) -> int:
+        """Its number, by which other tools find it."""
+        return self._popen.pid
+
+    @property
     def running(self) -> bool:
         """Whether it has not ended by itself."""
         return self._popen.poll() is None

@@ -1,6 +1,6 @@
 """What goes over the wire in the benchmark: requests, and the answers of the mock upstream.
 
-The model named in a request sets the upstream's pace. All three models are in Farthing's catalogue, all answers carry
+The model named in a request sets the upstream's pace. All these models are in Farthing's catalogue, all answers carry
 usage, so that every call is metered and priced. Sizes are those of real answers: 600 bytes whole, 290 a chunk.
 """
 
@@ -10,17 +10,23 @@ import json
 from pathlib import Path
 
 PATH = "/v1/chat/completions"
-FAST, PACED, HELD = "gpt-4o-mini", "gpt-4o", "gpt-4.1"
+FAST, PACED, HELD, SPACED = "gpt-4o-mini", "gpt-4o", "gpt-4.1", "gpt-4.1-mini"
 DELAY_MS = 50  # of PACED, before the first byte
 GAP_MS = 10  # of PACED, between chunks
 CHUNKS = 100  # of content, in a stream
 EVENTS = CHUNKS + 3  # that a client sees: role, content, finish, [DONE]
+SPACE_MS = 20  # of SPACED, between chunks: none of them joins the next, however slowly they are read
 STAYS = -1  # HELD sends its first chunks and then nothing
-PACES = {FAST: (0, 0), PACED: (DELAY_MS, GAP_MS), HELD: (0, STAYS)}
+PACES = {FAST: (0, 0), PACED: (DELAY_MS, GAP_MS), HELD: (0, STAYS), SPACED: (0, SPACE_MS)}
 
 _MESSAGES = [
     {"role": "system", "content": "You are a helpful assistant."},
     {"role": "user", "content": "Say something about a fox and a dog, please."},
+]
+_CONVERSATION = [
+    _MESSAGES[0],
+    *({"role": role, "content": "The quick brown fox jumps over the lazy dog. " * 5} for role in ("user", "assistant")),
+    {"role": "user", "content": "Say it once more, but of a dog and a fox that are both tired. " * 8},
 ]
 _ID = "chatcmpl-C3kQ2mZ4tN8vYw1LsPcD3eFgHiJxR"
 _MODEL = "gpt-4o-mini-2024-07-18"
@@ -36,6 +42,12 @@ _USAGE = {
 def request_body(model: str, *, stream: bool) -> bytes:
     """A chat completion as an SDK sends it; a stream does not ask for usage, as most do not."""
     asked = {"model": model, "messages": _MESSAGES, "max_tokens": 256, "temperature": 0.7}
+    return _compact(asked | {"stream": True} if stream else asked)
+
+
+def long_body(model: str, *, stream: bool) -> bytes:
+    """The same with a conversation before it: 1.2 KB."""
+    asked = {"model": model, "messages": _CONVERSATION, "max_tokens": 256, "temperature": 0.7}
     return _compact(asked | {"stream": True} if stream else asked)
 
 

@@ -1,6 +1,6 @@
 """The benchmark's upstream where there is no C compiler: the same answers as `upstream.c`, slower.
 
-python -m scripts.bench.upstream PORT
+python -m scripts.bench.upstream PORT [CHUNKS]
 """
 
 from __future__ import annotations
@@ -21,20 +21,24 @@ SOURCE = Path(__file__).with_name("upstream.c")
 _ANSWERS = answers()
 
 
-def command(port: int, directory: Path) -> tuple[list[str], str]:
-    """How to start an upstream, and what there is to say about it ("" = it is the fast one)."""
+def command(port: int, directory: Path, *, chunks: int = CHUNKS) -> tuple[list[str], str]:
+    """How to start an upstream whose streams have so many `chunks` of content, and what there is to say about it.
+
+    "" = it is the fast one.
+    """
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         note = "no C compiler: the upstream is Python and may be the bottleneck of `direct` and nginx"
-        return [sys.executable, "-m", "scripts.bench.upstream", str(port)], note
+        return [sys.executable, "-m", "scripts.bench.upstream", str(port), str(chunks)], note
     program = directory / "upstream"
     subprocess.run([compiler, "-O2", "-o", str(program), str(SOURCE)], check=True)
     write_answers(directory)
-    return [str(program), str(port), str(directory), str(CHUNKS)], ""
+    return [str(program), str(port), str(directory), str(chunks)], ""
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self) -> None:
+    def __init__(self, chunks: int) -> None:
+        self._chunks = chunks
         self._request = b""
         self._task: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport
@@ -68,7 +72,7 @@ class _Connection(asyncio.Protocol):
             self._transport.write(_ANSWERS["whole"])
             return
         self._transport.write(_ANSWERS["first"])
-        for _ in range(CHUNKS):
+        for _ in range(self._chunks):
             await asyncio.sleep(max(gap_ms, 0) / 1000)
             self._transport.write(_ANSWERS["chunk"])
             if gap_ms < 0:
@@ -76,11 +80,12 @@ class _Connection(asyncio.Protocol):
         self._transport.write(_ANSWERS[last])
 
 
-async def _serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(_Connection, "127.0.0.1", port, backlog=4096)
+async def _serve(port: int, chunks: int) -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Connection(chunks), "127.0.0.1", port, backlog=4096)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(_serve(int(sys.argv[1])))
+        uvloop.run(_serve(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else CHUNKS))
