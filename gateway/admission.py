@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from gateway.apart import edited, joined
 from gateway.bounds import (
     BODY_BYTES_MAX,
     BODY_TIMEOUT_S,
@@ -48,7 +49,7 @@ from providers.catalogue import Catalogue
 from providers.jsonl import Line
 from providers.objects import Makes
 from providers.prices import Price
-from providers.request import model_of, replaced
+from providers.request import model_of
 from providers.routing import Route, Shared
 from providers.shapes import Asked, BadRequest, Call, Reference, Uploading
 from providers.simulator import Faults
@@ -152,7 +153,8 @@ class Admitted(msgspec.Struct, kw_only=True):
             if limit is None and not self.call.splice:
                 return self.body
             async with readings.of(self.body) as reading:
-                return replaced(self.body, await reading.outgoing(self.route, self.call, limit))
+                edits = await reading.outgoing(self.route, self.call, limit)
+            return await edited(self.body, edits) if edits else self.body
         body = self.body if limit is None else shape.limit(self.body, self.call, limit)
         return shape.prepare(body, self.call) if body else body
 
@@ -460,7 +462,7 @@ class Admission:
         try:
             async with self._readings.of(body) as reading:
                 if shared is not None:
-                    inbound.route = await self._choose(key, shared, await reading.model())
+                    inbound.route = await self._choose(key, shared, reading.model)
                 route = inbound.route
                 named = await reading.references(route) if route.operation.references is not None else []
                 own = await self._walls.check(key, route, named, lambda: reading.references(route, certain=True))
@@ -838,7 +840,7 @@ async def _receive(inbound: Inbound, headers: dict[str, str]) -> bytes:
                 more = message.get("more_body", False)
     except TimeoutError:
         raise CallError(408, "request_timeout", "The request's body took too long to arrive.") from None
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return await joined(chunks, size)
 
 
 def _check_once(raw: RawHeaders) -> None:

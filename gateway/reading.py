@@ -1,27 +1,19 @@
-"""Large request bodies, read in a process of their own: whatever is in them, nobody else waits for it.
+"""Large request bodies, read in a process of their own (see `gateway.apart`).
 
-Reading holds Python's lock for as long as one scan over the body takes, and thirty megabytes can take a second. So the
-loop sends a large body on in pieces, to one helper that reads one body at a time, and is told what the call is, which
-objects it names and which bytes are to be changed. Promises: the same answers as reading it here; a helper that fails,
-or takes too long, is ended and costs its one call a 503; it ends with the gateway, however that ends. Knows nothing of
-keys, money or providers.
+The loop is told what the call is, which objects it names and which bytes are to be changed. Promises: the same answers
+as reading it here; what cannot be read in time costs its one call a 503. Knows nothing of keys, money or providers.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator
 from hashlib import blake2b
-from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import msgspec
 
-from gateway.bounds import READING_PIECE_BYTES, READING_TIMEOUT_S, READINGS_WAITING_MAX
+from gateway.apart import Apart, Helper, HelperFailed, serve
 from gateway.errors import CallError
 from providers.files import FileUpload
 from providers.jsonl import Line
@@ -35,11 +27,10 @@ Edits = list[tuple[int, int, bytes]]
 
 
 class _Ask(msgspec.Struct, omit_defaults=True):
-    """What the helper is asked about the body that it was sent last. With `body_bytes` a new one follows."""
+    """What the helper is asked about the body that it was sent last."""
 
-    what: Literal["model", "references", "certain", "call", "makes", "digest", "outgoing", "line", "done"]
+    what: Literal["model", "references", "certain", "call", "makes", "digest", "outgoing", "line"]
     row: int = 0
-    body_bytes: int = 0
     asked: Asked | None = None
     call: Call | None = None
     limit: int | None = None
@@ -62,20 +53,16 @@ class _Told(msgspec.Struct, omit_defaults=True):
 _ASKS = msgspec.msgpack.Decoder(_Ask)
 _ANSWERS = msgspec.msgpack.Decoder(_Told)
 _encode = msgspec.msgpack.Encoder(enc_hook=dict).encode  # of mappings, such as a `Call`'s facts
-_LENGTH_BYTES = 4
-_HERE = str(Path(__file__).resolve().parent.parent)
 _ROWS = {id(row.operation): number for number, row in enumerate(TABLE)}
 
 
 class Body:
     """One body in the helper."""
 
-    def __init__(self, helper: _Helper) -> None:
+    def __init__(self, helper: Helper, model: str) -> None:
         self._helper = helper
-
-    async def model(self) -> str:
+        self.model = model
         """See `providers.request.model_of`."""
-        return (await self._ask(_Ask("model"))).text
 
     async def references(self, route: Route, *, certain: bool = False) -> list[Reference]:
         """See `providers.objects.References`. Raises BadRequest."""
@@ -106,7 +93,7 @@ class Body:
         return line
 
     async def _ask(self, ask: _Ask) -> _Told:
-        told = await self._helper.ask(ask)
+        told = _ANSWERS.decode(await self._helper.ask(_encode(ask)))
         if told.refused is not None:
             message, param, code = told.refused
             raise BadRequest(message, param=param, code=code)
@@ -117,63 +104,11 @@ def _row(route: Route) -> int:
     return _ROWS[id(route.operation)]
 
 
-class _Helper:
-    """The process, as long as it lives."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    @classmethod
-    async def start(cls) -> _Helper:
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (_HERE, os.environ.get("PYTHONPATH"))))}
-        return cls(
-            await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gateway.reading",
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=environment,
-            )
-        )  # fmt: skip
-
-    @property
-    def alive(self) -> bool:
-        return self._process.returncode is None
-
-    async def ask(self, ask: _Ask, body: bytes = b"") -> _Told:
-        """Raises OSError and EOFError where it has died."""
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None and stdout is not None  # noqa: S101 - both are pipes
-        head = _encode(ask)
-        stdin.write(len(head).to_bytes(_LENGTH_BYTES, "big") + head)
-        view = memoryview(body)
-        for start in range(0, len(body), READING_PIECE_BYTES):
-            stdin.write(bytes(view[start : start + READING_PIECE_BYTES]))
-            await stdin.drain()
-        await stdin.drain()
-        length = int.from_bytes(await stdout.readexactly(_LENGTH_BYTES), "big")
-        return _ANSWERS.decode(await stdout.readexactly(length))
-
-    def forget(self) -> None:
-        """The body is not needed any more."""
-        if self._process.stdin is not None:
-            head = _encode(_Ask("done"))
-            self._process.stdin.write(len(head).to_bytes(_LENGTH_BYTES, "big") + head)
-
-    async def end(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        with contextlib.suppress(OSError):
-            await self._process.communicate()
-
-
 class Readings:
-    """Reads large bodies, one after the other. One for the process; the helper starts with the first of them."""
+    """Reads large bodies, one after the other. One for the process."""
 
     def __init__(self) -> None:
-        self._helper: _Helper | None = None
-        self._turn = asyncio.Lock()
-        self._waiting = 0
-        self._closed = False
+        self._apart = Apart("gateway.reading")
 
     @contextlib.asynccontextmanager
     async def of(self, body: bytes) -> AsyncIterator[Body]:
@@ -182,44 +117,16 @@ class Readings:
         Raises:
             CallError: 503: too many wait, or it could not be read.
         """
-        if self._waiting >= READINGS_WAITING_MAX or self._closed:
-            raise CallError(503, "overloaded", "Too many large requests; try again.", retry=True, retry_after_s=1)
-        self._waiting += 1
-        asking = False
         try:
-            async with self._turn:
-                asking = True
-                async with asyncio.timeout(READING_TIMEOUT_S):
-                    if self._helper is None or not self._helper.alive:
-                        self._helper = await _Helper.start()
-                    await self._helper.ask(_Ask("model", body_bytes=len(body)), body)
-                    helper = self._helper
-                    try:
-                        yield Body(helper)
-                    finally:
-                        if helper is self._helper:
-                            helper.forget()
-        except (OSError, EOFError, TimeoutError):
-            await self._give_up()
-            message = "The request could not be read in time; try again."
+            async with self._apart.of(body, _encode(_Ask("model"))) as (helper, told):
+                yield Body(helper, _ANSWERS.decode(told).text)
+        except HelperFailed:
+            message = "Too many large requests, or this one takes too long; try again."
             raise CallError(503, "overloaded", message, retry=True, retry_after_s=1) from None
-        except asyncio.CancelledError:
-            if asking:  # and not waiting for its turn: the helper is at another's body
-                await asyncio.shield(self._give_up())
-            raise
-        finally:
-            self._waiting -= 1
-
-    async def _give_up(self) -> None:
-        """An answer may still be on its way, to nobody: the next body gets another helper."""
-        helper, self._helper = self._helper, None
-        if helper is not None:
-            await helper.end()
 
     async def close(self) -> None:
         """End the helper."""
-        self._closed = True
-        await self._give_up()
+        await self._apart.close()
 
 
 # ---- in the helper
@@ -269,26 +176,12 @@ def _tell(ask: _Ask, body: bytes) -> _Told:
     return _Told(edits=_difference(body, operation.shape.prepare(changed, ask.call)))
 
 
-def _serve(source: BinaryIO, sink: BinaryIO) -> None:
-    """Answer until the gateway is gone."""
-    body = b""
-    while len(length := source.read(_LENGTH_BYTES)) == _LENGTH_BYTES:
-        ask = _ASKS.decode(source.read(int.from_bytes(length, "big")))
-        if ask.body_bytes or ask.what == "done":
-            body = b""  # one at a time
-        if ask.what == "done":
-            continue
-        if ask.body_bytes:
-            body = source.read(ask.body_bytes)
-        try:
-            told = _tell(ask, body)
-        except BadRequest as error:
-            told = _Told(refused=(error.message, error.param, error.code))
-        answer = _encode(told)
-        sink.write(len(answer).to_bytes(_LENGTH_BYTES, "big") + answer)
-        sink.flush()
+def _work(question: bytes, body: bytes) -> bytes:
+    try:
+        return _encode(_tell(_ASKS.decode(question), body))
+    except BadRequest as error:
+        return _encode(_Told(refused=(error.message, error.param, error.code)))
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the gateway, which ends this
-    _serve(sys.stdin.buffer, sys.stdout.buffer)
+    serve(_work)

@@ -8,7 +8,6 @@ reached the provider: only then can it have cost anything.
 from __future__ import annotations
 
 import asyncio
-import functools
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
@@ -16,12 +15,14 @@ from typing import Protocol
 import msgspec
 from multidict import CIMultiDict
 
+from gateway.apart import HelperFailed, joined
 from gateway.bounds import BODY_BYTES_MAX, CONNECT_TIMEOUT_S, READ_APART_BYTES
 from gateway.errors import CallError
+from gateway.simulating import Asked, Simulations
 from gateway.upload import Upload
 from gateway.wire import Pool, trusting
 from gateway.wire import UpstreamFailed as UpstreamFailed
-from providers.simulator import Cut, Faults, Pause, answer
+from providers.simulator import Cut, Faults, Pause
 
 
 class Forward(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +126,7 @@ async def _whole(upload: Upload) -> bytes:
         if size > BODY_BYTES_MAX:
             raise CallError(413, "request_too_large", f"With test keys, an upload has at most {BODY_BYTES_MAX} bytes.")
         pieces.append(piece)
-    return b"".join(pieces)
+    return await joined(pieces, size)
 
 
 class SimulatedUpstream:
@@ -133,23 +134,27 @@ class SimulatedUpstream:
 
     def __init__(self, clock_ms: Callable[[], int]) -> None:
         self._clock_ms = clock_ms
+        self._simulations = Simulations()
 
     async def send(self, request: Forward) -> Answer:
         """See `Upstream`."""
         body = request.body if isinstance(request.body, bytes) else await _whole(request.body)
-        simulate = functools.partial(
-            answer,
-            request.method,
-            request.target,
-            request.headers,
-            body,
+        asked = Asked(
+            method=request.method,
+            path=request.target,
+            headers=request.headers,
             provider=request.provider,
             faults=request.faults or Faults(),
             request_id=f"req_{request.call_id}",  # as the providers' own look
             now_s=self._clock_ms() // 1000,
         )
-        # Of a large body it counts every word, which takes seconds.
-        simulated = await asyncio.to_thread(simulate) if len(body) > READ_APART_BYTES else simulate()
+        if len(body) <= READ_APART_BYTES:
+            simulated = asked.answered(body)
+        else:  # of which it counts every word: that takes seconds
+            try:
+                simulated = await self._simulations.answer(asked, body)
+            except HelperFailed:
+                raise UpstreamFailed("simulator overloaded", sent=False) from None
         steps = iter(simulated.steps)
         first: bytes | None = None
         for step in steps:  # the head is sent with the first byte of the body
@@ -178,3 +183,4 @@ class SimulatedUpstream:
 
     async def close(self) -> None:
         """See `Upstream`."""
+        await self._simulations.close()

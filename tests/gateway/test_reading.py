@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from gateway import reading
+from gateway import apart, reading
 from gateway.bounds import READ_APART_BYTES
 from gateway.reading import Readings
 from providers import files
@@ -108,7 +108,7 @@ async def test_a_helper_that_dies_costs_one_call(farthing: Running) -> None:
 
 async def _model(readings: Readings, body: bytes) -> str:
     async with readings.of(body) as found:
-        return await found.model()
+        return found.model
 
 
 async def test_whoever_leaves_while_he_waits_takes_nobody_s_helper() -> None:
@@ -121,7 +121,7 @@ async def test_whoever_leaves_while_he_waits_takes_nobody_s_helper() -> None:
             second.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await second
-            assert await first.model() == "first"
+            assert first.model == "first"
         assert await _model(readings, b'{"model":"third"}') == "third"
     finally:
         await readings.close()
@@ -133,12 +133,12 @@ async def test_a_helper_that_takes_too_long_is_ended(farthing: Running, monkeypa
     assert (await farthing.call(key["secret"], CHAT))[0] == 200
     (helper,) = helpers()
     os.kill(helper.pid, signal.SIGSTOP)
-    monkeypatch.setattr(reading, "READING_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(apart, "READING_TIMEOUT_S", 0.5)
     calling = asyncio.create_task(farthing.call(key["secret"], CHAT))
     small = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
     assert (await farthing.call(key["secret"], small))[0] == 200
     assert (await calling)[0] == 503
-    monkeypatch.setattr(reading, "READING_TIMEOUT_S", 30.0)
+    monkeypatch.setattr(apart, "READING_TIMEOUT_S", 30.0)
     assert (await farthing.call(key["secret"], CHAT))[0] == 200
     assert helper.pid not in [each.pid for each in helpers()]
     await farthing.audited()

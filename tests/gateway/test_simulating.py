@@ -1,0 +1,162 @@
+"""Test keys' large requests are simulated in a process of their own, and answered as if it had been done here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from gateway.bounds import READ_APART_BYTES
+from gateway.simulating import Asked, Simulations
+from providers.simulator import Faults, sounds
+from tests.gateway.test_uploads import FORM, form
+from tests.harness import Running, running
+
+LONG = "Some honest text, at length. " * 20_000
+CHAT: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": LONG}], "max_tokens": 100}
+JSON = {"content-type": "application/json"}
+REQUESTS: tuple[tuple[str, str, dict[str, Any] | bytes], ...] = (
+    ("openai", "/v1/chat/completions", CHAT),
+    ("openai", "/v1/chat/completions", CHAT | {"stream": True, "stream_options": {"include_usage": True}, "n": 3}),
+    ("openai", "/v1/responses", {"model": "gpt-5", "input": LONG, "instructions": LONG, "stream": True}),
+    ("openai", "/v1/embeddings", {"model": "text-embedding-3-small", "input": [LONG, "short"]}),
+    ("openai", "/v1/audio/speech", {"model": "tts-1", "input": "Say this.", "voice": "alloy"}),
+    ("openai", "/v1/audio/transcriptions", form(("model", "whisper-1"), ("file", sounds.wav(9)))),
+    ("anthropic", "/v1/messages", CHAT | {"model": "claude-haiku-4-5", "stream": True}),
+    ("google", "/v1beta/models/gemini-2.5-flash:generateContent", {"contents": [{"parts": [{"text": LONG}]}]}),
+    ("cohere", "/v2/rerank", {"model": "rerank-v3.5", "query": "q", "documents": [LONG, "x"]}),
+    ("openai", "/v1/nowhere", CHAT),
+    ("openai", "/v1/chat/completions", b"{" + b'"' * 3),
+)
+FAULTS = (
+    "",
+    "status=529",
+    "delay_ms=5, usage=missing",
+    "disconnect_after=2",
+    "stall_after=1",
+    "reset=before_head",
+    "reset=after_head",
+    "stream=on, output_tokens=4000, chunk_bytes=7, chunk_delay_ms=1, encoding=gzip",
+)
+
+
+@pytest.fixture
+async def farthing(tmp_path: Path) -> AsyncIterator[Running]:
+    async with running(tmp_path, FARTHING_DISCONNECT_DRAIN_S="0") as made:
+        yield made
+
+
+@pytest.fixture
+async def simulations() -> AsyncIterator[Simulations]:
+    made = Simulations()
+    yield made
+    await made.close()
+
+
+def helpers() -> list[psutil.Process]:
+    return [each for each in psutil.Process().children() if "gateway.simulating" in " ".join(each.cmdline())]
+
+
+@pytest.mark.parametrize("faults", FAULTS)
+async def test_the_helper_answers_as_the_simulator_does(simulations: Simulations, faults: str) -> None:
+    """Status, head, and every byte, pause and cut, in every shape and with what may go wrong."""
+    for provider, path, body in REQUESTS:
+        sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = FORM if path.endswith("transcriptions") else JSON
+        asked = Asked(
+            method="POST",
+            path=path,
+            headers=headers,
+            provider=provider,
+            faults=Faults.parse(faults),
+            request_id="req_1",
+            now_s=1_795_000_000,
+        )
+        here, there = asked.answered(sent), await simulations.answer(asked, sent)
+        assert (there.status, there.headers) == (here.status, here.headers), path
+        assert list(there.steps) == list(here.steps), path
+
+
+async def test_a_large_call_of_a_test_key_is_answered_apart(farthing: Running) -> None:
+    """It is counted and settled as one that is answered here; one helper answers them all, and small ones need none."""
+    key = await farthing.mint(livemode=False)
+    small = CHAT | {"messages": [{"role": "user", "content": "hi"}]}
+    assert (await farthing.call(key["secret"], small))[0] == 200
+    assert not helpers()
+    for _ in range(2):
+        status, _, answer = await farthing.call(key["secret"], CHAT)
+        assert status == 200, answer[:200]
+        used = json.loads(answer)["usage"]["prompt_tokens"]
+        assert used > LONG.count(" ")
+        (event, *_) = await farthing.events(livemode="false")
+        assert event["usage"]["input_tokens"] == used
+        assert len(helpers()) == 1
+    assert not farthing.upstream.requests
+    await farthing.audited()
+
+
+async def test_a_long_stream_needs_no_helper_any_more_once_it_runs(farthing: Running) -> None:
+    """A slow reader of one answer keeps nobody else from his."""
+    key = await farthing.mint(livemode=False)
+    asked = {"authorization": f"Bearer {key['secret']}", "x-farthing-sim": "chunk_delay_ms=1000, output_tokens=3"}
+    async with farthing.http.post(
+        farthing.url + "/v1/chat/completions", json=CHAT | {"stream": True}, headers=asked
+    ) as slow:
+        assert slow.status == 200
+        assert (await slow.content.readany()).startswith(b"data: ")
+        status, _, _ = await farthing.call(key["secret"], CHAT)
+        assert status == 200
+        assert not slow.content.at_eof()
+        assert (await slow.read()).endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_helper_that_dies_costs_one_call_and_no_money(farthing: Running) -> None:
+    """The call is one that never reached its provider; the next has a new helper."""
+    key = await farthing.mint(livemode=False, max_spend_usd="100")
+    assert (await farthing.call(key["secret"], CHAT))[0] == 200
+    (helper,) = helpers()
+    os.kill(helper.pid, signal.SIGSTOP)
+    calling = asyncio.create_task(farthing.call(key["secret"], CHAT))
+    async with asyncio.timeout(20):
+        while not len(farthing.gateway.flights):  # noqa: ASYNC110 - admitted, and at the simulator
+            await asyncio.sleep(0.01)
+    os.kill(helper.pid, signal.SIGKILL)
+    status, _, answer = await calling
+    assert (status, json.loads(answer)["error"]["code"]) == (502, "upstream_unreachable")
+    (event, *_) = await farthing.events(livemode="false")
+    assert (event["status"], event["cost_micros"]) == ("released", 0)
+    assert (await farthing.call(key["secret"], CHAT))[0] == 200
+    assert helper.pid not in [each.pid for each in helpers()]
+    await farthing.audited()
+
+
+async def test_an_answer_at_the_threshold_is_the_same_on_both_sides(
+    farthing: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bytes to the client do not tell where they were made, but for the ids."""
+    key = await farthing.mint(livemode=False)
+    seen = []
+    for threshold in (READ_APART_BYTES, 1 << 30):
+        monkeypatch.setattr("gateway.upstream.READ_APART_BYTES", threshold)
+        status, _, answer = await farthing.call(key["secret"], CHAT)
+        assert status == 200
+        told = json.loads(answer)
+        seen.append((told["choices"], told["usage"]))
+    assert seen[0] == seen[1]
+    assert len(helpers()) == 1
+
+
+async def test_the_helper_ends_with_the_gateway(tmp_path: Path) -> None:
+    """Nobody is left behind."""
+    async with running(tmp_path) as farthing:
+        key = await farthing.mint(livemode=False)
+        assert (await farthing.call(key["secret"], CHAT))[0] == 200
+        assert len(helpers()) == 1
+    assert not helpers()
