@@ -19,6 +19,7 @@ import msgspec
 from providers.catalogue import Catalogue
 from providers.prices import Price
 from providers.usage import Usage
+from tests.attack.node import Node
 
 CATALOGUE = Catalogue.load()
 NOW_MS = 1_795_000_000_000
@@ -28,6 +29,7 @@ MODELS = {
     "google": ("gemini-2.5-flash", "gemini-2.5-pro", "gemini-2.0-flash"),
 }
 UNDECLARED = 4_096  # what the provider writes where it reads no limit
+SAID = frozenset(("contents", "input", "instructions", "messages", "system", "tools"))
 TEXT = ("hi", "tell me", "é" * 20, "\U0001f600" * 5, "x" * 400, "日本語" * 10, "\\", '"', "\u0000")
 
 
@@ -56,24 +58,27 @@ def _pairs_loose(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return {name.lower(): value for name, value in pairs}
 
 
-READERS: tuple[Callable[[bytes], Any], ...] = (
-    json.loads,
-    lambda body: json.loads(body, object_pairs_hook=_pairs_first),
-    lambda body: json.loads(body, object_pairs_hook=_pairs_loose),
-    msgspec.json.decode,
-    lambda body: msgspec.json.decode(body, strict=False),
-)
+READERS: dict[str, Callable[[bytes], Any]] = {
+    "json": json.loads,
+    "json, the first counts": lambda body: json.loads(body, object_pairs_hook=_pairs_first),
+    "json, in any case": lambda body: json.loads(body, object_pairs_hook=_pairs_loose),
+    "msgspec": msgspec.json.decode,
+    "msgspec, lenient": lambda body: msgspec.json.decode(body, strict=False),
+}
 
 
-def readings(body: bytes) -> Iterator[dict[str, Any]]:
-    """Every object that some parser makes of a body."""
-    for read in READERS:
+def readings(body: bytes, node: Node) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object that some parser makes of a body, by the parser."""
+    for name, read in READERS.items():
         try:
             found = read(body)
         except (ValueError, RecursionError, msgspec.MsgspecError):
             continue
         if isinstance(found, dict):
-            yield found
+            yield name, found
+    for name, found in zip(("node", "node, decoded"), node.json(body), strict=True):
+        if isinstance(found, dict):
+            yield name, found
 
 
 def _number(value: Any, otherwise: int) -> int:
@@ -87,18 +92,29 @@ def _number(value: Any, otherwise: int) -> int:
     return otherwise
 
 
-class Bill(msgspec.Struct):
+class Bill(msgspec.Struct, frozen=True):
     """What a provider that reads a request so would charge for it: the model that it serves, and how much."""
 
     model: str
     usage: Usage
     picos: int
+    said_bytes: int  # in the members that a provider knows
+
+    @property
+    def decisive(self) -> tuple[str, int, str, int]:
+        """What all readings of a request must have alike; members that nobody knows have no price."""
+        return self.model, self.usage.output_tokens, self.usage.service_tier, self.said_bytes
 
 
-def dearest(sent: Sent, got: bytes, model_in_path: str = "") -> Bill | None:
-    """The dearest bill of all readings of what the provider got; None where nobody can read it."""
-    bills = [bill for found in readings(got) if (bill := _bill(sent, found, model_in_path)) is not None]
-    return max(bills, key=lambda bill: bill.picos, default=None)
+def bills(sent: Sent, got: bytes, node: Node, model_in_path: str = "") -> dict[str, Bill]:
+    """What each reading of what the provider got would cost, by who read it so; nothing where nobody can."""
+    found = {name: _bill(sent, read, model_in_path) for name, read in readings(got, node)}
+    return {name: bill for name, bill in found.items() if bill is not None}
+
+
+def dearest(found: dict[str, Bill]) -> Bill | None:
+    """The dearest of them."""
+    return max(found.values(), key=lambda bill: bill.picos, default=None)
 
 
 def _bill(sent: Sent, found: dict[str, Any], model_in_path: str) -> Bill | None:
@@ -128,7 +144,8 @@ def _bill(sent: Sent, found: dict[str, Any], model_in_path: str) -> Bill | None:
         output_tokens=0 if sent.path.endswith("embeddings") else output,
         service_tier=tier if tier in tiers else "",
     )
-    return Bill(model=str(model), usage=usage, picos=_priced(price, usage))
+    said = _said_bytes([value for name, value in found.items() if name in SAID])
+    return Bill(model=str(model), usage=usage, picos=_priced(price, usage), said_bytes=said)
 
 
 def _said_bytes(value: Any) -> int:

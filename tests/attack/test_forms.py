@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
-import json
 import random
-import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp.streams import StreamReader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from multidict import CIMultiDict, CIMultiDictProxy
-from python_multipart import parse_form
-from werkzeug.formparser import FormDataParser
-from werkzeug.http import parse_options_header
 
 from providers.multipart import Form
 from providers.shapes import BadRequest
-from providers.simulator import forms
+from tests.attack.node import Node
+from tests.attack.parsers import Part, of_aiohttp, of_email, of_python_multipart, of_werkzeug
 
 OWN = frozenset({"model", "prompt", "n", "quality", "tags"})
 FILES = frozenset({"file", "image"})
 LISTS = frozenset({"image", "tags"})
-
-Part = tuple[str, bool, bytes]
-"""A part that decides about the cost: its name, whether it is a file, and its content."""
 
 
 def ours(content_type: str, body: bytes, pieces: int) -> tuple[str, Counter[Part]] | None:
@@ -57,59 +44,6 @@ def decisive(parts: Sequence[tuple[str, bool, bytes]]) -> Counter[Part]:
     """Those of another's parts that anybody could take for ours."""
     named = [(name.partition("[")[0].casefold(), is_file, content) for name, is_file, content in parts]
     return Counter(each for each in named if each[0] in OWN | FILES)
-
-
-def of_werkzeug(content_type: str, body: bytes) -> list[Part]:
-    kind, options = parse_options_header(content_type)
-    parser = FormDataParser(stream_factory=lambda *_, **__: io.BytesIO(), silent=False)
-    _, fields, files = parser.parse(io.BytesIO(body), kind, len(body), options)
-    found = [(name, False, value.encode()) for name, value in fields.items(multi=True)]
-    return found + [(name, True, file.stream.read()) for name, file in files.items(multi=True)]
-
-
-def of_python_multipart(content_type: str, body: bytes) -> list[Part]:
-    found: list[Part] = []
-
-    def file(part: Any) -> None:
-        part.file_object.seek(0)
-        found.append((part.field_name.decode("utf-8", "replace"), True, part.file_object.read()))
-        part.close()
-
-    def field(part: Any) -> None:
-        found.append((part.field_name.decode("utf-8", "replace"), False, part.value or b""))
-
-    headers = {"Content-Type": content_type.encode(), "Content-Length": str(len(body)).encode()}
-    parse_form(headers, io.BytesIO(body), field, file)  # type: ignore[arg-type]
-    return found
-
-
-def of_email(content_type: str, body: bytes) -> list[Part]:
-    form = forms.read(content_type, body)
-    assert form is not None
-    found = [(name, False, value.encode()) for name, value in form.fields.items()]
-    return found + [(name, True, content) for name, contents in form.files.items() for content in contents]
-
-
-async def of_aiohttp(content_type: str, body: bytes) -> list[Part]:
-    stream = StreamReader(_Protocol(), 2**16, loop=asyncio.get_running_loop())  # type: ignore[arg-type]
-    stream.feed_data(body)
-    stream.feed_eof()
-    headers = CIMultiDictProxy(CIMultiDict({"content-type": content_type}))
-    found: list[Part] = []
-    async for part in aiohttp.MultipartReader(headers, stream):
-        assert isinstance(part, aiohttp.BodyPartReader)
-        found.append((part.name or "", part.filename is not None, bytes(await part.read(decode=True))))
-    return found
-
-
-class _Protocol:
-    _reading_paused = False
-
-    def pause_reading(self) -> None:
-        """Nothing is read."""
-
-    def resume_reading(self, **_: Any) -> None:
-        """Nothing is read."""
 
 
 NAMES = ("model", "prompt", "n", "quality", "tags", "tags[]", "file", "image", "image[]", "other", "x")
@@ -296,24 +230,6 @@ def test_an_honest_form_is_read_alike_by_all(loop: asyncio.AbstractEventLoop, co
         assert decisive(theirs) == mine
 
 
-NODE = r"""
-const lines = require('fs').readFileSync(0, 'utf8').trim().split(/\n/).map(line => JSON.parse(line));
-(async () => {
-  for (const [type, body] of lines) {
-    const parts = [];
-    try {
-      const form = await new Response(Buffer.from(body, 'base64'), {headers: {'content-type': type}}).formData();
-      for (const [name, value] of form) {
-        const content = typeof value === 'string' ? Buffer.from(value) : Buffer.from(await value.arrayBuffer());
-        parts.push([name, typeof value !== 'string', content.toString('base64')]);
-      }
-      console.log(JSON.stringify(parts));
-    } catch { console.log('null'); }
-  }
-})();
-"""
-
-
 def random_form(lots: random.Random) -> tuple[str, bytes]:
     """A form out of the same pieces."""
 
@@ -338,14 +254,9 @@ def test_node_reads_what_we_take_alike() -> None:
         if (read := ours(content_type, body, 1 << 16)) is not None:
             taken.append((read[0], body, read[1]))
     assert len(taken) > 500
-    lines = "\n".join(json.dumps([written, base64.b64encode(body).decode()]) for written, body, _ in taken)
-    node = shutil.which("node")
-    assert node is not None, "install node, as the tests of JavaScript's clients need it, too"
-    ran = subprocess.run([node, "-e", NODE], input=lines, capture_output=True, text=True, check=True, timeout=60)
-    answers = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert len(answers) == len(taken)
+    with Node() as node:
+        answers = [node.form(written, body) for written, body, _ in taken]
     assert sum(answer is not None for answer in answers) > len(taken) // 2
-    for answer, (_, body, mine) in zip(answers, taken, strict=True):
-        if answer is not None:
-            theirs = [(name, is_file, base64.b64decode(content)) for name, is_file, content in answer]
+    for theirs, (_, body, mine) in zip(answers, taken, strict=True):
+        if theirs is not None:
             assert decisive(theirs) == mine, body

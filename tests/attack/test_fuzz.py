@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ import aiohttp
 import pytest
 
 from gateway.config import Place
-from tests.attack.fuzz import Bill, Fuzzer, Sent, dearest
+from tests.attack.fuzz import READERS, Bill, Fuzzer, Sent, bills, dearest
+from tests.attack.node import Node
 from tests.harness import PROVIDER_KEY, Running, running
 
 ATTACKS = int(os.environ.get("FARTHING_ATTACKS", "3000"))
@@ -33,9 +35,12 @@ AT_ONCE = 16
 class Provider:
     """Every vendor at one address. Bills by mark, which is the path's query."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, node: Node) -> None:
         self.asked: dict[str, Sent] = {}
         self.invoice: dict[str, Bill] = {}
+        self.readings = 0
+        self.otherwise: list[tuple[Sent, dict[str, Bill]]] = []  # what not all read alike
+        self._node = node
         self._dice = random.Random(seed)  # noqa: S311 - repeatable on purpose
         self._serving: set[asyncio.Task[None]] = set()
 
@@ -65,7 +70,11 @@ class Provider:
     async def _answer(self, mark: str, body: bytes, writer: asyncio.StreamWriter) -> bool:
         sent = self.asked[mark]
         model = sent.path.partition("models/")[2].partition(":")[0]
-        bill = dearest(sent, body, model)
+        found = bills(sent, body, self._node, model)
+        self.readings += len(found)
+        if len({bill.decisive for bill in found.values()}) > 1:
+            self.otherwise.append((sent, found))
+        bill = dearest(found)
         assert mark not in self.invoice, "forwarded twice"
         if bill is None:
             writer.write(b"HTTP/1.1 400 No\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}")
@@ -189,18 +198,21 @@ async def _key(farthing: Running, provider: Provider, fuzzer: Fuzzer, tally: Tal
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("overdraft", ["never", "inflight"])
 async def test_no_reading_of_any_request_passes_the_cap(
-    tmp_path: Path, overdraft: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, overdraft: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What the dearest reader invoices is charged to the pico, or all that was held for it counts.
 
-    Under `never` that is all there is, for every single call, and below the cap in all.
+    Under `never` that is all there is, for every single call, and below the cap in all. What is forwarded says the same
+    of all that has a price to every parser that reads it at all.
     """
     caplog.set_level(logging.WARNING, logger="farthing")
-    provider, fuzzer, tally = Provider(SEED), Fuzzer(SEED), Tally()
+    node = Node()
+    provider, fuzzer, tally = Provider(SEED, node), Fuzzer(SEED), Tally()
     server = await asyncio.start_server(provider.accept, "127.0.0.1", 0)
     url = "http://{}:{}".format(*server.sockets[0].getsockname()[:2])
     passed = 0
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(node)
         stack.push_async_callback(provider.gone)
         stack.callback(server.close)
         farthing = await stack.enter_async_context(
@@ -212,6 +224,12 @@ async def test_no_reading_of_any_request_passes_the_cap(
             passed += await _key(farthing, provider, fuzzer, tally, number, overdraft=overdraft)
         finding = await farthing.audited()
         assert finding.open_holds == 0
+    assert not provider.otherwise, provider.otherwise[:5]
+    assert provider.readings > passed * len(READERS)
+    if "FARTHING_ATTACKS" in os.environ:
+        told = f"{overdraft}: {sum(tally.statuses.values())} requests, {passed} forwarded, {provider.readings} readings"
+        with capsys.disabled():
+            sys.stdout.write(f"\n{told}, {dict(sorted(tally.statuses.items()))}\n")
     assert 500 not in tally.statuses, tally.statuses
     assert not [record for record in caplog.records if record.exc_info], caplog.text
     assert passed > sum(tally.statuses.values()) // 20, tally.statuses
