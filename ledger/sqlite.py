@@ -15,7 +15,6 @@ import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +38,7 @@ from ledger.rows import (
     select_limits,
     sources_of_limits,
 )
+from ledger.thread import Worker
 
 _log = logging.getLogger("farthing.ledger")
 T = TypeVar("T")
@@ -169,7 +169,7 @@ class SqliteEngine:
     def __init__(self, path: Path, lock: int | None) -> None:
         self._path = path
         self._lock = lock
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+        self._thread = Worker("ledger")
         self._readers: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
         self._data_version = -1
         self._lost = ""
@@ -193,7 +193,7 @@ class SqliteEngine:
         lock = _take_lock(path) if serving else None
         engine = cls(path, lock)
         try:
-            await asyncio.get_running_loop().run_in_executor(engine._thread, engine._connect)
+            await engine._thread.do(engine._connect)
             for _ in range(READERS):
                 engine._readers.put_nowait(await engine._reader())
         except BaseException:
@@ -227,7 +227,7 @@ class SqliteEngine:
 
     async def commit(self, batch: list[Work], now_ms: int) -> list[Result]:
         """See `Engine`."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, batch, now_ms)
+        return await self._thread.do(self._commit, batch, now_ms)
 
     def _commit(self, batch: list[Work], now_ms: int) -> list[Result]:
         if not self._lost and self._identity() != self._opened:
@@ -334,8 +334,8 @@ class SqliteEngine:
         """See `Engine`."""
         while not self._readers.empty():
             await self._readers.get_nowait().close()
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
-        self._thread.shutdown()
+        await self._thread.do(self._disconnect)
+        self._thread.end()
         if self._lock is not None:
             os.close(self._lock)
 

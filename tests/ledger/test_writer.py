@@ -252,8 +252,7 @@ async def test_a_full_disk_refuses_holds_and_keeps_settlements(tmp_path: Path, i
             connection.execute(f"PRAGMA max_page_count={count}")
 
         thread = world.ledger._engine._thread  # type: ignore[attr-defined]
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(thread, limit_pages, 1)  # no page more than there are
+        await thread.do(limit_pages, 1)  # no page more than there are
         full = False
         for _ in range(200):
             try:
@@ -266,7 +265,7 @@ async def test_a_full_disk_refuses_holds_and_keeps_settlements(tmp_path: Path, i
             world.ledger.settle(settlement(call, 10, usage={"padding": "x" * 3_000}))
         await asyncio.sleep(0.05)
         assert world.ledger.waiting or not world.ledger.healthy
-        await loop.run_in_executor(thread, limit_pages, 1_000_000)
+        await thread.do(limit_pages, 1_000_000)
         await eventually(lambda: world.ledger.healthy and not world.ledger.waiting)
         assert (await world.view(key)).spent_micros == 10 * len(calls)
         assert await world.ledger.hold_sums() == (0, 0)
