@@ -46,15 +46,16 @@ from ledger.money import PICOS_PER_MICRO, is_plain_decimal, usd_to_micros
 from ledger.records import UNSEEN, Ask, Block, Facts, Held, LedgerUnavailable, Refused
 from providers.batches import hold_ms
 from providers.catalogue import Catalogue
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
+from providers.ground.vendors import VENDORS
 from providers.jsonl import Line
 from providers.objects import Makes
 from providers.prices import Price
 from providers.request import model_of
 from providers.routing import Route, Shared
-from providers.shapes import Asked, BadRequest, Call, Reference, Uploading
+from providers.shapes import Asked, Call, Reference, Uploading
 from providers.simulator import Faults
-from providers.usage import Usage
-from providers.vendors import VENDORS
 
 ATTEMPTS = 4  # a key that changes faster than we can decide on it three times over is being fought about
 SUBJECTS_REMEMBERED_MAX = 50_000

@@ -34,11 +34,11 @@ from ledger.objects import Object
 from ledger.records import LedgerUnavailable, Measures, Settlement
 from providers.batches import Batch, Counted, Results
 from providers.catalogue import Catalogue
+from providers.ground.usage import Usage
+from providers.ground.vendors import VENDORS
 from providers.operations import TABLE
 from providers.prices import Price
 from providers.routing import Route
-from providers.usage import Usage
-from providers.vendors import VENDORS
 
 KIND = "batch"
 BATCHES: Mapping[str, Batch] = {row.provider: row.operation.batch for row in TABLE if row.operation.batch is not None}

@@ -16,7 +16,7 @@ import msgspec
 
 from gateway.bounds import HEADER_BYTES_MAX, HEADERS_MAX
 from keys.token import LIVE, TEST
-from providers.vendors import VENDORS, Vendor
+from providers.ground.vendors import VENDORS, Vendor
 
 RawHeaders = list[tuple[bytes, bytes]]
 

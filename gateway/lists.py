@@ -22,9 +22,9 @@ from ledger.accounts import NotFound
 from ledger.ledger import Ledger
 from ledger.objects import Object, Page
 from ledger.records import LedgerUnavailable
+from providers.ground.errors import BadRequest
 from providers.listing import Listing, Wanted
 from providers.objects import missing
-from providers.shapes import BadRequest
 
 AT_ONCE = 8  # requests to the provider for one page
 ROUNDS_MAX = 10  # looks at our table for one page: each drops up to a page of what the provider has no more

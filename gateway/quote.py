@@ -16,9 +16,9 @@ import msgspec
 from gateway.bounds import INFLIGHT_OUTPUT_TOKENS, INFLIGHT_OUTPUT_TOKENS_MIN, REMOTE_INPUT_TOKENS
 from gateway.errors import CallError
 from providers.bulk import Bulk
+from providers.ground.usage import Usage
 from providers.prices import Price
 from providers.shapes import Call, Grant
-from providers.usage import Usage
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):

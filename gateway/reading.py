@@ -16,12 +16,13 @@ import msgspec
 from gateway.apart import Apart, Helper, HelperFailed, serve
 from gateway.errors import CallError
 from providers.files import FileUpload
+from providers.ground.errors import BadRequest
 from providers.jsonl import Line
 from providers.objects import Makes
 from providers.operations import TABLE
 from providers.request import model_of, refuse_crowds
 from providers.routing import Route
-from providers.shapes import Asked, BadRequest, Call, Reference
+from providers.shapes import Asked, Call, Reference
 
 Edits = list[tuple[int, int, bytes]]
 

@@ -38,11 +38,12 @@ from gateway.telemetry import Metrics
 from gateway.upstream import UpstreamFailed
 from ledger.ledger import Ledger
 from providers.elevenlabs_live import opening_secret
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
+from providers.ground.vendors import VENDORS
 from providers.metering import Conclusion, conclude
-from providers.shapes import Asked, BadRequest
+from providers.shapes import Asked
 from providers.sockets import NOTHING_DUE, Due, Frame, SocketShape, Stop
-from providers.usage import Usage
-from providers.vendors import VENDORS
 
 _SWITCHED = 101
 _ENDINGS = {

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import msgspec
 
 from providers.answer import UNREADABLE, strings
-from providers.vendors import VENDORS
+from providers.ground.vendors import VENDORS
 
 REFUSED = frozenset({401, 402})
 """With these statuses every vendor speaks of the credential, which is the operator's, or of its money."""

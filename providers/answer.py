@@ -13,12 +13,11 @@ from decimal import Decimal
 
 import msgspec
 
-from providers.bulk import TIER
+from providers.ground.usage import Usage
 from providers.raw import given
 from providers.shapes import Reading
 from providers.sse import Event, Scanner
 from providers.text import Tally, estimates
-from providers.usage import Usage
 
 COUNT_MAX = 1 << 53  # nobody has used more of anything; above it JSON numbers are not exact either
 Object = dict[str, object]
@@ -40,7 +39,6 @@ LOOSE_BYTES_MAX = 1 << 20
 """Above this, JSON is not decoded into a tree, which can be forty times its size, for an estimate's sake."""
 
 _OBJECT: msgspec.json.Decoder[Object] = msgspec.json.Decoder(Object)
-_DEFAULT_TERMS = frozenset({"default", "standard", "auto", "standard_only", "global", "not_available"})
 
 
 def read_usage(raw: msgspec.Raw, flags: Flags) -> Object | None:
@@ -107,16 +105,6 @@ def part(value: int | None, total: int, flags: Flags) -> int:
         flags.add(CONTRADICTORY)
         return total
     return value
-
-
-def term(value: object) -> str:
-    """A service tier, speed or region as it is priced: "" for every name of the default."""
-    return value if isinstance(value, str) and value not in _DEFAULT_TERMS else ""
-
-
-def asked_tier(service_tier: str) -> str:
-    """The tier that a request names, for an answer that names none: a batch's price is not for single calls."""
-    return "" if service_tier == TIER else term(service_tier)
 
 
 def later(earlier: Usage | None, usage: Usage, flags: Flags) -> Usage:

@@ -28,19 +28,20 @@ from providers.answer import (
     read_usage,
     string_member,
     tail_usage,
-    term,
     visible,
 )
 from providers.anthropic_input import Content
 from providers.bounds import Extent
 from providers.fields import unlisted
+from providers.ground.errors import BadRequest
+from providers.ground.names import words
+from providers.ground.tiers import term
+from providers.ground.usage import Usage
 from providers.hosted import CODE_EXECUTION, SPANS_HELD
 from providers.raw import NULL, given, is_list
 from providers.request import count_field, flag_field, present, read_object, said_bytes, text_field, with_count
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Filter, Meter, Reading
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
 from providers.sse import Event, Scanner
-from providers.text import words
-from providers.usage import Usage
 
 _OWN = words(
     "model messages system max_tokens stream tools service_tier speed inference_geo cache_control mcp_servers "

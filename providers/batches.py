@@ -15,15 +15,17 @@ from typing import Any, Literal
 import msgspec
 
 from providers.answer import UNREADABLE
-from providers.bulk import TIER, Bulk
+from providers.bulk import Bulk
 from providers.free import FreeMeter
+from providers.ground.errors import BadRequest
+from providers.ground.tiers import BATCH
+from providers.ground.usage import Usage
 from providers.jsonl import Endpoint, Facts, add
 from providers.metering import conclude
 from providers.prices import Price
 from providers.raw import NULL, given
 from providers.request import read_object, text_field
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Filter, Meter, Reading, Reference, Shape
-from providers.usage import Usage
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading, Reference, Shape
 
 HOUR_MS = 3_600_000
 LATE_MS = 24 * HOUR_MS  # after its own end a batch may take so long to be counted; then nobody knows what it cost
@@ -204,7 +206,7 @@ class BatchMaking:
         facts = {"model": model, "url": url, "lines": bulk.lines, "typical": bulk.typical_tokens}
         return Call(
             model=model,
-            service_tier=TIER,
+            service_tier=BATCH,
             bulk=bulk,
             endless=bulk.endless,
             unpriced=bulk.unpriced,
@@ -286,7 +288,7 @@ class Results:
         self._shape = shape
         self._price = price
         self._call = Call(
-            input_typical=Usage(input_tokens=max(typical_tokens, 1)), output_field="output", service_tier=TIER
+            input_typical=Usage(input_tokens=max(typical_tokens, 1)), output_field="output", service_tier=BATCH
         )
         self._pieces: list[bytes] = []
         self._pieces_bytes = 0
@@ -316,7 +318,7 @@ class Results:
     def finish(self) -> Counted:
         """What has been used in all."""
         self._line(b"".join(self._pieces))
-        usage = msgspec.convert(self._sums | {"tools": self._tools, "service_tier": TIER}, Usage)
+        usage = msgspec.convert(self._sums | {"tools": self._tools, "service_tier": BATCH}, Usage)
         flags = set(self._flags)
         if self._price.cost_picos(usage) != self._cost_picos:
             # Tiers are reached by single answers, so the sum of usages does not tell the sum of prices: this does.
@@ -340,7 +342,7 @@ class Results:
         meter.feed(body)
         reading = msgspec.structs.replace(meter.finish(), complete=True)  # there will never be more of it
         concluded = conclude(self._call, reading, ended="complete", http_status=200)
-        usage = msgspec.structs.replace(concluded.usage, service_tier=TIER, provider_cost_picos=None)
+        usage = msgspec.structs.replace(concluded.usage, service_tier=BATCH, provider_cost_picos=None)
         self._cost_picos += self._price.cost_picos(usage)
         self._answers += 1
         self._estimated = self._estimated or concluded.status == "estimated"

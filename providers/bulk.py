@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import msgspec
 
+from providers.ground.tiers import BATCH
+from providers.ground.usage import Usage
 from providers.prices import Price
-from providers.usage import Usage
-
-TIER = "batch"  # under which the catalogue has the price of such calls: half of the usual
 
 
 class Sums(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -106,7 +105,7 @@ class Bulk(msgspec.Struct, kw_only=True):
             # A rate is the price of so many tokens, shared out: exact, for tokens are priced one by one.
             scale = max(largest, 1)
             rates = [
-                -(-price.bound_picos(usage, TIER) // scale)
+                -(-price.bound_picos(usage, BATCH) // scale)
                 for usage in (
                     Usage(input_tokens=scale),
                     Usage(input_tokens=scale, input_audio_tokens=scale),
@@ -114,8 +113,8 @@ class Bulk(msgspec.Struct, kw_only=True):
                 )
             ]
             picos += (text - audio - image) * rates[0] + audio * rates[1] + image * rates[2]
-            picos += output * price.output_picos_each(scale, TIER)
+            picos += output * price.output_picos_each(scale, BATCH)
             tokens += text + output
         if self.tools:
-            picos += price.bound_picos(Usage(tools=self.tools), TIER)
+            picos += price.bound_picos(Usage(tools=self.tools), BATCH)
         return picos, tokens

@@ -29,8 +29,8 @@ from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
+from providers.ground.vendors import VENDORS
 from providers.prices import INSTEAD, MEASURES, TOKEN_UNITS, TOOL, Price, Rates, Terms
-from providers.vendors import VENDORS
 
 PROVIDERS: Final = tuple(VENDORS)
 UNITS: Final = frozenset((*TOKEN_UNITS, *MEASURES, *(name + INSTEAD for name in MEASURES)))

@@ -14,6 +14,9 @@ from providers.bounds import Extent
 from providers.cohere_answer import JsonMeter, LinesMeter, StreamMeter
 from providers.cohere_input import Content, elements, refuse_kept
 from providers.fields import unlisted
+from providers.ground.errors import BadRequest
+from providers.ground.names import words
+from providers.ground.usage import Usage
 from providers.plain import Plain
 from providers.raw import NULL, given, is_object, is_string
 from providers.request import (
@@ -26,9 +29,8 @@ from providers.request import (
     text_field,
     with_count,
 )
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Meter
-from providers.text import estimates, words
-from providers.usage import Usage
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter
+from providers.text import estimates
 
 _CHAT_2 = words("model messages max_tokens stream tools documents response_format thinking priority")
 _CHAT_1 = words(

@@ -23,10 +23,10 @@ from providers.answer import (
     tail_usage,
     visible,
 )
+from providers.ground.usage import Usage
 from providers.raw import NULL, given, is_object
 from providers.shapes import Reading
 from providers.sse import EVENT_BYTES_MAX, Scanner
-from providers.usage import Usage
 
 
 def cohere_usage(stated: Object, flags: Flags, *, output: bool) -> Usage | None:

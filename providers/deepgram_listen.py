@@ -25,13 +25,14 @@ from providers.answer import (
     milliseconds,
     read_usage,
 )
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.multipart import media_type
 from providers.plain import Plain
 from providers.raw import NULL, given
 from providers.request import read_object, text_field
-from providers.shapes import JSON, NO_HEADERS, NOTHING_ELSE, Arrival, Asked, BadRequest, Call, Meter, Reading, arrived
+from providers.shapes import JSON, NO_HEADERS, NOTHING_ELSE, Arrival, Asked, Call, Meter, Reading, arrived
 from providers.sound import FILE_HEAD_BYTES, REMOTE, Length, has_container, length, pcm
-from providers.usage import Usage
 
 _JSON_BYTES_MAX = 1024 * 1024
 _OWN = frozenset({"url"})

@@ -13,12 +13,13 @@ import msgspec
 from providers.answer import MALFORMED, UNREADABLE, BodyMeter, Flags, read_usage
 from providers.credits import HeadMeter
 from providers.deepgram_listen import FOUND_TOKENS, INTELLIGENCE, Query, intelligence
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.plain import Plain
 from providers.raw import NULL, given
 from providers.request import read_object, text_field
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Meter, Reading
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.text import estimates
-from providers.usage import Usage
 
 _OWN = frozenset({"text", "url"})
 _VOICE = "aura-asteria-en"  # the provider's, where a request names none

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from providers.shapes import BadRequest
+from providers.ground.errors import BadRequest
 
 Element = TypeVar("Element")
 

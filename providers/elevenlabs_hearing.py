@@ -15,11 +15,12 @@ import msgspec
 from providers.answer import MALFORMED, UNREADABLE, BodyMeter, Flags, Object, milliseconds
 from providers.credits import HeadMeter, stated
 from providers.elevenlabs_speech import COST, CREDIT_MS
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.multipart import Form
 from providers.plain import Plain
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, BadRequest, Call, Meter, Reading, arrived
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, Call, Meter, Reading, arrived
 from providers.sound import REMOTE, Length, Mp3, has_container, length, pcm
-from providers.usage import Usage
 
 _CHANNELS_MAX = 5
 SURCHARGES = {  # field: the tool's name in the catalogue

@@ -13,8 +13,10 @@ import msgspec
 
 from providers.answer import UNREADABLE
 from providers.elevenlabs_hearing import SURCHARGES
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.request import members
-from providers.shapes import NOTHING_ELSE, Asked, BadRequest, Call, Grant, Reading
+from providers.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
 from providers.sockets import (
     NOTHING_DUE,
     Characters,
@@ -28,7 +30,6 @@ from providers.sockets import (
     frame_object,
     refuse_unclear,
 )
-from providers.usage import Usage
 
 _CHARACTERS_STEP = 100
 _CHARACTERS_STEPS = 20

@@ -12,10 +12,11 @@ import msgspec
 
 from providers.answer import UNREADABLE
 from providers.credits import HeadMeter
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.plain import Plain
 from providers.request import Head, count_field, read_object, text_field
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Meter
-from providers.usage import Usage
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter
 
 COST = "character-cost"
 _CREDIT_CHARACTERS = 2  # of the cheapest models, for a credit: a call is rounded up to one

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
-from providers.text import words
+from providers.ground.names import words
 
 Treatment = Literal["bounded", "metered", "refused", "plain"]
 

@@ -13,9 +13,10 @@ from types import MappingProxyType
 import msgspec
 
 from providers.free import FreeMeter
+from providers.ground.errors import BadRequest
 from providers.jsonl import Endpoint, Line, Requests
 from providers.multipart import Form
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Filter, Meter
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
 
 LONG_BYTES = 128 << 10  # a longer line is read by itself
 _OWN = frozenset({"purpose"})

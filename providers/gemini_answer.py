@@ -24,10 +24,10 @@ from providers.answer import (
     tail_usage,
 )
 from providers.gemini_usage import Grounding, gemini_usage
+from providers.ground.usage import Usage
 from providers.raw import NULL, given, is_string
 from providers.shapes import Call, Reading
 from providers.sse import EVENT_BYTES_MAX, Scanner
-from providers.usage import Usage
 
 # What an answer without a count is estimated at: a picture's tokens, and bytes of sound a token (24 kHz, 16 bits, 25 a
 # second, in base64).

@@ -17,9 +17,10 @@ from providers.gemini import check_model, check_query, read_content
 from providers.gemini_input import Content
 from providers.gemini_names import Names, each
 from providers.gemini_usage import gemini_usage
+from providers.ground.errors import BadRequest
 from providers.plain import Plain
 from providers.raw import NULL, given, is_object
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Meter, Reading
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 
 _REQUEST = Names("model content taskType title outputDimensionality embedContentConfig")
 _BATCH = Names("requests")

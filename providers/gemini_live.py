@@ -14,12 +14,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from providers.answer import CONTRADICTORY, INCOMPLETE, Flags, Object, Seen, count, part, strings, term
+from providers.answer import CONTRADICTORY, INCOMPLETE, Flags, Object, Seen, count, part, strings
 from providers.bounds import Extent
 from providers.gemini_input import Content
 from providers.gemini_names import Names
+from providers.ground.errors import BadRequest
+from providers.ground.tiers import term
+from providers.ground.usage import Usage
 from providers.request import present
-from providers.shapes import NOTHING_ELSE, Asked, BadRequest, Call, Grant, Reading
+from providers.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
 from providers.sockets import (
     NOTHING_DUE,
     Due,
@@ -33,7 +36,6 @@ from providers.sockets import (
     size,
     summed,
 )
-from providers.usage import Usage
 
 _STEP = Usage(input_tokens=250, input_audio_tokens=250, output_tokens=250, output_audio_tokens=250)
 _GRANT = Grant(step=_STEP, steps=16)

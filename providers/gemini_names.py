@@ -12,9 +12,9 @@ import re
 import msgspec
 
 from providers.answer import UNREADABLE
+from providers.ground.errors import BadRequest
 from providers.raw import given, is_list, is_object
 from providers.request import Head, read_members, read_object
-from providers.shapes import BadRequest
 
 _CAPITAL = re.compile(r"[A-Z]")
 _LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])

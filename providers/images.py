@@ -11,11 +11,11 @@ from collections.abc import Mapping
 import msgspec
 
 from providers.answer import MALFORMED, UNREADABLE, BodyMeter, Flags, Object, count, read_usage, tail_usage
-from providers.quirks import PICOS_PER_TICK
+from providers.ground.quirks import PICOS_PER_TICK
+from providers.ground.usage import Usage
 from providers.raw import NULL, given, is_list
 from providers.request import count_field, read_object, text_field
 from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
-from providers.usage import Usage
 
 _OWN = frozenset({"model", "prompt", "n"})
 _IMAGES_MAX = 10

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 import msgspec
 
 from providers.bulk import Bulk
+from providers.ground.errors import BadRequest
 from providers.objects import References
 from providers.request import refuse_doubles, with_member
-from providers.shapes import BadRequest, Call, Reference, Shape
+from providers.shapes import Call, Reference, Shape
 
 LINE_BYTES_MAX = 16 << 20  # pictures in base64 included; providers take 20 MB at most
 REFERENCES_MAX = 100  # distinct ones in a file: they are kept with it

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from providers.shapes import BadRequest
+from providers.ground.errors import BadRequest
 
 ITEMS_MAX = 100  # on one page, each of them a request to the provider; clients that ask for more get the rest next
 

@@ -37,9 +37,10 @@ from typing import Literal
 
 import msgspec
 
-from providers.answer import CONTRADICTORY, DECREASED, INCOMPLETE, NEGATIVE, OTHER_MODEL, asked_tier
+from providers.answer import CONTRADICTORY, DECREASED, INCOMPLETE, NEGATIVE, OTHER_MODEL
+from providers.ground.tiers import asked_tier
+from providers.ground.usage import Usage
 from providers.shapes import Call, Reading
-from providers.usage import Usage
 
 Ended = Literal["complete", "cut", "error"]
 """How the answer's body ended: as its framing says; by the client or by us; by a fault of the connection."""

@@ -15,12 +15,13 @@ import msgspec
 from providers import media
 from providers.answer import MALFORMED, UNREADABLE, BodyMeter, Flags, count, read_usage
 from providers.bounds import data_url, string_bytes
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.pdf import Budget
 from providers.pdf import pages as pdf_pages
 from providers.raw import NULL, given, is_list, is_string
 from providers.request import Head, present, read_object, text_field
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Filter, Meter, Reading
-from providers.usage import Usage
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
 
 PAGES_MAX = 1_000
 """The provider refuses longer documents."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from providers.ground.usage import Usage
 from providers.plain import Plain
 from providers.request import flag_field, read_object, text_field
 from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
-from providers.usage import Usage
 
 _OWN = frozenset({"model", "input", "stream"})
 _SOUND = (b'"audio_data"', b"speech.audio.")  # in JSON, and in events

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from providers.shapes import BadRequest
+from providers.ground.errors import BadRequest
 
 PARTS_MAX = 1_000  # no form of an SDK has more than some fifty
 FIELD_BYTES_MAX = 256 * 1024  # of one own field: a prompt is at most 32,000 characters

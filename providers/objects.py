@@ -16,8 +16,9 @@ from typing import Any
 import msgspec
 
 from providers.answer import UNREADABLE
+from providers.ground.errors import BadRequest
 from providers.request import skeleton
-from providers.shapes import BadRequest, Reference
+from providers.shapes import Reference
 from providers.sse import Event, Scanner
 
 REFERENCES_MAX = 500  # of one request: OpenAI takes 500 files in one message, nobody more

@@ -19,21 +19,20 @@ from providers.answer import (
     Flags,
     Object,
     Seen,
-    asked_tier,
     later,
     read_usage,
     string_member,
     strings,
     tail_usage,
-    term,
     visible,
 )
+from providers.ground.quirks import PLAIN, Quirks
+from providers.ground.tiers import asked_tier, term
+from providers.ground.usage import Usage
 from providers.openai_usage import chat_usage
-from providers.quirks import PLAIN, Quirks
 from providers.raw import NULL, given
 from providers.shapes import Call, Reading
 from providers.sse import Event, Scanner
-from providers.usage import Usage
 
 
 class _Function(msgspec.Struct, gc=False):

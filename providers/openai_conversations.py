@@ -11,10 +11,11 @@ from collections.abc import Mapping
 
 from providers.bounds import Extent
 from providers.free import FreeMeter
+from providers.ground.errors import BadRequest
 from providers.openai_input import Content
 from providers.raw import given, is_list
 from providers.request import read_object
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Filter, Meter
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
 
 _OWN = frozenset({"items"})
 

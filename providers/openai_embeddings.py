@@ -12,11 +12,12 @@ import msgspec
 from providers.answer import MALFORMED, UNREADABLE, BodyMeter, Flags, read_usage, string_member, tail_usage
 from providers.bounds import Extent
 from providers.fields import unlisted
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.openai_usage import chat_usage
 from providers.raw import NULL, given, is_list, is_string
 from providers.request import count_field, read_object, text_field
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Filter, Meter, Reading
-from providers.usage import Usage
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
 
 _OWN = frozenset({"model", "input", "dimensions", "stream"})
 

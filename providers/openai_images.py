@@ -25,14 +25,15 @@ from providers.answer import (
     read_usage,
     tail_usage,
 )
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.multipart import Form, boundary_of, is_form
 from providers.openai_usage import responses_usage
 from providers.plain import Plain
 from providers.raw import NULL, given
 from providers.request import members, read_object, replaced, with_member
-from providers.shapes import JSON, NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Meter, Reading
+from providers.shapes import JSON, NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.text import estimates
-from providers.usage import Usage
 
 _OWN = frozenset(
     {"model", "prompt", "n", "size", "quality", "stream", "partial_images", "frame_count", "svg", "input_fidelity"}

@@ -14,8 +14,10 @@ from __future__ import annotations
 import msgspec
 
 from providers.answer import CONTRADICTORY, INCOMPLETE, UNREADABLE, Flags, Object, Seen, count, part, read_usage
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.raw import NULL, given
-from providers.shapes import NOTHING_ELSE, Asked, BadRequest, Call, Grant, Reading
+from providers.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
 from providers.sockets import (
     NOTHING_DUE,
     Due,
@@ -28,7 +30,6 @@ from providers.sockets import (
     size,
     summed,
 )
-from providers.usage import Usage
 
 _STEP = Usage(input_tokens=250, input_audio_tokens=250, output_tokens=250, output_audio_tokens=250)
 _STEPS = 16  # some spoken sentences and what they answer

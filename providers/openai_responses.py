@@ -21,27 +21,27 @@ from providers.answer import (
     Flags,
     Object,
     Seen,
-    asked_tier,
     count,
     later,
     read_usage,
     string_member,
     tail_usage,
-    term,
     visible,
 )
 from providers.bounds import Extent
 from providers.fields import unlisted
+from providers.ground.errors import BadRequest
+from providers.ground.names import words
+from providers.ground.quirks import PLAIN, Quirks
+from providers.ground.tiers import asked_tier, term
+from providers.ground.usage import Usage
 from providers.hosted import IMAGE_MODEL, sessions
 from providers.openai_input import Content
 from providers.openai_usage import responses_usage
-from providers.quirks import PLAIN, Quirks
 from providers.raw import NULL, given, is_list, is_string
 from providers.request import count_field, flag_field, present, read_object, said_bytes, text_field, with_count
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Filter, Meter, Reading
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
 from providers.sse import Event, Scanner
-from providers.text import words
-from providers.usage import Usage
 
 _OWN = words(
     "model input instructions max_output_tokens stream service_tier tools previous_response_id conversation prompt "

@@ -13,14 +13,15 @@ from collections.abc import Mapping
 import msgspec
 
 from providers.answer import EventMeter, read_usage
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.openai_usage import responses_usage
 from providers.plain import Plain
 from providers.raw import NULL, given
 from providers.request import present, read_object, text_field
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, BadRequest, Call, Meter, Reading
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.sound import FILE_HEAD_BYTES, length, pcm
 from providers.text import estimates
-from providers.usage import Usage
 
 _OWN = frozenset({"model", "input", "instructions", "voice", "stream_format", "response_format"})
 _TOKENS_A_MINUTE = 1_250

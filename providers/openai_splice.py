@@ -12,9 +12,9 @@ import re
 import msgspec
 
 from providers.answer import UNREADABLE
+from providers.ground.errors import BadRequest
 from providers.raw import NULL, given, is_object
 from providers.request import members, replaced, with_member
-from providers.shapes import BadRequest
 from providers.sse import Event, Scanner
 
 _INCLUDE = b'"include_usage":true'

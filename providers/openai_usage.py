@@ -2,7 +2,7 @@
 
 Promises: totals that include their parts, whatever the object says; of two readings the larger, flagged. Vendors put
 some counts elsewhere: all these places are read, since none contradicts another. What one vendor means otherwise is
-read so for that vendor only (`providers.quirks`). Never raises. Source: providers.md §3.
+read so for that vendor only (`providers.ground.quirks`). Never raises. Source: providers.md §3.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from providers.answer import CONTRADICTORY, INCOMPLETE, Flags, Object, count, part
-from providers.quirks import PICOS_PER_TICK, PLAIN, Quirks
-from providers.usage import Usage
+from providers.ground.quirks import PICOS_PER_TICK, PLAIN, Quirks
+from providers.ground.usage import Usage
 
 # Where input read from a cache is counted: the first of these that is there.
 _CACHED = (

@@ -6,7 +6,7 @@ Every operation has a shape, hence a meter, or is known to be free. Knows nothin
 Source: providers.md §2 and the sheets P1 to P13.
 
 Adding an operation is adding a row, in the family's module of `providers.table`. A vendor that offers OpenAI's
-operations in OpenAI's shape needs none: its row in `providers.vendors` names them (`speaks`).
+operations in OpenAI's shape needs none: its row in `providers.ground.vendors` names them (`speaks`).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias, TypeVar
 
-from providers.usage import Usage
+from providers.ground.usage import Usage
 
 TOKEN_UNITS: Final = (
     "input",

@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from providers.shapes import BadRequest
-from providers.text import words
+from providers.ground.errors import BadRequest
+from providers.ground.names import words
 
 Head = dict[str, msgspec.Raw]
 """Top-level members by name, each still as its own JSON text."""

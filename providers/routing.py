@@ -25,16 +25,16 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from providers.ground.vendors import MOUNTS, VENDORS, Vendor
 from providers.operations import TABLE, Found, Operation, Row, filled, find
 from providers.sockets import SOCKET
-from providers.vendors import MOUNTS, VENDORS, Vendor
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Where a request goes.
 
     Attributes:
-        provider: Name of the vendor; a key of `providers.vendors.VENDORS`.
+        provider: Name of the vendor; a key of `providers.ground.vendors.VENDORS`.
         operation: What is asked of it.
         upstream_path: The path to send, without a query; built from the table.
         params: Values of the path's placeholders: {"id": "gpt-5"}.

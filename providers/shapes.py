@@ -14,19 +14,9 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 
 from providers.bulk import Bulk
-from providers.usage import Usage
+from providers.ground.usage import Usage
 
 JSON = "application/json"
-
-
-class BadRequest(Exception):
-    """The client's request cannot be read or bounded. `param` names the field, `message` is fit for the client."""
-
-    def __init__(self, message: str, *, param: str | None = None, code: str = "invalid_request") -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
-        self.code = code  # "invalid_request" | "unbounded_cost"
 
 
 class Reference(msgspec.Struct, frozen=True):

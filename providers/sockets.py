@@ -12,9 +12,10 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from providers.answer import UNREADABLE, Flags, Object
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.request import read_object, skeleton
-from providers.shapes import NOTHING_ELSE, Asked, BadRequest, Call, Reading
-from providers.usage import Usage
+from providers.shapes import NOTHING_ELSE, Asked, Call, Reading
 
 Frame: TypeAlias = str | bytes
 """One message: text or binary."""

@@ -117,8 +117,3 @@ class Tally:
     def _estimate(self) -> int:
         # A lone surrogate can stand in a JSON string and in no UTF-8; it counts as the three bytes it would be.
         return estimates("".join(self._pending).encode("utf-8", "surrogatepass"))[0]
-
-
-def words(text: str) -> frozenset[str]:
-    """A table of names, written as one text."""
-    return frozenset(text.split())

@@ -26,25 +26,15 @@ from providers.answer import (
     read_usage,
     tail_usage,
 )
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.multipart import Form
 from providers.openai_usage import responses_usage
 from providers.plain import Plain
 from providers.raw import NULL, given
-from providers.shapes import (
-    NO_HEADERS,
-    NOTHING_ELSE,
-    Arrival,
-    Asked,
-    BadRequest,
-    Call,
-    Meter,
-    Reading,
-    Reference,
-    arrived,
-)
+from providers.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, Call, Meter, Reading, Reference, arrived
 from providers.sound import REMOTE, Length, Mp3, length
 from providers.text import estimates
-from providers.usage import Usage
 
 _OWN = frozenset({"model", "stream", "prompt", "file_id", "file_url"})
 _EARLY = frozenset({"model", "file_id", "file_url"})

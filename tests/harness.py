@@ -20,7 +20,7 @@ from gateway import config
 from gateway.app import Gateway, clock_ms
 from gateway.server import Server, listen
 from ledger.audit import Audit
-from providers.vendors import VENDORS
+from providers.ground.vendors import VENDORS
 from tests.certificates import Certificates, spare_threads
 from tests.upstream import Upstream
 

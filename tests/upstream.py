@@ -31,10 +31,10 @@ from urllib.parse import urlsplit
 import httptools
 import msgspec
 
+from providers.ground.vendors import VENDORS
 from providers.simulator import Answer, Cut, Faults, Pause, answer
 from providers.simulator.answers import Whole
 from providers.simulator.delivery import deliver
-from providers.vendors import VENDORS
 from tests.upstream_sockets import Socket, model_of_query
 
 REQUESTS_MAX = 10_000  # kept in memory; the oldest go first

@@ -23,7 +23,7 @@ from ledger.changes import Once, ReplayMismatch
 from ledger.events import EventView, HoldView
 from ledger.money import CHARGE_MICROS_MAX, PICOS_PER_MICRO, ceil_micros
 from ledger.records import UNSEEN, Ask, Facts, Held, Prolong, Refused, Settlement, Shortfall, Unit
-from providers.usage import Usage
+from providers.ground.usage import Usage
 
 TTL_S_MAX = 24 * 3600
 STANDARD_TTL_S_MAX = 3600  # of a key that is in others' hands: it holds back what its parents could spend

@@ -11,10 +11,10 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
 
+from providers.ground.names import words
 from providers.simulator import tokens
 from providers.simulator.answers import Headers, Whole
 from providers.simulator.openai import Refusal, Request
-from providers.text import words
 
 T = TypeVar("T")
 

@@ -1,6 +1,7 @@
 """What vendors offer in another one's shape: OpenAI's operations, and Anthropic's messages.
 
-A vendor needs no row here: its own row in `providers.vendors` says what it `speaks` and where its `anthropic` API is.
+A vendor needs no row here: its own row in `providers.ground.vendors` says what it `speaks` and where its `anthropic`
+API is.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ import msgspec
 
 from providers.anthropic_messages import ANTHROPIC_MESSAGES
 from providers.free import FREE_READ
+from providers.ground.quirks import Quirks
+from providers.ground.vendors import VENDORS, Vendor
 from providers.minimax import with_base_resp
 from providers.objects import Makes, Refers
 from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
 from providers.openai_embeddings import OPENAI_EMBEDDINGS
 from providers.openai_responses import OPENAI_RESPONSES
-from providers.quirks import Quirks
 from providers.shapes import Shape
 from providers.table.row import NOBODY, Row, row
-from providers.vendors import VENDORS, Vendor
 
 Make = Callable[[Quirks], Shape]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from providers.ground.quirks import Quirks
 from providers.minimax import with_base_resp
 from providers.minimax_speech import MINIMAX_SPEECH
 from providers.openai_chat import OPENAI_CHAT
-from providers.quirks import Quirks
 from providers.table.row import Row, row
 
 _DIALECT = "minimax"

@@ -11,6 +11,7 @@ from typing import Any
 from providers.batches import Batch, BatchMaking
 from providers.files import FileUpload
 from providers.free import FREE_READ
+from providers.ground.vendors import VENDORS
 from providers.jsonl import Endpoint
 from providers.listing import Pages
 from providers.mistral_ocr import MISTRAL_OCR
@@ -21,7 +22,6 @@ from providers.openai_embeddings import OPENAI_EMBEDDINGS
 from providers.table.compatible import CHAT_NAMES, spoken
 from providers.table.row import Row, row
 from providers.transcription import TRANSCRIPTION
-from providers.vendors import VENDORS
 
 _SOUND_1_GB = 1024**3
 

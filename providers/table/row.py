@@ -11,11 +11,11 @@ from types import MappingProxyType
 import msgspec
 
 from providers.batches import Batch
+from providers.ground.vendors import VENDORS
 from providers.listing import Listing
 from providers.objects import Makes, References, Refers
 from providers.shapes import Shape
 from providers.sockets import SocketShape
-from providers.vendors import VENDORS
 
 NOBODY: Mapping[str, Refers] = MappingProxyType({})
 

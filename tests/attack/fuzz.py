@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from providers.catalogue import Catalogue
+from providers.ground.usage import Usage
 from providers.prices import Price
-from providers.usage import Usage
 from tests.attack.node import Node
 
 CATALOGUE = Catalogue.load()

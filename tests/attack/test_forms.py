@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from providers.ground.errors import BadRequest
 from providers.multipart import Form
-from providers.shapes import BadRequest
 from tests.attack.node import Node
 from tests.attack.parsers import Part, of_aiohttp, of_email, of_python_multipart, of_werkzeug
 

@@ -23,9 +23,9 @@ import aiohttp
 
 from gateway.telemetry import JsonLines
 from providers.catalogue import Catalogue
+from providers.ground.usage import Usage
 from providers.simulator import Cut, Faults, Pause
 from providers.simulator.answers import Answer, Step
-from providers.usage import Usage
 from tests.harness import MASTER, PROVIDER_KEY, Running, running
 from tests.upstream import Line, Seen, Upstream
 

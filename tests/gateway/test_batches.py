@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ledger.objects import Object
-from providers.usage import Usage
+from providers.ground.usage import Usage
 from tests.gateway.test_files import get, jsonl, line, upload
 from tests.harness import Running, running
 

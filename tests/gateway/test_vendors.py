@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from providers.usage import Usage
+from providers.ground.usage import Usage
 from tests.harness import Running, running
 
 ROOT = Path(__file__).parent.parent.parent
@@ -190,14 +190,14 @@ PROGRAM = r"""
 import asyncio, json, sys, types
 from pathlib import Path
 
-source = Path("providers/vendors.py").read_text("utf-8")
+source = Path("providers/ground/vendors.py").read_text("utf-8")
 mark = ")  # fmt: skip\n\nVENDORS"
 assert source.count(mark) == 1
-module = types.ModuleType("providers.vendors")
-module.__file__ = "providers/vendors.py"
-import providers
-sys.modules["providers.vendors"] = providers.vendors = module
-exec(compile(source.replace(mark, sys.argv[1] + mark), "providers/vendors.py", "exec"), module.__dict__)
+module = types.ModuleType("providers.ground.vendors")
+module.__file__ = "providers/ground/vendors.py"
+import providers.ground
+sys.modules["providers.ground.vendors"] = providers.ground.vendors = module
+exec(compile(source.replace(mark, sys.argv[1] + mark), "providers/ground/vendors.py", "exec"), module.__dict__)
 
 from tests.harness import running
 

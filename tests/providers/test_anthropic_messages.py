@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.anthropic_messages import ANTHROPIC_MESSAGES
-from providers.shapes import BadRequest
-from providers.usage import Usage
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from tests.providers.answers import CALL, CUTS, NUMBER, read, sse
 
 ANSWER: dict[str, object] = {

@@ -22,14 +22,15 @@ from providers.elevenlabs_speech import (
     ELEVENLABS_SOUNDS,
     ELEVENLABS_SPEECH,
 )
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.metering import Conclusion, conclude
 from providers.mistral_speech import MISTRAL_SPEECH
 from providers.openai_images import OPENAI_IMAGES
 from providers.openai_speech import OPENAI_SPEECH
-from providers.shapes import Asked, BadRequest, Call, Reference, Shape
+from providers.shapes import Asked, Call, Reference, Shape
 from providers.simulator import sounds
 from providers.transcription import TRANSCRIPTION
-from providers.usage import Usage
 from tests.providers.answers import CUTS, sse
 
 NOW = 1_780_000_000_000

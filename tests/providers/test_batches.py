@@ -14,13 +14,13 @@ from providers.anthropic_messages import ANTHROPIC_MESSAGES
 from providers.batches import Batch, Results
 from providers.bulk import Bulk
 from providers.catalogue import Catalogue
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.jsonl import LINE_BYTES_MAX, REFERENCES_MAX, Endpoint, Requests, add
 from providers.objects import References, Refers
 from providers.openai_chat import OPENAI_CHAT
 from providers.openai_embeddings import OPENAI_EMBEDDINGS
 from providers.prices import Price
-from providers.shapes import BadRequest
-from providers.usage import Usage
 
 NOW_MS = 1_795_600_000_000
 CATALOGUE = Catalogue.load()

@@ -13,7 +13,7 @@ import pytest
 
 import providers.catalogue
 from providers.catalogue import PROVIDERS, Catalogue, CatalogueError
-from providers.usage import Usage
+from providers.ground.usage import Usage
 
 FILE = Path(providers.catalogue.__file__).with_name("catalogue.json")
 NOW = int(datetime(2026, 11, 22, tzinfo=UTC).timestamp() * 1000)

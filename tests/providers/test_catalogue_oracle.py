@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from providers.catalogue import PROVIDERS, Catalogue
-from providers.usage import Usage
+from providers.ground.usage import Usage
 
 CATALOGUE = Catalogue.load()
 NAMES = {"xai": "x-ai", "kimi": "moonshotai"}

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from providers.gemini import GEMINI, GEMINI_STREAM, check_query
 from providers.gemini_answer import Elements
 from providers.gemini_embeddings import GEMINI_COUNT_TOKENS, GEMINI_EMBED, GEMINI_EMBED_BATCH
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.metering import conclude
-from providers.shapes import Asked, BadRequest, Call, Reading
+from providers.shapes import Asked, Call, Reading
 from providers.simulator import Faults
 from providers.simulator import answer as simulated
-from providers.usage import Usage
 from tests.providers.answers import CUTS, NUMBER
 
 MODEL = "gemini-3.5-flash"

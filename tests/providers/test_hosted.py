@@ -9,10 +9,11 @@ import pytest
 
 from providers.anthropic_messages import ANTHROPIC_MESSAGES
 from providers.catalogue import Catalogue
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.openai_chat import OPENAI_CHAT
 from providers.openai_responses import OPENAI_RESPONSES
-from providers.shapes import BadRequest, Call, Reading, Shape
-from providers.usage import Usage
+from providers.shapes import Call, Reading, Shape
 
 CATALOGUE = Catalogue.load()
 NOW_MS = 1_795_000_000_000

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providers.ground.errors import BadRequest
 from providers.objects import (
     REFERENCES_MAX,
     Makes,
@@ -19,7 +20,6 @@ from providers.objects import (
     made_in_head,
     unescaped,
 )
-from providers.shapes import BadRequest
 
 NAMES = References(
     {

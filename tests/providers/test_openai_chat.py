@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
-from providers.shapes import BadRequest
-from providers.usage import Usage
 from tests.providers.answers import CALL, CUTS, NUMBER, read, sse
 
 USAGE = {

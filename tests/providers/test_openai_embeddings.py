@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types import CreateEmbeddingResponse
 
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.openai_embeddings import OPENAI_EMBEDDINGS
-from providers.shapes import BadRequest
-from providers.usage import Usage
 from tests.providers.answers import CUTS, read
 
 ANSWER = {

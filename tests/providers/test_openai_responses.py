@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.responses import Response, ResponseCompletedEvent, ResponseTextDeltaEvent
 
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.openai_responses import OPENAI_RESPONSES
-from providers.shapes import BadRequest
-from providers.usage import Usage
 from tests.providers.answers import CUTS, NUMBER, read, sse
 
 MESSAGE = {

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from providers.catalogue import PROVIDERS, Catalogue
+from providers.ground.usage import Usage
 from providers.prices import Price
-from providers.usage import Usage
 
 CATALOGUE = Catalogue.load()
 NOW = int(datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp() * 1000)

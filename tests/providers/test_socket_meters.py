@@ -11,11 +11,12 @@ from providers.deepgram_live import DEEPGRAM_FLUX, DEEPGRAM_LISTEN, DEEPGRAM_SPE
 from providers.elevenlabs_live import ELEVENLABS_STREAM_INPUT, ELEVENLABS_TRANSCRIBE, opening_secret
 from providers.gemini_live import GEMINI_LIVE
 from providers.gemini_live import usage_of as gemini_usage
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.openai_realtime import OPENAI_REALTIME, transcription_usage
 from providers.openai_realtime import usage_of as realtime_usage
-from providers.shapes import Asked, BadRequest
+from providers.shapes import Asked
 from providers.sockets import Due, SocketMeter, SocketShape, Stop
-from providers.usage import Usage
 from tests.wires import said
 
 

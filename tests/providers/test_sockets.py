@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.catalogue import Catalogue
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
 from providers.metering import conclude
 from providers.prices import Price
-from providers.shapes import Asked, BadRequest
+from providers.shapes import Asked
 from providers.simulator import Faults
 from providers.simulator.sockets import Close, Conversation, Cut, Pause, Refused, converse
 from providers.sockets import (
@@ -28,7 +30,6 @@ from providers.sockets import (
     summed,
 )
 from providers.table.sockets import ROWS
-from providers.usage import Usage
 from tests.wires import BY_NAME, PCM_16K, UNITS, WIRES, Wire
 
 CATALOGUE = Catalogue.load()

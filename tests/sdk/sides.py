@@ -22,8 +22,8 @@ import msgspec
 import openai
 from google import genai
 
+from providers.ground.vendors import VENDORS
 from providers.simulator import Faults, answer
-from providers.vendors import VENDORS
 from tests.harness import PROVIDER_KEY, Running
 from tests.upstream import Line, Seen
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from providers.vendors import VENDORS
+from providers.ground.vendors import VENDORS
 from tests.certificates import Certificates
 from tests.harness import PROVIDER_KEY, Running, running
 from tests.sdk.test_sockets_python import cost_picos, plain

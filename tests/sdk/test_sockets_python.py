@@ -15,7 +15,7 @@ from elevenlabs.core.api_error import ApiError as ElevenLabsError
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gateway import session
-from providers.usage import Usage
+from providers.ground.usage import Usage
 from tests.certificates import Certificates
 from tests.harness import PROVIDER_KEY, Running, running
 from tests.sdk import sockets

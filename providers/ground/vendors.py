@@ -14,8 +14,8 @@ from types import MappingProxyType
 
 import msgspec
 
-from providers.quirks import PLAIN, Quirks
-from providers.text import words
+from providers.ground.names import words
+from providers.ground.quirks import PLAIN, Quirks
 
 
 class Vendor(msgspec.Struct, frozen=True, kw_only=True):
