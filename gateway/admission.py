@@ -45,13 +45,13 @@ from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO, is_plain_decimal, usd_to_micros
 from ledger.records import UNSEEN, Ask, Block, Facts, Held, LedgerUnavailable, Refused
 from providers.batches import hold_ms
-from providers.catalogue import Catalogue
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.ground.vendors import VENDORS
 from providers.jsonl import Line
 from providers.objects import Makes
-from providers.prices import Price
+from providers.pricing.catalogue import Catalogue
+from providers.pricing.prices import Price
 from providers.request import model_of
 from providers.routing import Route, Shared
 from providers.shapes import Asked, Call, Reference, Uploading

@@ -57,7 +57,7 @@ from keys.minting import Minter
 from keys.plans import EndUsers, Plans
 from ledger.ledger import Ledger
 from ledger.records import LedgerUnavailable
-from providers.catalogue import Catalogue
+from providers.pricing.catalogue import Catalogue
 
 READY_TIMEOUT_S = 2.0
 

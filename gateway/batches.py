@@ -33,11 +33,11 @@ from ledger.ledger import Ledger
 from ledger.objects import Object
 from ledger.records import LedgerUnavailable, Measures, Settlement
 from providers.batches import Batch, Counted, Results
-from providers.catalogue import Catalogue
 from providers.ground.usage import Usage
 from providers.ground.vendors import VENDORS
 from providers.operations import TABLE
-from providers.prices import Price
+from providers.pricing.catalogue import Catalogue
+from providers.pricing.prices import Price
 from providers.routing import Route
 
 KIND = "batch"

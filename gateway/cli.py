@@ -45,7 +45,7 @@ from ledger.records import LedgerUnavailable
 from ledger.retention import Dropped
 from ledger.sqlite import AlreadyOpen
 from ledger.usage import Query
-from providers.catalogue import Catalogue
+from providers.pricing.catalogue import Catalogue
 
 GC_THRESHOLD = 20_000  # a call leaves next to no cycles behind: looking for them every 700 objects is a waste
 

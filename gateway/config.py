@@ -16,8 +16,8 @@ from dotenv import dotenv_values
 from gateway.bounds import HEAD_TIMEOUT_S, SILENCE_TIMEOUT_S
 from keys.policy import ORIGIN
 from ledger.ledger import Unsettled
-from providers.catalogue import ELEVENLABS_PICOS_PER_CREDIT
 from providers.ground.vendors import VENDORS
+from providers.pricing.catalogue import ELEVENLABS_PICOS_PER_CREDIT
 
 WORKERS_MAX = 64
 RETENTION_DAYS_MIN = 7  # a report that is sent again is known by its event

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from providers.catalogue import Catalogue
 from providers.ground.vendors import VENDORS
 from providers.operations import TABLE
+from providers.pricing.catalogue import Catalogue
 
 _PROVIDERS = {name: vendor.name for vendor in VENDORS.values() for name in (vendor.name, *vendor.aliases)}
 _ROUTES = frozenset(row.operation.name for row in TABLE) | {"reservation", "report"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from providers.catalogue import Measured, ModelRow, Rate
-from providers.prices import TOKEN_UNITS
+from providers.pricing.catalogue import Measured, ModelRow, Rate
+from providers.pricing.prices import TOKEN_UNITS
 
 _HEAD = ("MODEL", "INPUT", "OUTPUT", "CACHE READ", "OTHER (USD; tokens a million each)")
 _COLUMNS = ("input", "output", "cache_read")

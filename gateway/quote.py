@@ -17,7 +17,7 @@ from gateway.bounds import INFLIGHT_OUTPUT_TOKENS, INFLIGHT_OUTPUT_TOKENS_MIN, R
 from gateway.errors import CallError
 from providers.bulk import Bulk
 from providers.ground.usage import Usage
-from providers.prices import Price
+from providers.pricing.prices import Price
 from providers.shapes import Call, Grant
 
 

@@ -17,10 +17,10 @@ from ledger.ledger import Ledger
 from ledger.ledger import Unsettled as Policy
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import Measures, Settlement
-from providers.catalogue import Catalogue
 from providers.ground.usage import Usage
 from providers.metering import Conclusion
-from providers.prices import Price
+from providers.pricing.catalogue import Catalogue
+from providers.pricing.prices import Price
 
 _MEASURES = Measures.__struct_fields__
 _log = logging.getLogger("farthing.call")

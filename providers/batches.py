@@ -22,7 +22,7 @@ from providers.ground.tiers import BATCH
 from providers.ground.usage import Usage
 from providers.jsonl import Endpoint, Facts, add
 from providers.metering import conclude
-from providers.prices import Price
+from providers.pricing.prices import Price
 from providers.raw import NULL, given
 from providers.request import read_object, text_field
 from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading, Reference, Shape

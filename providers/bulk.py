@@ -11,7 +11,7 @@ import msgspec
 
 from providers.ground.tiers import BATCH
 from providers.ground.usage import Usage
-from providers.prices import Price
+from providers.pricing.prices import Price
 
 
 class Sums(msgspec.Struct, kw_only=True, omit_defaults=True):

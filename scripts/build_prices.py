@@ -1,4 +1,4 @@
-"""Builds providers/catalogue.json from two public price lists and a hand-kept file. Run by hand, at build time only.
+"""Builds providers/pricing/catalogue.json from two public price lists and a hand-kept file. Run by hand, not in a build.
 
     python -m venv /tmp/prices && /tmp/prices/bin/pip install 'genai-prices>=0.2,<0.3' msgspec
     /tmp/prices/bin/pip download --no-deps -d /tmp/prices 'litellm>=1.100,<2'
@@ -9,7 +9,7 @@
 
 Sources, both under the MIT licence: genai-prices (Pydantic Services Inc.) is primary for tokens, tiers, service tiers
 and dates; litellm (Berri AI) for everything by character, second, image or page, for vendors that the first does not
-know, and for token limits. providers/catalogue_overrides.json is ours and wins. Two rules keep guesses out:
+know, and for token limits. providers/pricing/catalogue_overrides.json is ours and wins. Two rules keep guesses out:
 
 - A model matched by genai-prices only by pattern counts as known if litellm lists that very id at the same price;
   where the two differ, the exact listing wins over the pattern.
@@ -39,10 +39,10 @@ from typing import Any
 from genai_prices import types as genai
 from genai_prices.data import providers as genai_providers
 
-from providers.catalogue import PROVIDERS, Catalogue
-from providers.prices import INSTEAD, TOKEN_UNITS, TOOL
+from providers.pricing.catalogue import PROVIDERS, Catalogue
+from providers.pricing.prices import INSTEAD, TOKEN_UNITS, TOOL
 
-HERE = Path(__file__).resolve().parent.parent / "providers"
+HERE = Path(__file__).resolve().parent.parent / "providers" / "pricing"
 LITELLM_JSON = "litellm/model_prices_and_context_window_backup.json"
 PICOS = 10**12
 
@@ -108,7 +108,7 @@ LITELLM_TIERS = {"batches": "batch"}
 SAME_TIERS = {"priority": "fast"}  # two names of one tier; litellm knows the first only
 SNAPSHOT = re.compile(r"-20\d\d-?\d\d-?\d\d")
 
-Rate = Any  # int, [[above, picos], …] or {"picos", "per"}: the file's own notation, see providers/catalogue.py
+Rate = Any  # int, [[above, picos], …] or {"picos", "per"}: the file's own notation, see providers/pricing/catalogue.py
 Row = dict[str, Any]
 
 
@@ -504,7 +504,7 @@ def build(litellm: Path | None, today: str, before: Row, report: Report) -> tupl
         "sources": {
             "genai-prices": f"{importlib.metadata.version('genai-prices')}, MIT, (c) Pydantic Services Inc.",
             "litellm": f"{litellm_version}, MIT, (c) Berri AI",
-            "hand": "providers/catalogue_overrides.json",
+            "hand": "providers/pricing/catalogue_overrides.json",
         },
     }
     lines = ",\n".join(json.dumps(row, separators=(",", ":"), ensure_ascii=False) for row in rows)
@@ -514,7 +514,7 @@ def build(litellm: Path | None, today: str, before: Row, report: Report) -> tupl
 
 def main() -> int:
     """Builds, writes and reports; 1 where --check finds the file stale."""
-    options = argparse.ArgumentParser(description="Builds providers/catalogue.json.")
+    options = argparse.ArgumentParser(description="Builds providers/pricing/catalogue.json.")
     options.add_argument("--litellm", type=Path, help="litellm's wheel, or the JSON file in it")
     options.add_argument("--date", default=datetime.now(UTC).date().isoformat(), help="the day to put on new rows")
     options.add_argument("--report", action="store_true", help="say where the sources disagree")

@@ -11,8 +11,8 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from providers.catalogue import Catalogue
 from providers.ground.usage import Usage
+from providers.pricing.catalogue import Catalogue
 
 PCM_16K = bytes(range(1, 201)) * 160  # a second of 16-bit sound at 16 kHz
 CATALOGUE = Catalogue.load()

@@ -35,7 +35,7 @@ from ledger.ledger import Ledger
 from ledger.money import is_plain_decimal
 from ledger.records import LedgerUnavailable
 from ledger.retention import Dropped
-from providers.catalogue import Catalogue
+from providers.pricing.catalogue import Catalogue
 
 _log = logging.getLogger("farthing.api")
 T = TypeVar("T")

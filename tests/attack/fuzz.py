@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
-from providers.catalogue import Catalogue
 from providers.ground.usage import Usage
-from providers.prices import Price
+from providers.pricing.catalogue import Catalogue
+from providers.pricing.prices import Price
 from tests.attack.node import Node
 
 CATALOGUE = Catalogue.load()

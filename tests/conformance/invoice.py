@@ -16,7 +16,7 @@ import providers
 from tests.conformance.cells import Cell
 from tests.upstream import Line
 
-_FILE = Path(providers.__file__).with_name("catalogue.json")
+_FILE = Path(providers.__file__).parent / "pricing" / "catalogue.json"
 _MICROS = {"usd_ticks": 100, "millicredits": 80_000}  # picos per unit of the provider's own money
 _MEASURES = ("characters", "audio_ms", "images", "pages")
 

@@ -22,8 +22,8 @@ from typing import Any
 import aiohttp
 
 from gateway.telemetry import JsonLines
-from providers.catalogue import Catalogue
 from providers.ground.usage import Usage
+from providers.pricing.catalogue import Catalogue
 from providers.simulator import Cut, Faults, Pause
 from providers.simulator.answers import Answer, Step
 from tests.harness import MASTER, PROVIDER_KEY, Running, running

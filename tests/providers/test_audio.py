@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.catalogue import Catalogue
 from providers.deepgram_listen import DEEPGRAM_LISTEN
 from providers.deepgram_text import DEEPGRAM_READ, DEEPGRAM_SPEAK
 from providers.elevenlabs_hearing import ELEVENLABS_ISOLATION, ELEVENLABS_TRANSCRIPT, ELEVENLABS_VOICE_CHANGER
@@ -28,6 +27,7 @@ from providers.metering import Conclusion, conclude
 from providers.mistral_speech import MISTRAL_SPEECH
 from providers.openai_images import OPENAI_IMAGES
 from providers.openai_speech import OPENAI_SPEECH
+from providers.pricing.catalogue import Catalogue
 from providers.shapes import Asked, Call, Reference, Shape
 from providers.simulator import sounds
 from providers.transcription import TRANSCRIPTION

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from providers.anthropic_messages import ANTHROPIC_MESSAGES
 from providers.batches import Batch, Results
 from providers.bulk import Bulk
-from providers.catalogue import Catalogue
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.jsonl import LINE_BYTES_MAX, REFERENCES_MAX, Endpoint, Requests, add
 from providers.objects import References, Refers
 from providers.openai_chat import OPENAI_CHAT
 from providers.openai_embeddings import OPENAI_EMBEDDINGS
-from providers.prices import Price
+from providers.pricing.catalogue import Catalogue
+from providers.pricing.prices import Price
 
 NOW_MS = 1_795_600_000_000
 CATALOGUE = Catalogue.load()

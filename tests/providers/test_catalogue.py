@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-import providers.catalogue
-from providers.catalogue import PROVIDERS, Catalogue, CatalogueError
+import providers.pricing.catalogue
 from providers.ground.usage import Usage
+from providers.pricing.catalogue import PROVIDERS, Catalogue, CatalogueError
 
-FILE = Path(providers.catalogue.__file__).with_name("catalogue.json")
+FILE = Path(providers.pricing.catalogue.__file__).with_name("catalogue.json")
 NOW = int(datetime(2026, 11, 22, tzinfo=UTC).timestamp() * 1000)
 CATALOGUE = Catalogue.load()
 ROW: dict[str, Any] = {

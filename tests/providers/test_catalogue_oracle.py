@@ -15,8 +15,8 @@ from genai_prices.data import providers as genai_providers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.catalogue import PROVIDERS, Catalogue
 from providers.ground.usage import Usage
+from providers.pricing.catalogue import PROVIDERS, Catalogue
 
 CATALOGUE = Catalogue.load()
 NAMES = {"xai": "x-ai", "kimi": "moonshotai"}

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from providers.anthropic_messages import ANTHROPIC_MESSAGES
-from providers.catalogue import Catalogue
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.openai_chat import OPENAI_CHAT
 from providers.openai_responses import OPENAI_RESPONSES
+from providers.pricing.catalogue import Catalogue
 from providers.shapes import Call, Reading, Shape
 
 CATALOGUE = Catalogue.load()

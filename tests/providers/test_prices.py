@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.catalogue import PROVIDERS, Catalogue
 from providers.ground.usage import Usage
-from providers.prices import Price
+from providers.pricing.catalogue import PROVIDERS, Catalogue
+from providers.pricing.prices import Price
 
 CATALOGUE = Catalogue.load()
 NOW = int(datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp() * 1000)

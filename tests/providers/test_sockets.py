@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.catalogue import Catalogue
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.metering import conclude
-from providers.prices import Price
+from providers.pricing.catalogue import Catalogue
+from providers.pricing.prices import Price
 from providers.shapes import Asked
 from providers.simulator import Faults
 from providers.simulator.sockets import Close, Conversation, Cut, Pause, Refused, converse

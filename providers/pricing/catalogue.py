@@ -30,7 +30,7 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 
 from providers.ground.vendors import VENDORS
-from providers.prices import INSTEAD, MEASURES, TOKEN_UNITS, TOOL, Price, Rates, Terms
+from providers.pricing.prices import INSTEAD, MEASURES, TOKEN_UNITS, TOOL, Price, Rates, Terms
 
 PROVIDERS: Final = tuple(VENDORS)
 UNITS: Final = frozenset((*TOKEN_UNITS, *MEASURES, *(name + INSTEAD for name in MEASURES)))
