@@ -153,7 +153,7 @@ async def joined(pieces: list[bytes], size: int) -> bytes:
 
 
 async def edited(body: bytes, edits: Iterable[tuple[int, int, bytes]]) -> bytes:
-    """See `providers.request.replaced`; in a thread, piece by piece."""
+    """See `providers.reading.request.replaced`; in a thread, piece by piece."""
     return await asyncio.to_thread(_edited, memoryview(body), sorted(edits))
 
 

@@ -33,9 +33,9 @@ from gateway.headers import RawHeaders
 from gateway.relay import Send
 from gateway.upload import Receive
 from gateway.wire import UpstreamFailed, trusting
+from providers.contract.sockets import Frame
 from providers.simulator import Cut, Faults, Pause
 from providers.simulator.sockets import Close, Conversation, Refused, converse
-from providers.sockets import Frame
 
 # The library logs messages when it logs at all.
 _SILENT = logging.getLogger("farthing.socket")

@@ -17,8 +17,8 @@ from gateway.settlement import bound_of, cost_of
 from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import Extend, LedgerUnavailable
+from providers.contract.sockets import NOTHING_DUE, Due, SocketMeter
 from providers.pricing.prices import Price
-from providers.sockets import NOTHING_DUE, Due, SocketMeter
 
 _SPENT = "The spend cap has no room for more: the session ends here."
 _LIMITED = "A limit of this key has no room for more: the session ends here."

@@ -15,10 +15,10 @@ import msgspec
 
 from gateway.bounds import INFLIGHT_OUTPUT_TOKENS, INFLIGHT_OUTPUT_TOKENS_MIN, REMOTE_INPUT_TOKENS
 from gateway.errors import CallError
-from providers.bulk import Bulk
+from providers.contract.batch_bound import BatchBound
+from providers.contract.shapes import Call, Grant
 from providers.ground.usage import Usage
 from providers.pricing.prices import Price
-from providers.shapes import Call, Grant
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +103,7 @@ def dearest(quotes: Sequence[Quote]) -> Quote:
     return msgspec.structs.replace(quotes[0], fixed_picos=fixed, each_picos=each)
 
 
-def _of_bulk(call: Call, bulk: Bulk, price: Price, *, never: bool) -> Quote:
+def _of_bulk(call: Call, bulk: BatchBound, price: Price, *, never: bool) -> Quote:
     """A batch's hold: all its requests together, with all the output that they declare; it cannot grow later."""
     if never and call.endless:
         raise _unbounded(call.endless)

@@ -15,14 +15,14 @@ import msgspec
 
 from gateway.apart import Apart, Helper, HelperFailed, serve
 from gateway.errors import CallError
+from providers.contract.shapes import Asked, Call, Reference
 from providers.files import FileUpload
 from providers.ground.errors import BadRequest
 from providers.jsonl import Line
 from providers.objects import Makes
 from providers.operations import TABLE
-from providers.request import model_of, refuse_crowds
+from providers.reading.request import model_of, refuse_crowds
 from providers.routing import Route
-from providers.shapes import Asked, Call, Reference
 
 Edits = list[tuple[int, int, bytes]]
 
@@ -63,7 +63,7 @@ class Body:
     def __init__(self, helper: Helper, model: str) -> None:
         self._helper = helper
         self.model = model
-        """See `providers.request.model_of`."""
+        """See `providers.reading.request.model_of`."""
 
     async def references(self, route: Route, *, certain: bool = False) -> list[Reference]:
         """See `providers.objects.References`. Raises BadRequest."""

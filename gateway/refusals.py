@@ -11,7 +11,7 @@ import logging
 from gateway.bounds import ERROR_BODY_BYTES_MAX
 from gateway.errors import CallError
 from gateway.telemetry import Metrics
-from providers.account import about_account, carries, without_ids
+from providers.reading.account import about_account, carries, without_ids
 
 _log = logging.getLogger("farthing.call")
 

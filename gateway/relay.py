@@ -46,12 +46,12 @@ from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import Extend, LedgerUnavailable
 from providers.batches import hold_ms
+from providers.contract.metering import Conclusion, Ended, conclude
+from providers.contract.shapes import Filter, Meter, Reading
 from providers.ground.usage import Usage
 from providers.ground.vendors import VENDORS, reasons_in_secret
-from providers.metering import Conclusion, Ended, conclude
 from providers.models import narrowed
-from providers.shapes import Filter, Meter, Reading
-from providers.sse import Scanner
+from providers.reading.sse import Scanner
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 

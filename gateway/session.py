@@ -37,13 +37,13 @@ from gateway.settlement import Ending, Till
 from gateway.telemetry import Metrics
 from gateway.upstream import UpstreamFailed
 from ledger.ledger import Ledger
+from providers.contract.metering import Conclusion, conclude
+from providers.contract.shapes import Asked
+from providers.contract.sockets import NOTHING_DUE, Due, Frame, SocketShape, Stop
 from providers.elevenlabs_live import opening_secret
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.ground.vendors import VENDORS
-from providers.metering import Conclusion, conclude
-from providers.shapes import Asked
-from providers.sockets import NOTHING_DUE, Due, Frame, SocketShape, Stop
 
 _SWITCHED = 101
 _ENDINGS = {

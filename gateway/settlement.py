@@ -1,7 +1,7 @@
 """The bill of one call: what it came to, in money, and the hand-over to the ledger. Shared by requests and sockets.
 
 Promises: never awaits and never fails, so nothing can come between an ending and its bill; a call that cost more than
-was held is counted and logged. Decides nothing: how a call ended is concluded by `providers.metering`.
+was held is counted and logged. Decides nothing: how a call ended is concluded by `providers.contract.metering`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ledger.ledger import Ledger
 from ledger.ledger import Unsettled as Policy
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import Measures, Settlement
+from providers.contract.metering import Conclusion
 from providers.ground.usage import Usage
-from providers.metering import Conclusion
 from providers.pricing.catalogue import Catalogue
 from providers.pricing.prices import Price
 

@@ -30,9 +30,9 @@ from gateway.telemetry import Metrics
 from gateway.upload import Receive
 from keys.ids import new_body
 from ledger.ledger import Ledger
+from providers.contract.shapes import Asked
+from providers.contract.sockets import SOCKET, Frame, SocketShape
 from providers.routing import Refusal, Route, Shared, match
-from providers.shapes import Asked
-from providers.sockets import SOCKET, Frame, SocketShape
 
 UPGRADE_REQUIRED = 426
 _log = logging.getLogger("farthing.call")

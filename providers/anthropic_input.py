@@ -12,13 +12,13 @@ import msgspec
 
 from providers import media
 from providers.bounds import Extent, string_bytes
-from providers.elements import Elements
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.hosted import ANTHROPIC_CLIENT as CLIENT
 from providers.hosted import anthropic_tools
-from providers.raw import NULL, given, is_string
-from providers.request import Head
+from providers.reading.elements import Elements
+from providers.reading.json_text import NULL, given, is_string
+from providers.reading.request import Head
 
 # What the API adds where tools are present: 300 to 700 tokens [K]; and for each tool that it defines itself, whose
 # description stands nowhere in the request (computer use: 735; text editor: 700).

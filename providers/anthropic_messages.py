@@ -11,37 +11,20 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.answer import (
-    CONTRADICTORY,
-    DECREASED,
-    INCOMPLETE,
-    MALFORMED,
-    OTHER_MODEL,
-    OVERSIZE,
-    UNREADABLE,
-    BodyMeter,
-    Flags,
-    Object,
-    Seen,
-    count,
-    part,
-    read_usage,
-    string_member,
-    tail_usage,
-    visible,
-)
 from providers.anthropic_input import Content
 from providers.bounds import Extent
+from providers.contract.flags import CONTRADICTORY, DECREASED, INCOMPLETE, MALFORMED, OTHER_MODEL, OVERSIZE, Flags
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
 from providers.fields import unlisted
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.ground.tiers import term
 from providers.ground.usage import Usage
 from providers.hosted import CODE_EXECUTION, SPANS_HELD
-from providers.raw import NULL, given, is_list
-from providers.request import count_field, flag_field, present, read_object, said_bytes, text_field, with_count
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
-from providers.sse import Event, Scanner
+from providers.reading.answer import BodyMeter, Seen, count, part, read_usage, string_member, tail_usage, visible
+from providers.reading.json_text import NULL, UNREADABLE, Object, given, is_list
+from providers.reading.request import count_field, flag_field, present, read_object, said_bytes, text_field, with_count
+from providers.reading.sse import Event, Scanner
 
 _OWN = words(
     "model messages system max_tokens stream tools service_tier speed inference_geo cache_control mcp_servers "

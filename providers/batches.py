@@ -14,18 +14,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from providers.answer import UNREADABLE
-from providers.bulk import Bulk
+from providers.contract.batch_bound import BatchBound
+from providers.contract.metering import conclude
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading, Reference, Shape
 from providers.free import FreeMeter
 from providers.ground.errors import BadRequest
 from providers.ground.tiers import BATCH
 from providers.ground.usage import Usage
 from providers.jsonl import Endpoint, Facts, add
-from providers.metering import conclude
 from providers.pricing.prices import Price
-from providers.raw import NULL, given
-from providers.request import read_object, text_field
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading, Reference, Shape
+from providers.reading.json_text import NULL, UNREADABLE, given
+from providers.reading.request import read_object, text_field
 
 HOUR_MS = 3_600_000
 LATE_MS = 24 * HOUR_MS  # after its own end a batch may take so long to be counted; then nobody knows what it cost
@@ -189,7 +188,7 @@ class BatchMaking:
         if not 0 < len(requests) <= REQUESTS_MAX:
             raise BadRequest(f"'requests' must hold 1 to {REQUESTS_MAX}.", param="requests")
         ((url, endpoint),) = self._batch.endpoints.items()
-        bulk, models = Bulk(sums={}, tools={}), set()
+        bulk, models = BatchBound(sums={}, tools={}), set()
         for at, each in enumerate(requests):
             try:
                 call = endpoint.shape.read(bytes(each.params))
@@ -202,7 +201,7 @@ class BatchMaking:
             raise BadRequest("All requests of a batch must name one model here: it is one event.", param="requests")
         return self._call(models.pop(), bulk, url, 24, ())
 
-    def _call(self, model: str, bulk: Bulk, url: str, hours: int, refers: tuple[Reference, ...]) -> Call:
+    def _call(self, model: str, bulk: BatchBound, url: str, hours: int, refers: tuple[Reference, ...]) -> Call:
         facts = {"model": model, "url": url, "lines": bulk.lines, "typical": bulk.typical_tokens}
         return Call(
             model=model,

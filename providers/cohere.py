@@ -13,13 +13,14 @@ import msgspec
 from providers.bounds import Extent
 from providers.cohere_answer import JsonMeter, LinesMeter, StreamMeter
 from providers.cohere_input import Content, elements, refuse_kept
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter
 from providers.fields import unlisted
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.ground.usage import Usage
-from providers.plain import Plain
-from providers.raw import NULL, given, is_object, is_string
-from providers.request import (
+from providers.reading.json_text import NULL, given, is_object, is_string
+from providers.reading.request import (
     Head,
     count_field,
     flag_field,
@@ -29,7 +30,6 @@ from providers.request import (
     text_field,
     with_count,
 )
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter
 from providers.text import estimates
 
 _CHAT_2 = words("model messages max_tokens stream tools documents response_format thinking priority")
@@ -43,7 +43,7 @@ _LIMIT = "max_tokens"
 _MARGIN_PERCENT = 115  # what the vocabulary makes of a text, relative to o200k (providers.md §5.2, "others")
 
 
-class _Unlimited(Plain):
+class _Unlimited(PassThrough):
     """What every shape here has in common."""
 
     def __init__(self, name: str) -> None:

@@ -9,24 +9,12 @@ from __future__ import annotations
 
 import msgspec
 
-from providers.answer import (
-    INCOMPLETE,
-    MALFORMED,
-    OVERSIZE,
-    UNREADABLE,
-    BodyMeter,
-    Flags,
-    Object,
-    Seen,
-    count,
-    read_usage,
-    tail_usage,
-    visible,
-)
+from providers.contract.flags import INCOMPLETE, MALFORMED, OVERSIZE, Flags
+from providers.contract.shapes import Reading
 from providers.ground.usage import Usage
-from providers.raw import NULL, given, is_object
-from providers.shapes import Reading
-from providers.sse import EVENT_BYTES_MAX, Scanner
+from providers.reading.answer import BodyMeter, Seen, count, read_usage, tail_usage, visible
+from providers.reading.json_text import NULL, UNREADABLE, Object, given, is_object
+from providers.reading.sse import EVENT_BYTES_MAX, Scanner
 
 
 def cohere_usage(stated: Object, flags: Flags, *, output: bool) -> Usage | None:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import msgspec
 
-from providers.answer import UNREADABLE
 from providers.bounds import Extent, data_url, string_bytes
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.media import Bound
-from providers.raw import NULL, given, is_list, is_object, is_string
-from providers.request import Head, present
+from providers.reading.json_text import NULL, UNREADABLE, given, is_list, is_object, is_string
+from providers.reading.request import Head, present
 
 # A picture: tiles of 256 tokens, twelve of them and one of the whole at most; embedded, a token for 784 of at most
 # 2.5 million pixels [K].

@@ -14,24 +14,15 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.answer import (
-    CONTRADICTORY,
-    MALFORMED,
-    UNREADABLE,
-    BodyMeter,
-    Flags,
-    Object,
-    count,
-    milliseconds,
-    read_usage,
-)
+from providers.contract.flags import CONTRADICTORY, MALFORMED, Flags
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import JSON, NO_HEADERS, NOTHING_ELSE, Arrival, Asked, Call, Meter, Reading, arrived
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.multipart import media_type
-from providers.plain import Plain
-from providers.raw import NULL, given
-from providers.request import read_object, text_field
-from providers.shapes import JSON, NO_HEADERS, NOTHING_ELSE, Arrival, Asked, Call, Meter, Reading, arrived
+from providers.reading.answer import BodyMeter, count, milliseconds, read_usage
+from providers.reading.json_text import NULL, UNREADABLE, Object, given
+from providers.reading.multipart import media_type
+from providers.reading.request import read_object, text_field
 from providers.sound import FILE_HEAD_BYTES, REMOTE, Length, has_container, length, pcm
 
 _JSON_BYTES_MAX = 1024 * 1024
@@ -179,7 +170,7 @@ class _Arrival:
         return Usage(audio_ms=audio_ms, input_tokens=tokens * readers, output_tokens=found, tools=tools)
 
 
-class _Listen(Plain):
+class _Listen(PassThrough):
     """The shape."""
 
     name = "deepgram_listen"

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import math
 
-from providers.answer import Flags
+from providers.contract.flags import Flags
+from providers.contract.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
+from providers.contract.sockets import NOTHING_DUE, Characters, Due, Frame, SocketMeter, Stop
 from providers.deepgram_listen import DEFAULT_MODEL, SAMPLE_BYTES, Query, features, model_of_query
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
-from providers.sockets import NOTHING_DUE, Characters, Due, Frame, SocketMeter, Stop, frame_object, refuse_unclear
+from providers.reading.frames import frame_object, refuse_unclear
 
 _STEP_MS = 1_000
 _STEPS = 60  # a minute at a time

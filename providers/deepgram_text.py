@@ -10,15 +10,16 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.answer import MALFORMED, UNREADABLE, BodyMeter, Flags, read_usage
-from providers.credits import HeadMeter
+from providers.contract.flags import MALFORMED, Flags
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.deepgram_listen import FOUND_TOKENS, INTELLIGENCE, Query, intelligence
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.plain import Plain
-from providers.raw import NULL, given
-from providers.request import read_object, text_field
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
+from providers.reading.answer import BodyMeter, read_usage
+from providers.reading.credits import HeadMeter
+from providers.reading.json_text import NULL, UNREADABLE, given
+from providers.reading.request import read_object, text_field
 from providers.text import estimates
 
 _OWN = frozenset({"text", "url"})
@@ -28,7 +29,7 @@ _REMOTE_TOKENS = 32_768  # a text that the request only refers to; the provider 
 _REMOTE_TOKENS_MAX = 150_000
 
 
-class _Speak(Plain):
+class _Speak(PassThrough):
     """Text to speech."""
 
     name = "deepgram_speak"
@@ -50,7 +51,7 @@ class _Speak(Plain):
         return HeadMeter(call, headers, characters_in="dg-char-count")
 
 
-class _Read(Plain):
+class _Read(PassThrough):
     """Text analysis: each feature reads the whole text."""
 
     name = "deepgram_read"

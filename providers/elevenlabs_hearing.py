@@ -12,14 +12,16 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.answer import MALFORMED, UNREADABLE, BodyMeter, Flags, Object, milliseconds
-from providers.credits import HeadMeter, stated
+from providers.contract.flags import MALFORMED, Flags
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, Call, Meter, Reading, arrived
 from providers.elevenlabs_speech import COST, CREDIT_MS
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.multipart import Form
-from providers.plain import Plain
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, Call, Meter, Reading, arrived
+from providers.reading.answer import BodyMeter, milliseconds
+from providers.reading.credits import HeadMeter, stated
+from providers.reading.json_text import UNREADABLE, Object
+from providers.reading.multipart import Form
 from providers.sound import REMOTE, Length, Mp3, has_container, length, pcm
 
 _CHANNELS_MAX = 5
@@ -119,7 +121,7 @@ def _usage(audio_ms: int, surcharges: tuple[str, ...] | list[str]) -> Usage:
     return Usage(audio_ms=audio_ms, tools={SURCHARGES[name]: audio_ms for name in surcharges})
 
 
-class _Hearing(Plain):
+class _Hearing(PassThrough):
     """One of the operations.
 
     Attributes:

@@ -11,25 +11,14 @@ import re
 
 import msgspec
 
-from providers.answer import UNREADABLE
+from providers.contract.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
+from providers.contract.sockets import NOTHING_DUE, Characters, Due, Frame, SocketMeter, Stop
 from providers.elevenlabs_hearing import SURCHARGES
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.request import members
-from providers.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
-from providers.sockets import (
-    NOTHING_DUE,
-    Characters,
-    Due,
-    Frame,
-    SocketMeter,
-    Stop,
-    as_bytes,
-    base64_bytes,
-    bounded,
-    frame_object,
-    refuse_unclear,
-)
+from providers.reading.frames import as_bytes, base64_bytes, bounded, frame_object, refuse_unclear
+from providers.reading.json_text import UNREADABLE
+from providers.reading.request import members
 
 _CHARACTERS_STEP = 100
 _CHARACTERS_STEPS = 20

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from providers.answer import UNREADABLE
-from providers.credits import HeadMeter
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.plain import Plain
-from providers.request import Head, count_field, read_object, text_field
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter
+from providers.reading.credits import HeadMeter
+from providers.reading.json_text import UNREADABLE
+from providers.reading.request import Head, count_field, read_object, text_field
 
 COST = "character-cost"
 _CREDIT_CHARACTERS = 2  # of the cheapest models, for a credit: a call is rounded up to one
@@ -83,7 +83,7 @@ def _music(head: Head) -> tuple[Usage, Usage, Usage]:
     return typical, Usage(audio_ms=said_ms + CREDIT_MS) if said_ms else most, most
 
 
-class _Spoken(Plain):
+class _Spoken(PassThrough):
     """One of the operations: how its request is measured, and the model that it has where none is named."""
 
     def __init__(

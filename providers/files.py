@@ -12,11 +12,11 @@ from types import MappingProxyType
 
 import msgspec
 
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
 from providers.free import FreeMeter
 from providers.ground.errors import BadRequest
 from providers.jsonl import Endpoint, Line, Requests
-from providers.multipart import Form
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
+from providers.reading.multipart import Form
 
 LONG_BYTES = 128 << 10  # a longer line is read by itself
 _OWN = frozenset({"purpose"})

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from providers.bounds import Extent
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
 from providers.fields import unlisted
 from providers.gemini_answer import ArrayMeter, JsonMeter, StreamMeter
 from providers.gemini_input import Content
@@ -18,9 +19,17 @@ from providers.gemini_names import Names
 from providers.gemini_usage import service_tier
 from providers.ground.errors import BadRequest
 from providers.ground.tiers import asked_tier
-from providers.raw import given, is_object
-from providers.request import Head, count_field, members, present, replaced, text_field, with_count, with_member
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
+from providers.reading.json_text import given, is_object
+from providers.reading.request import (
+    Head,
+    count_field,
+    members,
+    present,
+    replaced,
+    text_field,
+    with_count,
+    with_member,
+)
 
 _OWN = Names(
     "model contents systemInstruction tools toolConfig safetySettings generationConfig cachedContent serviceTier "

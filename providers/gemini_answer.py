@@ -10,24 +10,13 @@ import re
 
 import msgspec
 
-from providers.answer import (
-    MALFORMED,
-    OVERSIZE,
-    UNREADABLE,
-    BodyMeter,
-    Flags,
-    Seen,
-    later,
-    read_usage,
-    string_member,
-    strings,
-    tail_usage,
-)
+from providers.contract.flags import MALFORMED, OVERSIZE, Flags
+from providers.contract.shapes import Call, Reading
 from providers.gemini_usage import Grounding, gemini_usage
 from providers.ground.usage import Usage
-from providers.raw import NULL, given, is_string
-from providers.shapes import Call, Reading
-from providers.sse import EVENT_BYTES_MAX, Scanner
+from providers.reading.answer import BodyMeter, Seen, later, read_usage, string_member, strings, tail_usage
+from providers.reading.json_text import NULL, UNREADABLE, given, is_string
+from providers.reading.sse import EVENT_BYTES_MAX, Scanner
 
 # What an answer without a count is estimated at: a picture's tokens, and bytes of sound a token (24 kHz, 16 bits, 25 a
 # second, in base64).

@@ -10,17 +10,18 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.answer import MALFORMED, UNREADABLE, BodyMeter, Flags, read_usage, tail_usage
 from providers.bounds import Extent
+from providers.contract.flags import MALFORMED, Flags
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.free import FreeMeter
 from providers.gemini import check_model, check_query, read_content
 from providers.gemini_input import Content
 from providers.gemini_names import Names, each
 from providers.gemini_usage import gemini_usage
 from providers.ground.errors import BadRequest
-from providers.plain import Plain
-from providers.raw import NULL, given, is_object
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
+from providers.reading.answer import BodyMeter, read_usage, tail_usage
+from providers.reading.json_text import NULL, UNREADABLE, given, is_object
 
 _REQUEST = Names("model content taskType title outputDimensionality embedContentConfig")
 _BATCH = Names("requests")
@@ -28,7 +29,7 @@ _COUNT = Names("model contents systemInstruction tools cachedContent generateCon
 _MARGIN_PERCENT = 115
 
 
-class _Fixed(Plain):
+class _Fixed(PassThrough):
     """What all of these have in common: nothing to change in a request, nothing to limit, nothing to take out."""
 
     def __init__(self, name: str) -> None:

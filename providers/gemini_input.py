@@ -12,13 +12,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from providers import media
-from providers.answer import UNREADABLE
 from providers.bounds import Extent, string_bytes
 from providers.gemini_names import Names, each
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
-from providers.raw import given, is_object, is_string
-from providers.request import Head, text_field
+from providers.reading.json_text import UNREADABLE, given, is_object, is_string
+from providers.reading.request import Head, text_field
 
 _TOOL_PROMPT_TOKENS = 200
 # Computer use declares some twenty functions of its own, whose text stands nowhere in the request [K].

@@ -14,28 +14,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from providers.answer import CONTRADICTORY, INCOMPLETE, Flags, Object, Seen, count, part, strings
 from providers.bounds import Extent
+from providers.contract.flags import CONTRADICTORY, INCOMPLETE, Flags
+from providers.contract.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
+from providers.contract.sockets import NOTHING_DUE, Due, Frame, Pace, SocketMeter, Stop
 from providers.gemini_input import Content
 from providers.gemini_names import Names
 from providers.ground.errors import BadRequest
 from providers.ground.tiers import term
-from providers.ground.usage import Usage
-from providers.request import present
-from providers.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
-from providers.sockets import (
-    NOTHING_DUE,
-    Due,
-    Frame,
-    Pace,
-    SocketMeter,
-    Stop,
-    base64_bytes,
-    bounded,
-    frame_object,
-    size,
-    summed,
-)
+from providers.ground.usage import Usage, summed
+from providers.reading.answer import Seen, count, part, strings
+from providers.reading.frames import base64_bytes, bounded, frame_object, size
+from providers.reading.json_text import Object
+from providers.reading.request import present
 
 _STEP = Usage(input_tokens=250, input_audio_tokens=250, output_tokens=250, output_audio_tokens=250)
 _GRANT = Grant(step=_STEP, steps=16)

@@ -11,10 +11,9 @@ import re
 
 import msgspec
 
-from providers.answer import UNREADABLE
 from providers.ground.errors import BadRequest
-from providers.raw import given, is_list, is_object
-from providers.request import Head, read_members, read_object
+from providers.reading.json_text import UNREADABLE, given, is_list, is_object
+from providers.reading.request import Head, read_members, read_object
 
 _CAPITAL = re.compile(r"[A-Z]")
 _LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])

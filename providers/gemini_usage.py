@@ -7,9 +7,11 @@ counts are read too, since none contradicts another. Source: providers.md §3 an
 
 from __future__ import annotations
 
-from providers.answer import CONTRADICTORY, INCOMPLETE, Flags, Object, count, part
+from providers.contract.flags import CONTRADICTORY, INCOMPLETE, Flags
 from providers.ground.tiers import term
 from providers.ground.usage import Usage
+from providers.reading.answer import count, part
+from providers.reading.json_text import Object
 
 _NUMBERS = {"TEXT": 1, "IMAGE": 2, "VIDEO": 3, "AUDIO": 4, "DOCUMENT": 5}  # with `$alt=json;enum-encoding=int`
 _QUERIES_MAX = 1_000  # of one answer; a query costs more than a thousand tokens

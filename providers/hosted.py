@@ -13,13 +13,12 @@ from typing import Final
 
 import msgspec
 
-from providers.answer import UNREADABLE
 from providers.bounds import Extent
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.ground.usage import Usage
 from providers.openai_images import made
-from providers.raw import NULL, given, is_object, is_string
+from providers.reading.json_text import NULL, UNREADABLE, given, is_object, is_string
 
 RUNS_HELD: Final = 2
 """How many runs of a tool are held for, where the request does not limit them: what runs beyond is an overrun."""

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.answer import MALFORMED, UNREADABLE, BodyMeter, Flags, Object, count, read_usage, tail_usage
+from providers.contract.flags import MALFORMED, Flags
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
 from providers.ground.quirks import PICOS_PER_TICK
 from providers.ground.usage import Usage
-from providers.raw import NULL, given, is_list
-from providers.request import count_field, read_object, text_field
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
+from providers.reading.answer import BodyMeter, count, read_usage, tail_usage
+from providers.reading.json_text import NULL, UNREADABLE, Object, given, is_list
+from providers.reading.request import count_field, read_object, text_field
 
 _OWN = frozenset({"model", "prompt", "n"})
 _IMAGES_MAX = 10

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.bulk import Bulk
+from providers.contract.batch_bound import BatchBound
+from providers.contract.shapes import Call, Reference, Shape
 from providers.ground.errors import BadRequest
 from providers.objects import References
-from providers.request import refuse_doubles, with_member
-from providers.shapes import Call, Reference, Shape
+from providers.reading.request import refuse_doubles, with_member
 
 LINE_BYTES_MAX = 16 << 20  # pictures in base64 included; providers take 20 MB at most
 REFERENCES_MAX = 100  # distinct ones in a file: they are kept with it
@@ -47,7 +47,7 @@ class Facts(msgspec.Struct, kw_only=True):
 
     url: str
     model: str
-    bulk: Bulk
+    bulk: BatchBound
     refers: list[tuple[str, str, str]] = []
 
 
@@ -89,7 +89,7 @@ class Requests:
         self._number = 0
         self._url: str | None = None
         self._model: str | None = None
-        self._bulk = Bulk(sums={})
+        self._bulk = BatchBound(sums={})
         self._refers: dict[Reference, None] = {}
 
     def feed(self, chunk: bytes) -> None:
@@ -177,7 +177,7 @@ def _bad(number: int, what: str) -> BadRequest:
     return BadRequest(f"Line {number} of the file {what}.", param="file")
 
 
-def add(bulk: Bulk, call: Call) -> None:
+def add(bulk: BatchBound, call: Call) -> None:
     """Count one request that is to be answered later. Raises BadRequest where it could not be metered."""
     if call.stream:
         raise BadRequest("'stream' has no place in a batch.", param="stream")

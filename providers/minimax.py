@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading, Shape
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading, Shape
 
 # Within a JSON string the quotes would be escaped, so this is a member's name. Its object is flat and short.
 _STATUS = r'"base_resp"\s*:\s*\{[^{}]{0,2000}?"status_code"\s*:\s*(-?\d{1,9})'

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 
 import msgspec
 
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.minimax import Watch
-from providers.raw import is_string
-from providers.request import flag_field, read_object, text_field
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
+from providers.reading.json_text import is_string
+from providers.reading.request import flag_field, read_object, text_field
 
 _OWN = frozenset({"model", "text", "stream"})
 _USED = r'"usage_characters"\s*:\s*(\d{1,12})'

@@ -13,15 +13,16 @@ from collections.abc import Mapping
 import msgspec
 
 from providers import media
-from providers.answer import MALFORMED, UNREADABLE, BodyMeter, Flags, count, read_usage
 from providers.bounds import data_url, string_bytes
+from providers.contract.flags import MALFORMED, Flags
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.pdf import Budget
 from providers.pdf import pages as pdf_pages
-from providers.raw import NULL, given, is_list, is_string
-from providers.request import Head, present, read_object, text_field
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
+from providers.reading.answer import BodyMeter, count, read_usage
+from providers.reading.json_text import NULL, UNREADABLE, given, is_list, is_string
+from providers.reading.request import Head, present, read_object, text_field
 
 PAGES_MAX = 1_000
 """The provider refuses longer documents."""

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.ground.usage import Usage
-from providers.plain import Plain
-from providers.request import flag_field, read_object, text_field
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
+from providers.reading.request import flag_field, read_object, text_field
 
 _OWN = frozenset({"model", "input", "stream"})
 _SOUND = (b'"audio_data"', b"speech.audio.")  # in JSON, and in events
 
 
-class _Speech(Plain):
+class _Speech(PassThrough):
     """The shape."""
 
     name = "mistral_speech"

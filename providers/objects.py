@@ -15,11 +15,11 @@ from typing import Any
 
 import msgspec
 
-from providers.answer import UNREADABLE
+from providers.contract.shapes import Reference
 from providers.ground.errors import BadRequest
-from providers.request import skeleton
-from providers.shapes import Reference
-from providers.sse import Event, Scanner
+from providers.reading.json_text import UNREADABLE
+from providers.reading.request import skeleton
+from providers.reading.sse import Event, Scanner
 
 REFERENCES_MAX = 500  # of one request: OpenAI takes 500 files in one message, nobody more
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from providers.answer import UNREADABLE
 from providers.bounds import Extent
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
 from providers.fields import unlisted
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
@@ -20,9 +20,17 @@ from providers.ground.quirks import PLAIN, Quirks
 from providers.openai_chat_answer import ALWAYS, CITED, JsonMeter, StreamMeter
 from providers.openai_input import Content
 from providers.openai_splice import UsageFilter, asks_usage, spliced
-from providers.raw import NULL, given, is_list, is_string
-from providers.request import Head, count_field, flag_field, present, read_object, said_bytes, text_field, with_count
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
+from providers.reading.json_text import NULL, UNREADABLE, given, is_list, is_string
+from providers.reading.request import (
+    Head,
+    count_field,
+    flag_field,
+    present,
+    read_object,
+    said_bytes,
+    text_field,
+    with_count,
+)
 
 _CHAT_OWN = words(
     "model messages max_completion_tokens max_tokens n stream stream_options service_tier tools functions "

@@ -10,14 +10,15 @@ import re
 
 import msgspec
 
-from providers.answer import (
+from providers.contract.flags import MALFORMED, OVERSIZE, Flags
+from providers.contract.shapes import Call, Reading
+from providers.ground.quirks import PLAIN, Quirks
+from providers.ground.tiers import asked_tier, term
+from providers.ground.usage import Usage
+from providers.openai_usage import chat_usage
+from providers.reading.answer import (
     LOOSE_BYTES_MAX,
-    MALFORMED,
-    OVERSIZE,
-    UNREADABLE,
     BodyMeter,
-    Flags,
-    Object,
     Seen,
     later,
     read_usage,
@@ -26,13 +27,8 @@ from providers.answer import (
     tail_usage,
     visible,
 )
-from providers.ground.quirks import PLAIN, Quirks
-from providers.ground.tiers import asked_tier, term
-from providers.ground.usage import Usage
-from providers.openai_usage import chat_usage
-from providers.raw import NULL, given
-from providers.shapes import Call, Reading
-from providers.sse import Event, Scanner
+from providers.reading.json_text import NULL, UNREADABLE, Object, given
+from providers.reading.sse import Event, Scanner
 
 
 class _Function(msgspec.Struct, gc=False):

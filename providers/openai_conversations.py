@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from providers.bounds import Extent
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
 from providers.free import FreeMeter
 from providers.ground.errors import BadRequest
 from providers.openai_input import Content
-from providers.raw import given, is_list
-from providers.request import read_object
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
+from providers.reading.json_text import given, is_list
+from providers.reading.request import read_object
 
 _OWN = frozenset({"items"})
 

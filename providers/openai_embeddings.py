@@ -9,15 +9,16 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.answer import MALFORMED, UNREADABLE, BodyMeter, Flags, read_usage, string_member, tail_usage
 from providers.bounds import Extent
+from providers.contract.flags import MALFORMED, Flags
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
 from providers.fields import unlisted
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.openai_usage import chat_usage
-from providers.raw import NULL, given, is_list, is_string
-from providers.request import count_field, read_object, text_field
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
+from providers.reading.answer import BodyMeter, read_usage, string_member, tail_usage
+from providers.reading.json_text import NULL, UNREADABLE, given, is_list, is_string
+from providers.reading.request import count_field, read_object, text_field
 
 _OWN = frozenset({"model", "input", "dimensions", "stream"})
 

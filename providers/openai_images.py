@@ -13,26 +13,16 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.answer import (
-    MALFORMED,
-    UNREADABLE,
-    BodyMeter,
-    EventMeter,
-    Flags,
-    Object,
-    count,
-    later,
-    read_usage,
-    tail_usage,
-)
+from providers.contract.flags import MALFORMED, Flags
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import JSON, NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.multipart import Form, boundary_of, is_form
 from providers.openai_usage import responses_usage
-from providers.plain import Plain
-from providers.raw import NULL, given
-from providers.request import members, read_object, replaced, with_member
-from providers.shapes import JSON, NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
+from providers.reading.answer import BodyMeter, EventMeter, count, later, read_usage, tail_usage
+from providers.reading.json_text import NULL, UNREADABLE, Object, given
+from providers.reading.multipart import Form, boundary_of, is_form
+from providers.reading.request import members, read_object, replaced, with_member
 from providers.text import estimates
 
 _OWN = frozenset(
@@ -85,7 +75,7 @@ def _integer(members: Mapping[str, str], name: str, otherwise: int, most: int) -
     return int(text)
 
 
-class _Images(Plain):
+class _Images(PassThrough):
     """The shape."""
 
     name = "openai_images"

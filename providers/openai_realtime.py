@@ -13,23 +13,14 @@ from __future__ import annotations
 
 import msgspec
 
-from providers.answer import CONTRADICTORY, INCOMPLETE, UNREADABLE, Flags, Object, Seen, count, part, read_usage
+from providers.contract.flags import CONTRADICTORY, INCOMPLETE, Flags
+from providers.contract.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
+from providers.contract.sockets import NOTHING_DUE, Due, Frame, Pace, SocketMeter, Stop
 from providers.ground.errors import BadRequest
-from providers.ground.usage import Usage
-from providers.raw import NULL, given
-from providers.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
-from providers.sockets import (
-    NOTHING_DUE,
-    Due,
-    Frame,
-    Pace,
-    SocketMeter,
-    Stop,
-    base64_bytes,
-    refuse_unclear,
-    size,
-    summed,
-)
+from providers.ground.usage import Usage, summed
+from providers.reading.answer import Seen, count, part, read_usage
+from providers.reading.frames import base64_bytes, refuse_unclear, size
+from providers.reading.json_text import NULL, UNREADABLE, Object, given
 
 _STEP = Usage(input_tokens=250, input_audio_tokens=250, output_tokens=250, output_audio_tokens=250)
 _STEPS = 16  # some spoken sentences and what they answer

@@ -13,22 +13,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.answer import (
-    MALFORMED,
-    OVERSIZE,
-    UNREADABLE,
-    BodyMeter,
-    Flags,
-    Object,
-    Seen,
-    count,
-    later,
-    read_usage,
-    string_member,
-    tail_usage,
-    visible,
-)
 from providers.bounds import Extent
+from providers.contract.flags import MALFORMED, OVERSIZE, Flags
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
 from providers.fields import unlisted
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
@@ -38,10 +25,10 @@ from providers.ground.usage import Usage
 from providers.hosted import IMAGE_MODEL, sessions
 from providers.openai_input import Content
 from providers.openai_usage import responses_usage
-from providers.raw import NULL, given, is_list, is_string
-from providers.request import count_field, flag_field, present, read_object, said_bytes, text_field, with_count
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
-from providers.sse import Event, Scanner
+from providers.reading.answer import BodyMeter, Seen, count, later, read_usage, string_member, tail_usage, visible
+from providers.reading.json_text import NULL, UNREADABLE, Object, given, is_list, is_string
+from providers.reading.request import count_field, flag_field, present, read_object, said_bytes, text_field, with_count
+from providers.reading.sse import Event, Scanner
 
 _OWN = words(
     "model input instructions max_output_tokens stream service_tier tools previous_response_id conversation prompt "

@@ -12,14 +12,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.answer import EventMeter, read_usage
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.openai_usage import responses_usage
-from providers.plain import Plain
-from providers.raw import NULL, given
-from providers.request import present, read_object, text_field
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
+from providers.reading.answer import EventMeter, read_usage
+from providers.reading.json_text import NULL, given
+from providers.reading.request import present, read_object, text_field
 from providers.sound import FILE_HEAD_BYTES, length, pcm
 from providers.text import estimates
 
@@ -30,7 +30,7 @@ _TYPICAL, _UPPER, _MOST = (1_389, 2_977, 10_417)  # thousandths
 _PCM_RATE = 24_000
 
 
-class _Speech(Plain):
+class _Speech(PassThrough):
     """The shape."""
 
     name = "openai_speech"

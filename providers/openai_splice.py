@@ -11,11 +11,10 @@ import re
 
 import msgspec
 
-from providers.answer import UNREADABLE
 from providers.ground.errors import BadRequest
-from providers.raw import NULL, given, is_object
-from providers.request import members, replaced, with_member
-from providers.sse import Event, Scanner
+from providers.reading.json_text import NULL, UNREADABLE, given, is_object
+from providers.reading.request import members, replaced, with_member
+from providers.reading.sse import Event, Scanner
 
 _INCLUDE = b'"include_usage":true'
 _EMPTY_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')

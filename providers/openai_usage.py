@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from providers.answer import CONTRADICTORY, INCOMPLETE, Flags, Object, count, part
+from providers.contract.flags import CONTRADICTORY, INCOMPLETE, Flags
 from providers.ground.quirks import PICOS_PER_TICK, PLAIN, Quirks
 from providers.ground.usage import Usage
+from providers.reading.answer import count, part
+from providers.reading.json_text import Object
 
 # Where input read from a cache is counted: the first of these that is there.
 _CACHED = (

@@ -25,9 +25,9 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from providers.contract.sockets import SOCKET
 from providers.ground.vendors import MOUNTS, VENDORS, Vendor
 from providers.operations import TABLE, Found, Operation, Row, filled, find
-from providers.sockets import SOCKET
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,27 +12,25 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.answer import (
-    MALFORMED,
-    UNREADABLE,
-    BodyMeter,
-    EventMeter,
-    Flags,
-    Object,
-    Seen,
-    count,
-    later,
-    milliseconds,
-    read_usage,
-    tail_usage,
+from providers.contract.flags import MALFORMED, Flags
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import (
+    NO_HEADERS,
+    NOTHING_ELSE,
+    Arrival,
+    Asked,
+    Call,
+    Meter,
+    Reading,
+    Reference,
+    arrived,
 )
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.multipart import Form
 from providers.openai_usage import responses_usage
-from providers.plain import Plain
-from providers.raw import NULL, given
-from providers.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, Call, Meter, Reading, Reference, arrived
+from providers.reading.answer import BodyMeter, EventMeter, Seen, count, later, milliseconds, read_usage, tail_usage
+from providers.reading.json_text import NULL, UNREADABLE, Object, given
+from providers.reading.multipart import Form
 from providers.sound import REMOTE, Length, Mp3, length
 from providers.text import estimates
 
@@ -105,7 +103,7 @@ def _sound(form: Form, body_bytes: int, *, whole: bool) -> Length:
     return length(file.head, file.size if whole or not form.in_file else max(body_bytes, file.size))
 
 
-class _Transcription(Plain):
+class _Transcription(PassThrough):
     """The shape."""
 
     name = "transcription"

@@ -49,3 +49,21 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     def tokens(self) -> int:
         """All input, cached included, plus all output."""
         return self.input_tokens + self.output_tokens
+
+
+def summed(one: Usage, other: Usage) -> Usage:
+    """Both usages together. Terms (`service_tier`, …) are the first's, or the other's where that has none."""
+    merged: dict[str, object] = {}
+    for name in Usage.__struct_fields__:
+        mine, theirs = getattr(one, name), getattr(other, name)
+        if isinstance(mine, int) and isinstance(theirs, int):
+            merged[name] = mine + theirs
+        elif name == "beside":
+            merged[name] = {
+                model: summed(mine.get(model, Usage()), theirs.get(model, Usage())) for model in mine | theirs
+            }
+        elif isinstance(mine, dict):
+            merged[name] = {tool: mine.get(tool, 0) + theirs.get(tool, 0) for tool in mine | theirs}
+        else:
+            merged[name] = mine or theirs
+    return Usage(**merged)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from providers.anthropic_messages import ANTHROPIC_MESSAGES
+from providers.contract.shapes import Shape
 from providers.free import FREE_READ
 from providers.ground.quirks import Quirks
 from providers.ground.vendors import VENDORS, Vendor
@@ -21,7 +22,6 @@ from providers.objects import Makes, Refers
 from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
 from providers.openai_embeddings import OPENAI_EMBEDDINGS
 from providers.openai_responses import OPENAI_RESPONSES
-from providers.shapes import Shape
 from providers.table.row import NOBODY, Row, row
 
 Make = Callable[[Quirks], Shape]

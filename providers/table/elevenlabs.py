@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from providers.contract.shapes import Shape
 from providers.elevenlabs_hearing import ELEVENLABS_ISOLATION, ELEVENLABS_TRANSCRIPT, ELEVENLABS_VOICE_CHANGER
 from providers.elevenlabs_speech import (
     ELEVENLABS_DIALOGUE,
@@ -19,7 +20,6 @@ from providers.elevenlabs_speech import (
     ELEVENLABS_SPEECH_STREAM,
 )
 from providers.free import FREE_READ
-from providers.shapes import Shape
 from providers.table.row import Row, row
 
 _SOUND_3_GB = 3 * 1024**3  # of a file to transcribe; the others take less

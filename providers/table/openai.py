@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from providers.batches import Batch, BatchMaking
+from providers.contract.shapes import Shape
 from providers.files import FileUpload
 from providers.free import FREE_CHECK, FREE_READ
 from providers.jsonl import Endpoint
@@ -17,7 +18,6 @@ from providers.openai_embeddings import OPENAI_EMBEDDINGS
 from providers.openai_images import OPENAI_IMAGES, OPENAI_VARIATIONS
 from providers.openai_responses import OPENAI_COMPACTION, OPENAI_RESPONSES
 from providers.openai_speech import OPENAI_SPEECH
-from providers.shapes import Shape
 from providers.table import compatible
 from providers.table.row import Row, row
 from providers.transcription import TRANSCRIPTION

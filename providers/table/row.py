@@ -11,11 +11,11 @@ from types import MappingProxyType
 import msgspec
 
 from providers.batches import Batch
+from providers.contract.shapes import Shape
+from providers.contract.sockets import SocketShape
 from providers.ground.vendors import VENDORS
 from providers.listing import Listing
 from providers.objects import Makes, References, Refers
-from providers.shapes import Shape
-from providers.sockets import SocketShape
 
 NOBODY: Mapping[str, Refers] = MappingProxyType({})
 
@@ -69,7 +69,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One row: a method and path of one provider.
 
     Attributes:
-        method: Of HTTP, or `providers.sockets.SOCKET`.
+        method: Of HTTP, or `providers.contract.sockets.SOCKET`.
         path: As clients send it, with exactly one version in front where the API has versions. A segment is literal,
             `{name}`, or `{name}:verb`.
         upstream: The path to send; "" for the same.

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from providers.ground.errors import BadRequest
-from providers.multipart import Form
+from providers.reading.multipart import Form
 from tests.attack.node import Node
 from tests.attack.parsers import Part, of_aiohttp, of_email, of_python_multipart, of_werkzeug
 

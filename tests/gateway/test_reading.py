@@ -17,7 +17,7 @@ from gateway import apart, reading
 from gateway.bounds import READ_APART_BYTES
 from gateway.reading import Readings
 from providers import files
-from providers.request import replaced
+from providers.reading.request import replaced
 from tests.gateway.test_uploads import FORM, chunks, form, post
 from tests.harness import Running, running
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 from hypothesis import strategies as st
 
+from providers.contract.shapes import Call, Reading, Shape
 from providers.ground.usage import Usage
-from providers.shapes import Call, Reading, Shape
 
 CALL = Call(model="m", stream=True, input_typical=Usage(input_tokens=20), output_field="max_tokens")
 CUTS = st.lists(st.integers(0, 3000), max_size=10)

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providers.contract.metering import Conclusion, conclude
+from providers.contract.shapes import Asked, Call, Reference, Shape
 from providers.deepgram_listen import DEEPGRAM_LISTEN
 from providers.deepgram_text import DEEPGRAM_READ, DEEPGRAM_SPEAK
 from providers.elevenlabs_hearing import ELEVENLABS_ISOLATION, ELEVENLABS_TRANSCRIPT, ELEVENLABS_VOICE_CHANGER
@@ -23,12 +25,10 @@ from providers.elevenlabs_speech import (
 )
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.metering import Conclusion, conclude
 from providers.mistral_speech import MISTRAL_SPEECH
 from providers.openai_images import OPENAI_IMAGES
 from providers.openai_speech import OPENAI_SPEECH
 from providers.pricing.catalogue import Catalogue
-from providers.shapes import Asked, Call, Reference, Shape
 from providers.simulator import sounds
 from providers.transcription import TRANSCRIPTION
 from tests.providers.answers import CUTS, sse

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from providers.anthropic_messages import ANTHROPIC_MESSAGES
 from providers.batches import Batch, Results
-from providers.bulk import Bulk
+from providers.contract.batch_bound import BatchBound
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.jsonl import LINE_BYTES_MAX, REFERENCES_MAX, Endpoint, Requests, add
@@ -80,7 +80,7 @@ def test_the_sums_bound_every_line_by_itself(lines: list[tuple[int, int]], sound
     """Held together they are never less than each alone at its own tier; and a flat price is not exceeded by much."""
     for provider, model in (("openai", "gpt-4o-mini"), ("anthropic", "claude-sonnet-4-5")):
         price = priced(provider, model)
-        bulk, least = Bulk(sums={}), 0
+        bulk, least = BatchBound(sums={}), 0
         for tokens, output in lines:
             usage = Usage(input_tokens=tokens)
             bulk.add(usage, usage, usage, output=output, answers=1, remote=False)
@@ -192,7 +192,7 @@ def test_only_the_origin_of_results_is_rewritten() -> None:
 
 def test_what_its_lines_ask_for_is_asked_for_by_the_batch() -> None:
     """Tools are held for, what nothing bounds and what has no price is named, further models have no place in it."""
-    bulk = Bulk(sums={}, tools={})
+    bulk = BatchBound(sums={}, tools={})
     ask = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
     price = priced("openai", "gpt-4o")
     add(bulk, OPENAI_CHAT.read(json.dumps(ask).encode()))

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.cohere import COHERE_CHAT, COHERE_CHAT_1, COHERE_EMBED, COHERE_RERANK
+from providers.contract.metering import conclude
+from providers.contract.shapes import Call, Reading, Shape
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.metering import conclude
-from providers.shapes import Call, Reading, Shape
 from tests.providers.answers import CUTS, NUMBER, read, sse
 
 CALL = Call(model="command-a", stream=True, input_typical=Usage(input_tokens=20), output_field="max_tokens")

@@ -24,13 +24,13 @@ from openai.types.responses.tool_param import ToolParam
 from providers import hosted
 from providers.anthropic_messages import ANTHROPIC_MESSAGES
 from providers.cohere import COHERE_CHAT
+from providers.contract.shapes import Asked, Call, Shape
 from providers.fields import TABLE, unlisted
 from providers.gemini import GEMINI
 from providers.ground.errors import BadRequest
 from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
 from providers.openai_embeddings import OPENAI_EMBEDDINGS
 from providers.openai_responses import OPENAI_RESPONSES
-from providers.shapes import Asked, Call, Shape
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from providers.contract.metering import conclude
 from providers.free import FREE_POST, FREE_READ
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.metering import conclude
 
 
 def test_free_operations_cost_nothing() -> None:

@@ -12,13 +12,13 @@ from google.genai import types
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providers.contract.metering import conclude
+from providers.contract.shapes import Asked, Call, Reading
 from providers.gemini import GEMINI, GEMINI_STREAM, check_query
 from providers.gemini_answer import Elements
 from providers.gemini_embeddings import GEMINI_COUNT_TOKENS, GEMINI_EMBED, GEMINI_EMBED_BATCH
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.metering import conclude
-from providers.shapes import Asked, Call, Reading
 from providers.simulator import Faults
 from providers.simulator import answer as simulated
 from tests.providers.answers import CUTS, NUMBER

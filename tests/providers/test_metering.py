@@ -6,9 +6,9 @@ from typing import Literal
 
 import pytest
 
+from providers.contract.metering import conclude
+from providers.contract.shapes import Call, Reading
 from providers.ground.usage import Usage
-from providers.metering import conclude
-from providers.shapes import Call, Reading
 
 CALL = Call(model="m", input_typical=Usage(input_tokens=20), output_field="max_tokens", service_tier="flex")
 EMBEDDING = Call(model="m", input_typical=Usage(input_tokens=20))

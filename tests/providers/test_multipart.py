@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.ground.errors import BadRequest
-from providers.multipart import FIELD_BYTES_MAX, FILE_HEAD_BYTES, FILES_KEPT_MAX, PARTS_MAX, Form, boundary_of
+from providers.reading.multipart import FIELD_BYTES_MAX, FILE_HEAD_BYTES, FILES_KEPT_MAX, PARTS_MAX, Form, boundary_of
 
 TYPE = "multipart/form-data; boundary=XX"
 OWN = frozenset({"model", "prompt", "tags"})

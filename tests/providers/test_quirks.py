@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from providers.contract.metering import conclude
+from providers.contract.shapes import Call, Reading, Shape
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.metering import conclude
 from providers.operations import TABLE
-from providers.shapes import Call, Reading, Shape
 from tests.providers.answers import CALL, CUTS, NUMBER, read, sse
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}

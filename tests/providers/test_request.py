@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers import request
 from providers.ground.errors import BadRequest
-from providers.request import members, read_object, skeleton, with_count
+from providers.reading import request
+from providers.reading.request import members, read_object, skeleton, with_count
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text('ab"\\{}[]:,\u4e2d', max_size=8),

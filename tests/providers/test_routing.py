@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providers.contract.shapes import Uploading
+from providers.contract.sockets import SOCKET
 from providers.operations import TABLE
 from providers.routing import Refusal, Route, Shared, match
-from providers.shapes import Uploading
-from providers.sockets import SOCKET
 
 ANTHROPIC = {"anthropic-version": "2026-10-21"}
 

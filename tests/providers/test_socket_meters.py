@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from providers.contract.shapes import Asked
+from providers.contract.sockets import Due, SocketMeter, SocketShape, Stop
 from providers.deepgram_live import DEEPGRAM_FLUX, DEEPGRAM_LISTEN, DEEPGRAM_SPEAK
 from providers.elevenlabs_live import ELEVENLABS_STREAM_INPUT, ELEVENLABS_TRANSCRIBE, opening_secret
 from providers.gemini_live import GEMINI_LIVE
@@ -15,8 +17,6 @@ from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.openai_realtime import OPENAI_REALTIME, transcription_usage
 from providers.openai_realtime import usage_of as realtime_usage
-from providers.shapes import Asked
-from providers.sockets import Due, SocketMeter, SocketShape, Stop
 from tests.wires import said
 
 

@@ -10,25 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providers.contract.metering import conclude
+from providers.contract.shapes import Asked
+from providers.contract.sockets import NOTHING_DUE, Frame, SocketMeter, Stop
 from providers.ground.errors import BadRequest
-from providers.ground.usage import Usage
-from providers.metering import conclude
+from providers.ground.usage import Usage, summed
 from providers.pricing.catalogue import Catalogue
 from providers.pricing.prices import Price
-from providers.shapes import Asked
+from providers.reading.frames import base64_bytes, frame_object, refuse_unclear, size
 from providers.simulator import Faults
 from providers.simulator.sockets import Close, Conversation, Cut, Pause, Refused, converse
-from providers.sockets import (
-    NOTHING_DUE,
-    Frame,
-    SocketMeter,
-    Stop,
-    base64_bytes,
-    frame_object,
-    refuse_unclear,
-    size,
-    summed,
-)
 from providers.table.sockets import ROWS
 from tests.wires import BY_NAME, PCM_16K, UNITS, WIRES, Wire
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.sse import Event, Scanner
+from providers.reading.sse import Event, Scanner
 
 STREAM = st.lists(
     st.sampled_from(

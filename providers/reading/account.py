@@ -16,8 +16,9 @@ from urllib.parse import unquote
 
 import msgspec
 
-from providers.answer import UNREADABLE, strings
 from providers.ground.vendors import VENDORS
+from providers.reading.answer import strings
+from providers.reading.json_text import UNREADABLE
 
 REFUSED = frozenset({401, 402})
 """With these statuses every vendor speaks of the credential, which is the operator's, or of its money."""

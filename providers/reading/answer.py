@@ -13,26 +13,22 @@ from decimal import Decimal
 
 import msgspec
 
+from providers.contract.flags import (
+    CONTRADICTORY,
+    DECREASED,
+    MALFORMED,
+    NEGATIVE,
+    OVERSIZE,
+    Flags,
+)
+from providers.contract.shapes import Reading
 from providers.ground.usage import Usage
-from providers.raw import given
-from providers.shapes import Reading
-from providers.sse import Event, Scanner
+from providers.reading.json_text import UNREADABLE, Object, given
+from providers.reading.sse import Event, Scanner
 from providers.text import Tally, estimates
 
 COUNT_MAX = 1 << 53  # nobody has used more of anything; above it JSON numbers are not exact either
-Object = dict[str, object]
-Flags = set[str]
 
-CONTRADICTORY = "usage_contradictory"
-NEGATIVE = "usage_negative"
-DECREASED = "usage_decreased"
-INCOMPLETE = "usage_incomplete"
-OTHER_MODEL = "usage_other_model"
-MALFORMED = "malformed"
-OVERSIZE = "oversize"
-
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""Everything that decoding hostile JSON can raise (`msgspec.ValidationError` is a `DecodeError`)."""
 
 _USAGE_BYTES_MAX = 256 << 10  # it is some 300 bytes, and some 10 KB with its iterations
 LOOSE_BYTES_MAX = 1 << 20

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from providers.shapes import Call, Filter
+from providers.contract.shapes import Call, Filter
 
 
-class Plain:
+class PassThrough:
     """The part of a shape that leaves requests and answers as they are."""
 
     def prepare(self, body: bytes, call: Call) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from providers.bulk import Bulk
+from providers.contract.batch_bound import BatchBound
 from providers.ground.usage import Usage
 
 JSON = "application/json"
@@ -129,7 +129,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     priced_as: str = ""
     grant: Grant | None = None
     facts: Mapping[str, Any] = MappingProxyType({})
-    bulk: Bulk | None = None
+    bulk: BatchBound | None = None
     content_type: str = JSON
 
 

@@ -11,21 +11,14 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from providers.answer import UNREADABLE, Flags, Object
-from providers.ground.errors import BadRequest
+from providers.contract.shapes import NOTHING_ELSE, Asked, Call, Reading
 from providers.ground.usage import Usage
-from providers.request import read_object, skeleton
-from providers.shapes import NOTHING_ELSE, Asked, Call, Reading
 
 Frame: TypeAlias = str | bytes
 """One message: text or binary."""
 
 SOCKET = "(socket)"
 """Stands for the method of a row that is a WebSocket: no HTTP method can be spelt so."""
-
-_LARGE_BYTES = 256 << 10
-_ESCAPES_MAX = 1_000_000
-_OBJECT: msgspec.json.Decoder[Object] = msgspec.json.Decoder(Object)
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -194,79 +187,3 @@ class Characters:
     def finish(self) -> Reading:
         """Say what was seen."""
         return Reading(usage=self.used(), complete=True)
-
-
-def frame_object(frame: Frame, flags: Flags | None = None) -> Object | None:
-    """A frame that is a JSON object; None for every other."""
-    try:
-        return _OBJECT.decode(frame)
-    except UNREADABLE:
-        if flags is not None and isinstance(frame, str):
-            flags.add("malformed")
-        return None
-
-
-def refuse_unclear(frame: Frame, own: frozenset[str], *, cased: bool = True) -> None:
-    """Refuse a client's message that is no JSON object, or can be read in two ways (`providers.request.read_object`).
-
-    What we cannot read a lenient parser may, and its count is ours alone.
-
-    Args:
-        frame: As it came.
-        own: Names of the members that the cost depends on.
-        cased: Members inside are refused in another case, too.
-
-    Raises:
-        BadRequest: As said.
-    """
-    read_object(bounded(frame), own, cased=cased)
-
-
-def bounded(frame: Frame) -> bytes:
-    """A client's message, long texts made short where it is large: it is read where others wait.
-
-    Raises:
-        BadRequest: It is large in other things than texts, or no JSON object.
-    """
-    raw = as_bytes(frame)
-    if len(raw) <= _LARGE_BYTES:
-        return raw
-    short, escapes = raw, raw.count(b"\\")
-    if escapes <= _ESCAPES_MAX and raw.count(b'"') <= escapes + _LARGE_BYTES:
-        short = skeleton(raw)
-    if len(short) > _LARGE_BYTES or frame_object(raw) is None:
-        raise BadRequest("A message of more than 256 KB must be a JSON object, and large in long texts only.")
-    return short
-
-
-def as_bytes(frame: Frame) -> bytes:
-    """A frame's text as it is on the wire."""
-    return frame if isinstance(frame, bytes) else frame.encode("utf-8", "surrogatepass")
-
-
-def size(frame: Frame) -> int:
-    """Bytes of a frame on the wire."""
-    return len(frame) if isinstance(frame, bytes) or frame.isascii() else len(frame.encode("utf-8", "surrogatepass"))
-
-
-def base64_bytes(text: object) -> int:
-    """Bytes that a base64 text stands for; 0 for what is no text."""
-    return len(text) * 3 // 4 - text[-2:].count("=") if isinstance(text, str) and text else 0
-
-
-def summed(one: Usage, other: Usage) -> Usage:
-    """Both usages together. Terms (`service_tier`, …) are the first's, or the other's where that has none."""
-    merged: dict[str, object] = {}
-    for name in Usage.__struct_fields__:
-        mine, theirs = getattr(one, name), getattr(other, name)
-        if isinstance(mine, int) and isinstance(theirs, int):
-            merged[name] = mine + theirs
-        elif name == "beside":
-            merged[name] = {
-                model: summed(mine.get(model, Usage()), theirs.get(model, Usage())) for model in mine | theirs
-            }
-        elif isinstance(mine, dict):
-            merged[name] = {tool: mine.get(tool, 0) + theirs.get(tool, 0) for tool in mine | theirs}
-        else:
-            merged[name] = mine or theirs
-    return Usage(**merged)  # type: ignore[arg-type]

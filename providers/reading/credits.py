@@ -12,8 +12,8 @@ from decimal import Decimal
 
 import msgspec
 
-from providers.answer import COUNT_MAX
-from providers.shapes import Call, Reading
+from providers.contract.shapes import Call, Reading
+from providers.reading.answer import COUNT_MAX
 
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,6})?")
 

@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import msgspec
 
+Object = dict[str, object]
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""Everything that decoding hostile JSON can raise (`msgspec.ValidationError` is a `DecodeError`)."""
+
 NULL = msgspec.Raw(b"null")
 
 

@@ -37,16 +37,14 @@ from typing import Literal
 
 import msgspec
 
-from providers.answer import CONTRADICTORY, DECREASED, INCOMPLETE, NEGATIVE, OTHER_MODEL
+from providers.contract.flags import CONTRADICTORY, DECREASED, HIDDEN, INCOMPLETE, MISSING, NEGATIVE, OTHER_MODEL
+from providers.contract.shapes import Call, Reading
 from providers.ground.tiers import asked_tier
 from providers.ground.usage import Usage
-from providers.shapes import Call, Reading
 
 Ended = Literal["complete", "cut", "error"]
 """How the answer's body ended: as its framing says; by the client or by us; by a fault of the connection."""
 
-MISSING = "usage_missing"
-HIDDEN = "output_hidden"
 _DOUBTFUL = frozenset({CONTRADICTORY, DECREASED, INCOMPLETE, NEGATIVE, OTHER_MODEL})
 
 _UNTRUSTED = frozenset({INCOMPLETE, NEGATIVE})

@@ -40,7 +40,7 @@ class Sums(msgspec.Struct, kw_only=True, omit_defaults=True):
     remote: int = 0
 
 
-class Bulk(msgspec.Struct, kw_only=True):
+class BatchBound(msgspec.Struct, kw_only=True):
     """All lines. `sums` by the length of the bound in bits.
 
     Attributes:

@@ -1,0 +1,73 @@
+"""The messages of a socket: told as JSON objects, measured, and refused where they could be read in two ways."""
+
+from __future__ import annotations
+
+import msgspec
+
+from providers.contract.flags import Flags
+from providers.contract.sockets import Frame
+from providers.ground.errors import BadRequest
+from providers.reading.json_text import UNREADABLE, Object
+from providers.reading.request import read_object, skeleton
+
+_LARGE_BYTES = 256 << 10
+_ESCAPES_MAX = 1_000_000
+_OBJECT: msgspec.json.Decoder[Object] = msgspec.json.Decoder(Object)
+
+
+def frame_object(frame: Frame, flags: Flags | None = None) -> Object | None:
+    """A frame that is a JSON object; None for every other."""
+    try:
+        return _OBJECT.decode(frame)
+    except UNREADABLE:
+        if flags is not None and isinstance(frame, str):
+            flags.add("malformed")
+        return None
+
+
+def refuse_unclear(frame: Frame, own: frozenset[str], *, cased: bool = True) -> None:
+    """Refuse a client's message that is no JSON object, or can be read in two ways; see `read_object`.
+
+    What we cannot read a lenient parser may, and its count is ours alone.
+
+    Args:
+        frame: As it came.
+        own: Names of the members that the cost depends on.
+        cased: Members inside are refused in another case, too.
+
+    Raises:
+        BadRequest: As said.
+    """
+    read_object(bounded(frame), own, cased=cased)
+
+
+def bounded(frame: Frame) -> bytes:
+    """A client's message, long texts made short where it is large: it is read where others wait.
+
+    Raises:
+        BadRequest: It is large in other things than texts, or no JSON object.
+    """
+    raw = as_bytes(frame)
+    if len(raw) <= _LARGE_BYTES:
+        return raw
+    short, escapes = raw, raw.count(b"\\")
+    if escapes <= _ESCAPES_MAX and raw.count(b'"') <= escapes + _LARGE_BYTES:
+        short = skeleton(raw)
+    if len(short) > _LARGE_BYTES or frame_object(raw) is None:
+        raise BadRequest("A message of more than 256 KB must be a JSON object, and large in long texts only.")
+    return short
+
+
+def as_bytes(frame: Frame) -> bytes:
+    """A frame's text as it is on the wire."""
+    return frame if isinstance(frame, bytes) else frame.encode("utf-8", "surrogatepass")
+
+
+def size(frame: Frame) -> int:
+    """Bytes of a frame on the wire."""
+    return len(frame) if isinstance(frame, bytes) or frame.isascii() else len(frame.encode("utf-8", "surrogatepass"))
+
+
+def base64_bytes(text: object) -> int:
+    """Bytes that a base64 text stands for; 0 for what is no text."""
+    return len(text) * 3 // 4 - text[-2:].count("=") if isinstance(text, str) and text else 0
