@@ -44,18 +44,18 @@ from ledger.changes import TooManySubjects
 from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO, is_plain_decimal, usd_to_micros
 from ledger.records import UNSEEN, Ask, Block, Facts, Held, LedgerUnavailable, Refused
-from providers.batches import hold_ms
 from providers.contract.shapes import Asked, Call, Reference, Uploading
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.ground.vendors import VENDORS
-from providers.jsonl import Line
-from providers.objects import Makes
 from providers.pricing.catalogue import Catalogue
 from providers.pricing.prices import Price
 from providers.reading.request import model_of
 from providers.routing import Route, Shared
 from providers.simulator import Faults
+from providers.stored.batches import hold_ms
+from providers.stored.jsonl import Line
+from providers.stored.objects import Makes
 
 ATTEMPTS = 4  # a key that changes faster than we can decide on it three times over is being fought about
 SUBJECTS_REMEMBERED_MAX = 50_000

@@ -3,7 +3,7 @@
 Promises: a batch's hold belongs to no process, so it outlives each; somebody looks at every batch until it has ended,
 whether its maker does or not; it is settled from the provider's own results, once, by whichever gateway comes first
 (the hold's id decides); what is still not settled when its hold ends becomes `unsettled` and stays counted. Nothing
-that tells what a batch has cost is deleted before that is known. Knows no provider's words: `providers.batches` does.
+that tells what a batch has cost is deleted before that is known. Knows no provider's words: `stored.batches` does.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from keys.keyring import Key
 from ledger.ledger import Ledger
 from ledger.objects import Object
 from ledger.records import LedgerUnavailable, Measures, Settlement
-from providers.batches import Batch, Counted, Results
 from providers.ground.usage import Usage
 from providers.ground.vendors import VENDORS
 from providers.operations import TABLE
 from providers.pricing.catalogue import Catalogue
 from providers.pricing.prices import Price
 from providers.routing import Route
+from providers.stored.batches import Batch, Counted, Results
 
 KIND = "batch"
 BATCHES: Mapping[str, Batch] = {row.provider: row.operation.batch for row in TABLE if row.operation.batch is not None}

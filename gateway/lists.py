@@ -2,7 +2,7 @@
 
 Promises: a page holds the caller's own objects only, in the order in which they were made, and is not made short by
 anybody else's, nor by those that the provider has no more (they are forgotten on the way). Each object is fetched from
-the provider by its id, `AT_ONCE` at a time. Knows no provider's list: `providers.listing` does.
+the provider by its id, `AT_ONCE` at a time. Knows no provider's list: `providers.stored.listing` does.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ledger.ledger import Ledger
 from ledger.objects import Object, Page
 from ledger.records import LedgerUnavailable
 from providers.ground.errors import BadRequest
-from providers.listing import Listing, Wanted
-from providers.objects import missing
+from providers.stored.listing import Listing, Wanted
+from providers.stored.objects import missing
 
 AT_ONCE = 8  # requests to the provider for one page
 ROUNDS_MAX = 10  # looks at our table for one page: each drops up to a page of what the provider has no more

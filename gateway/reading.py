@@ -16,13 +16,13 @@ import msgspec
 from gateway.apart import Apart, Helper, HelperFailed, serve
 from gateway.errors import CallError
 from providers.contract.shapes import Asked, Call, Reference
-from providers.files import FileUpload
 from providers.ground.errors import BadRequest
-from providers.jsonl import Line
-from providers.objects import Makes
 from providers.operations import TABLE
 from providers.reading.request import model_of, refuse_crowds
 from providers.routing import Route
+from providers.stored.files import FileUpload
+from providers.stored.jsonl import Line
+from providers.stored.objects import Makes
 
 Edits = list[tuple[int, int, bytes]]
 
@@ -66,7 +66,7 @@ class Body:
         """See `providers.reading.request.model_of`."""
 
     async def references(self, route: Route, *, certain: bool = False) -> list[Reference]:
-        """See `providers.objects.References`. Raises BadRequest."""
+        """See `providers.stored.objects.References`. Raises BadRequest."""
         return (await self._ask(_Ask("certain" if certain else "references", _row(route)))).references
 
     async def call(self, route: Route, asked: Asked) -> Call:

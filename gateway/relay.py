@@ -45,13 +45,13 @@ from gateway.walls import Walls
 from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import Extend, LedgerUnavailable
-from providers.batches import hold_ms
 from providers.contract.metering import Conclusion, Ended, conclude
 from providers.contract.shapes import Filter, Meter, Reading
 from providers.ground.usage import Usage
 from providers.ground.vendors import VENDORS, reasons_in_secret
-from providers.models import narrowed
 from providers.reading.sse import Scanner
+from providers.stored.batches import hold_ms
+from providers.stored.models import narrowed
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 

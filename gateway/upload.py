@@ -14,10 +14,10 @@ from typing import Any
 from gateway.bounds import BODY_BYTES_MAX, BODY_TIMEOUT_S, UPLOAD_GRANT_BYTES, UPLOAD_HEAD_BYTES
 from gateway.errors import CallError
 from providers.contract.shapes import Arrival, Call
-from providers.files import FileArrival
 from providers.ground.errors import BadRequest
-from providers.jsonl import Line
 from providers.reading.multipart import Form, is_form
+from providers.stored.files import FileArrival
+from providers.stored.jsonl import Line
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 

@@ -20,8 +20,8 @@ from ledger.ledger import Ledger
 from ledger.objects import Object
 from ledger.records import LedgerUnavailable
 from providers.contract.shapes import Reference
-from providers.objects import Made, Makes, Refers, StreamMakes, made_in_body, made_in_head, missing
 from providers.routing import Route
+from providers.stored.objects import Made, Makes, Refers, StreamMakes, made_in_body, made_in_head, missing
 
 _log = logging.getLogger("farthing.call")
 

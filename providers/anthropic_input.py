@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from providers import media
-from providers.bounds import Extent, string_bytes
+from providers.bounding import media
+from providers.bounding.bounds import Extent, string_bytes
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.hosted import ANTHROPIC_CLIENT as CLIENT

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from providers.anthropic_input import Content
-from providers.bounds import Extent
+from providers.bounding.bounds import Extent
 from providers.contract.flags import CONTRADICTORY, DECREASED, INCOMPLETE, MALFORMED, OTHER_MODEL, OVERSIZE, Flags
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
 from providers.fields import unlisted

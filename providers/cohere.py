@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.bounds import Extent
+from providers.bounding.bounds import Extent
+from providers.bounding.text import estimates
 from providers.cohere_answer import JsonMeter, LinesMeter, StreamMeter
 from providers.cohere_input import Content, elements, refuse_kept
 from providers.contract.pass_through import PassThrough
@@ -30,7 +31,6 @@ from providers.reading.request import (
     text_field,
     with_count,
 )
-from providers.text import estimates
 
 _CHAT_2 = words("model messages max_tokens stream tools documents response_format thinking priority")
 _CHAT_1 = words(

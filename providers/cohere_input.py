@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import msgspec
 
-from providers.bounds import Extent, data_url, string_bytes
+from providers.bounding.bounds import Extent, data_url, string_bytes
+from providers.bounding.media import Bound
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
-from providers.media import Bound
 from providers.reading.json_text import NULL, UNREADABLE, given, is_list, is_object, is_string
 from providers.reading.request import Head, present
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from providers.bounding.sound import FILE_HEAD_BYTES, REMOTE, Length, has_container, length, pcm
 from providers.contract.flags import CONTRADICTORY, MALFORMED, Flags
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import JSON, NO_HEADERS, NOTHING_ELSE, Arrival, Asked, Call, Meter, Reading, arrived
@@ -23,7 +24,6 @@ from providers.reading.answer import BodyMeter, count, milliseconds, read_usage
 from providers.reading.json_text import NULL, UNREADABLE, Object, given
 from providers.reading.multipart import media_type
 from providers.reading.request import read_object, text_field
-from providers.sound import FILE_HEAD_BYTES, REMOTE, Length, has_container, length, pcm
 
 _JSON_BYTES_MAX = 1024 * 1024
 _OWN = frozenset({"url"})

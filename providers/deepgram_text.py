@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from providers.bounding.text import estimates
 from providers.contract.flags import MALFORMED, Flags
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
@@ -20,7 +21,6 @@ from providers.reading.answer import BodyMeter, read_usage
 from providers.reading.credits import HeadMeter
 from providers.reading.json_text import NULL, UNREADABLE, given
 from providers.reading.request import read_object, text_field
-from providers.text import estimates
 
 _OWN = frozenset({"text", "url"})
 _VOICE = "aura-asteria-en"  # the provider's, where a request names none

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from providers.bounding.sound import REMOTE, Length, Mp3, has_container, length, pcm
 from providers.contract.flags import MALFORMED, Flags
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, Call, Meter, Reading, arrived
@@ -22,7 +23,6 @@ from providers.reading.answer import BodyMeter, milliseconds
 from providers.reading.credits import HeadMeter, stated
 from providers.reading.json_text import UNREADABLE, Object
 from providers.reading.multipart import Form
-from providers.sound import REMOTE, Length, Mp3, has_container, length, pcm
 
 _CHANNELS_MAX = 5
 SURCHARGES = {  # field: the tool's name in the catalogue

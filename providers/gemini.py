@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.bounds import Extent
+from providers.bounding.bounds import Extent
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
 from providers.fields import unlisted
 from providers.gemini_answer import ArrayMeter, JsonMeter, StreamMeter

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.bounds import Extent
+from providers.bounding.bounds import Extent
 from providers.contract.flags import MALFORMED, Flags
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
-from providers.free import FreeMeter
 from providers.gemini import check_model, check_query, read_content
 from providers.gemini_input import Content
 from providers.gemini_names import Names, each
@@ -22,6 +21,7 @@ from providers.gemini_usage import gemini_usage
 from providers.ground.errors import BadRequest
 from providers.reading.answer import BodyMeter, read_usage, tail_usage
 from providers.reading.json_text import NULL, UNREADABLE, given, is_object
+from providers.stored.free import FreeMeter
 
 _REQUEST = Names("model content taskType title outputDimensionality embedContentConfig")
 _BATCH = Names("requests")

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from providers import media
-from providers.bounds import Extent, string_bytes
+from providers.bounding import media
+from providers.bounding.bounds import Extent, string_bytes
 from providers.gemini_names import Names, each
 from providers.ground.errors import BadRequest
 from providers.ground.names import words

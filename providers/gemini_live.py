@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from providers.bounds import Extent
+from providers.bounding.bounds import Extent
 from providers.contract.flags import CONTRADICTORY, INCOMPLETE, Flags
 from providers.contract.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
 from providers.contract.sockets import NOTHING_DUE, Due, Frame, Pace, SocketMeter, Stop

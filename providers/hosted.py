@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from providers.bounds import Extent
+from providers.bounding.bounds import Extent
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.ground.usage import Usage

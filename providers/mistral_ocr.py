@@ -12,14 +12,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers import media
-from providers.bounds import data_url, string_bytes
+from providers.bounding import media
+from providers.bounding.bounds import data_url, string_bytes
+from providers.bounding.pdf import Budget
+from providers.bounding.pdf import pages as pdf_pages
 from providers.contract.flags import MALFORMED, Flags
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.pdf import Budget
-from providers.pdf import pages as pdf_pages
 from providers.reading.answer import BodyMeter, count, read_usage
 from providers.reading.json_text import NULL, UNREADABLE, given, is_list, is_string
 from providers.reading.request import Head, present, read_object, text_field

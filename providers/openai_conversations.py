@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from providers.bounds import Extent
+from providers.bounding.bounds import Extent
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
-from providers.free import FreeMeter
 from providers.ground.errors import BadRequest
 from providers.openai_input import Content
 from providers.reading.json_text import given, is_list
 from providers.reading.request import read_object
+from providers.stored.free import FreeMeter
 
 _OWN = frozenset({"items"})
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from providers.bounding.text import estimates
 from providers.contract.flags import MALFORMED, Flags
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import JSON, NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
@@ -23,7 +24,6 @@ from providers.reading.answer import BodyMeter, EventMeter, count, later, read_u
 from providers.reading.json_text import NULL, UNREADABLE, Object, given
 from providers.reading.multipart import Form, boundary_of, is_form
 from providers.reading.request import members, read_object, replaced, with_member
-from providers.text import estimates
 
 _OWN = frozenset(
     {"model", "prompt", "n", "size", "quality", "stream", "partial_images", "frame_count", "svg", "input_fidelity"}

@@ -11,16 +11,16 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from providers import media
-from providers.bounds import Extent, data_url, string_bytes
+from providers.bounding import media
+from providers.bounding.bounds import Extent, data_url, string_bytes
 from providers.contract.shapes import Reference
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.hosted import CLIENT, openai_tools
-from providers.objects import unescaped
 from providers.reading.elements import Elements
 from providers.reading.json_text import NULL, given, is_object, is_string
 from providers.reading.request import Head, members
+from providers.stored.objects import unescaped
 
 # gpt-4o-mini alone counts a tile of an image as 5,667 tokens (85 + 170 a tile elsewhere).
 _TILE_FACTORS = {"gpt-4o-mini": 34}

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.bounds import Extent
+from providers.bounding.bounds import Extent
 from providers.contract.flags import MALFORMED, OVERSIZE, Flags
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
 from providers.fields import unlisted

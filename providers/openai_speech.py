@@ -12,6 +12,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from providers.bounding.sound import FILE_HEAD_BYTES, length, pcm
+from providers.bounding.text import estimates
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.ground.errors import BadRequest
@@ -20,8 +22,6 @@ from providers.openai_usage import responses_usage
 from providers.reading.answer import EventMeter, read_usage
 from providers.reading.json_text import NULL, given
 from providers.reading.request import present, read_object, text_field
-from providers.sound import FILE_HEAD_BYTES, length, pcm
-from providers.text import estimates
 
 _OWN = frozenset({"model", "input", "instructions", "voice", "stream_format", "response_format"})
 _TOKENS_A_MINUTE = 1_250

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from providers.stored.row import Row
 from providers.table import (
     anthropic,
     cohere,
@@ -27,8 +28,6 @@ from providers.table import (
     sockets,
     vendors,
 )
-from providers.table.row import Operation as Operation
-from providers.table.row import Row as Row
 
 TABLE: tuple[Row, ...] = (
     *compatible.OPENAIS,

@@ -27,7 +27,8 @@ import msgspec
 
 from providers.contract.sockets import SOCKET
 from providers.ground.vendors import MOUNTS, VENDORS, Vendor
-from providers.operations import TABLE, Found, Operation, Row, filled, find
+from providers.operations import TABLE, Found, filled, find
+from providers.stored.row import Operation, Row
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from providers.bounding.sound import REMOTE, Length, Mp3, length
+from providers.bounding.text import estimates
 from providers.contract.flags import MALFORMED, Flags
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import (
@@ -31,8 +33,6 @@ from providers.openai_usage import responses_usage
 from providers.reading.answer import BodyMeter, EventMeter, Seen, count, later, milliseconds, read_usage, tail_usage
 from providers.reading.json_text import NULL, UNREADABLE, Object, given
 from providers.reading.multipart import Form
-from providers.sound import REMOTE, Length, Mp3, length
-from providers.text import estimates
 
 _OWN = frozenset({"model", "stream", "prompt", "file_id", "file_url"})
 _EARLY = frozenset({"model", "file_id", "file_url"})

@@ -1,4 +1,4 @@
-"""Builds providers/pricing/catalogue.json from two public price lists and a hand-kept file. Run by hand, not in a build.
+"""Builds providers/pricing/catalogue.json, of two public price lists and a file kept by hand. At build time only.
 
     python -m venv /tmp/prices && /tmp/prices/bin/pip install 'genai-prices>=0.2,<0.3' msgspec
     /tmp/prices/bin/pip download --no-deps -d /tmp/prices 'litellm>=1.100,<2'

@@ -13,6 +13,7 @@ from decimal import Decimal
 
 import msgspec
 
+from providers.bounding.text import Tally, estimates
 from providers.contract.flags import (
     CONTRADICTORY,
     DECREASED,
@@ -25,7 +26,6 @@ from providers.contract.shapes import Reading
 from providers.ground.usage import Usage
 from providers.reading.json_text import UNREADABLE, Object, given
 from providers.reading.sse import Event, Scanner
-from providers.text import Tally, estimates
 
 COUNT_MAX = 1 << 53  # nobody has used more of anything; above it JSON numbers are not exact either
 

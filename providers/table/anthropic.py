@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from providers.anthropic_messages import ANTHROPIC_MESSAGES
-from providers.batches import Batch, BatchMaking
-from providers.files import FileUpload
-from providers.free import FREE_POST, FREE_READ
-from providers.jsonl import Endpoint
-from providers.listing import Cursors
-from providers.objects import Makes, Refers
-from providers.table.row import Row, row
+from providers.stored.batches import Batch, BatchMaking
+from providers.stored.files import FileUpload
+from providers.stored.free import FREE_POST, FREE_READ
+from providers.stored.jsonl import Endpoint
+from providers.stored.listing import Cursors
+from providers.stored.objects import Makes, Refers
+from providers.stored.row import Row, row
 
 _NAMES = {
     "file_id": Refers(kind="file"),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from providers.cohere import COHERE_CHAT, COHERE_CHAT_1, COHERE_EMBED, COHERE_RERANK
-from providers.free import FREE_POST, FREE_READ
-from providers.table.row import row
+from providers.stored.free import FREE_POST, FREE_READ
+from providers.stored.row import row
 
 ROWS = (
     row("POST", "/v2/chat", "cohere", "chat", COHERE_CHAT),

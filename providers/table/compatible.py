@@ -14,15 +14,15 @@ import msgspec
 
 from providers.anthropic_messages import ANTHROPIC_MESSAGES
 from providers.contract.shapes import Shape
-from providers.free import FREE_READ
 from providers.ground.quirks import Quirks
 from providers.ground.vendors import VENDORS, Vendor
 from providers.minimax import with_base_resp
-from providers.objects import Makes, Refers
 from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
 from providers.openai_embeddings import OPENAI_EMBEDDINGS
 from providers.openai_responses import OPENAI_RESPONSES
-from providers.table.row import NOBODY, Row, row
+from providers.stored.free import FREE_READ
+from providers.stored.objects import Makes, Refers
+from providers.stored.row import NOBODY, Row, row
 
 Make = Callable[[Quirks], Shape]
 

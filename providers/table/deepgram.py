@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from providers.deepgram_listen import DEEPGRAM_LISTEN
 from providers.deepgram_text import DEEPGRAM_READ, DEEPGRAM_SPEAK
-from providers.free import FREE_READ
-from providers.table.row import row
+from providers.stored.free import FREE_READ
+from providers.stored.row import row
 
 _SOUND_2_GB = 2 * 1024**3
 

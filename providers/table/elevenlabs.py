@@ -19,8 +19,8 @@ from providers.elevenlabs_speech import (
     ELEVENLABS_SPEECH,
     ELEVENLABS_SPEECH_STREAM,
 )
-from providers.free import FREE_READ
-from providers.table.row import Row, row
+from providers.stored.free import FREE_READ
+from providers.stored.row import Row, row
 
 _SOUND_3_GB = 3 * 1024**3  # of a file to transcribe; the others take less
 _SAID: tuple[tuple[str, str, Shape], ...] = (

@@ -5,10 +5,10 @@ Source: providers.md §2 and P3.
 
 from __future__ import annotations
 
-from providers.free import FREE_READ
 from providers.gemini import GEMINI, GEMINI_STREAM
 from providers.gemini_embeddings import GEMINI_COUNT_TOKENS, GEMINI_EMBED, GEMINI_EMBED_BATCH
-from providers.table.row import row
+from providers.stored.free import FREE_READ
+from providers.stored.row import row
 
 _VERSIONS = ("v1", "v1beta", "v1alpha")
 _MODELS = (

@@ -6,7 +6,7 @@ from providers.ground.quirks import Quirks
 from providers.minimax import with_base_resp
 from providers.minimax_speech import MINIMAX_SPEECH
 from providers.openai_chat import OPENAI_CHAT
-from providers.table.row import Row, row
+from providers.stored.row import Row, row
 
 _DIALECT = "minimax"
 _CHAT = with_base_resp(OPENAI_CHAT.of(Quirks(splice=False)))  # usage comes unasked, in the last chunk

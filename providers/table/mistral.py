@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from providers.batches import Batch, BatchMaking
-from providers.files import FileUpload
-from providers.free import FREE_READ
 from providers.ground.vendors import VENDORS
-from providers.jsonl import Endpoint
-from providers.listing import Pages
 from providers.mistral_ocr import MISTRAL_OCR
 from providers.mistral_speech import MISTRAL_SPEECH
-from providers.objects import Makes, References, Refers
 from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
 from providers.openai_embeddings import OPENAI_EMBEDDINGS
+from providers.stored.batches import Batch, BatchMaking
+from providers.stored.files import FileUpload
+from providers.stored.free import FREE_READ
+from providers.stored.jsonl import Endpoint
+from providers.stored.listing import Pages
+from providers.stored.objects import Makes, References, Refers
+from providers.stored.row import Row, row
 from providers.table.compatible import CHAT_NAMES, spoken
-from providers.table.row import Row, row
 from providers.transcription import TRANSCRIPTION
 
 _SOUND_1_GB = 1024**3

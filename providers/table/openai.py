@@ -5,21 +5,21 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
-from providers.batches import Batch, BatchMaking
 from providers.contract.shapes import Shape
-from providers.files import FileUpload
-from providers.free import FREE_CHECK, FREE_READ
-from providers.jsonl import Endpoint
-from providers.listing import ITEMS_MAX, Cursors
-from providers.objects import Makes, References, Refers
 from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
 from providers.openai_conversations import OPENAI_CONVERSATIONS
 from providers.openai_embeddings import OPENAI_EMBEDDINGS
 from providers.openai_images import OPENAI_IMAGES, OPENAI_VARIATIONS
 from providers.openai_responses import OPENAI_COMPACTION, OPENAI_RESPONSES
 from providers.openai_speech import OPENAI_SPEECH
+from providers.stored.batches import Batch, BatchMaking
+from providers.stored.files import FileUpload
+from providers.stored.free import FREE_CHECK, FREE_READ
+from providers.stored.jsonl import Endpoint
+from providers.stored.listing import ITEMS_MAX, Cursors
+from providers.stored.objects import Makes, References, Refers
+from providers.stored.row import Row, row
 from providers.table import compatible
-from providers.table.row import Row, row
 from providers.transcription import TRANSCRIPTION
 
 _PICTURES = {"file_id": Refers(kind="file")}  # in an edit's JSON form

@@ -10,10 +10,10 @@ from __future__ import annotations
 from providers.contract.sockets import SOCKET, SocketShape
 from providers.deepgram_live import DEEPGRAM_FLUX, DEEPGRAM_LISTEN, DEEPGRAM_SPEAK
 from providers.elevenlabs_live import ELEVENLABS_STREAM_INPUT, ELEVENLABS_TRANSCRIBE
-from providers.free import FREE_READ
 from providers.gemini_live import GEMINI_LIVE
 from providers.openai_realtime import OPENAI_REALTIME
-from providers.table.row import Row, row
+from providers.stored.free import FREE_READ
+from providers.stored.row import Row, row
 
 _LIVE = "/ws/google.ai.generativelanguage.{}.GenerativeService.BidiGenerateContent"
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from providers.free import FREE_POST, FREE_READ
 from providers.ground.vendors import VENDORS
 from providers.images import IMAGES
 from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
+from providers.stored.free import FREE_POST, FREE_READ
+from providers.stored.row import Row, row
 from providers.table.compatible import spoken
-from providers.table.row import Row, row
 
 _DEEPSEEK_CHAT = spoken(VENDORS["deepseek"], OPENAI_CHAT.of)
 _DEEPSEEK_FIM = spoken(VENDORS["deepseek"], OPENAI_COMPLETIONS.of)

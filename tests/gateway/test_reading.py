@@ -16,8 +16,8 @@ import pytest
 from gateway import apart, reading
 from gateway.bounds import READ_APART_BYTES
 from gateway.reading import Readings
-from providers import files
 from providers.reading.request import replaced
+from providers.stored import files
 from tests.gateway.test_uploads import FORM, chunks, form, post
 from tests.harness import Running, running
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from ledger.objects import Object
-from providers.operations import TABLE, Row
+from providers.operations import TABLE
+from providers.stored.row import Row
 from tests.harness import Running, running
 
 PUBLIC = {"models"}

@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.anthropic_messages import ANTHROPIC_MESSAGES
-from providers.batches import Batch, Results
 from providers.contract.batch_bound import BatchBound
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.jsonl import LINE_BYTES_MAX, REFERENCES_MAX, Endpoint, Requests, add
-from providers.objects import References, Refers
 from providers.openai_chat import OPENAI_CHAT
 from providers.openai_embeddings import OPENAI_EMBEDDINGS
 from providers.pricing.catalogue import Catalogue
 from providers.pricing.prices import Price
+from providers.stored.batches import Batch, Results
+from providers.stored.jsonl import LINE_BYTES_MAX, REFERENCES_MAX, Endpoint, Requests, add
+from providers.stored.objects import References, Refers
 
 NOW_MS = 1_795_600_000_000
 CATALOGUE = Catalogue.load()

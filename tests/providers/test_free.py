@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from providers.contract.metering import conclude
-from providers.free import FREE_POST, FREE_READ
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
+from providers.stored.free import FREE_POST, FREE_READ
 
 
 def test_free_operations_cost_nothing() -> None:

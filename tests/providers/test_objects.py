@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.ground.errors import BadRequest
-from providers.objects import (
+from providers.stored.objects import (
     REFERENCES_MAX,
     Makes,
     References,

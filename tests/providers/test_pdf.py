@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers import pdf as reading
-from providers.pdf import PAGES_MAX, Budget
+from providers.bounding import pdf as reading
+from providers.bounding.pdf import PAGES_MAX, Budget
 
 CATALOG = b"<< /Type /Catalog /Pages 2 0 R >>"
 PAGE = b"<< /Type /Page /Parent 2 0 R /Contents 9 0 R /LastModified (D:2026) /ID <1a2B> >>"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providers.bounding.sound import Length, Mp3, length, pcm
 from providers.simulator import sounds
-from providers.sound import Length, Mp3, length, pcm
 
 
 @pytest.mark.parametrize("channels", [1, 2])

@@ -13,10 +13,10 @@ from types import MappingProxyType
 import msgspec
 
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
-from providers.free import FreeMeter
 from providers.ground.errors import BadRequest
-from providers.jsonl import Endpoint, Line, Requests
 from providers.reading.multipart import Form
+from providers.stored.free import FreeMeter
+from providers.stored.jsonl import Endpoint, Line, Requests
 
 LONG_BYTES = 128 << 10  # a longer line is read by itself
 _OWN = frozenset({"purpose"})
@@ -97,7 +97,7 @@ class FileUpload:
 
     Args:
         endpoints: The operations whose requests may stand in a file with the purpose "batch".
-        unnamed: See `providers.jsonl.Requests`.
+        unnamed: See `providers.stored.jsonl.Requests`.
     """
 
     name = "files"

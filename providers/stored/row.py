@@ -10,12 +10,12 @@ from types import MappingProxyType
 
 import msgspec
 
-from providers.batches import Batch
 from providers.contract.shapes import Shape
 from providers.contract.sockets import SocketShape
 from providers.ground.vendors import VENDORS
-from providers.listing import Listing
-from providers.objects import Makes, References, Refers
+from providers.stored.batches import Batch
+from providers.stored.listing import Listing
+from providers.stored.objects import Makes, References, Refers
 
 NOBODY: Mapping[str, Refers] = MappingProxyType({})
 
@@ -37,7 +37,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         makes: What its answer makes.
         names: Members of its body that name objects, which must be the caller's own.
         references: Finds those; None where there are none.
-        lists: It lists the caller's own objects; it is answered out of them, see `providers.listing`.
+        lists: It lists the caller's own objects; it is answered out of them, see `providers.stored.listing`.
         batch: It makes, or is about, a batch.
         socket: What it speaks over a WebSocket; None for everything that is a request and an answer.
         here: The gateway answers it itself, with nothing and to anybody: nothing is forwarded, held or recorded.

@@ -11,9 +11,9 @@ import binascii
 
 import msgspec
 
-from providers.pdf import Budget
-from providers.pdf import pages as pdf_pages
-from providers.sound import FILE_HEAD_BYTES, pcm_in_wav
+from providers.bounding.pdf import Budget
+from providers.bounding.pdf import pages as pdf_pages
+from providers.bounding.sound import FILE_HEAD_BYTES, pcm_in_wav
 
 # A JPEG's size may stand behind camera data and colour profiles; beyond this the dearest reading is taken.
 _HEADER_BYTES_MAX = 256 * 1024

@@ -17,14 +17,14 @@ import msgspec
 from providers.contract.batch_bound import BatchBound
 from providers.contract.metering import conclude
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading, Reference, Shape
-from providers.free import FreeMeter
 from providers.ground.errors import BadRequest
 from providers.ground.tiers import BATCH
 from providers.ground.usage import Usage
-from providers.jsonl import Endpoint, Facts, add
 from providers.pricing.prices import Price
 from providers.reading.json_text import NULL, UNREADABLE, given
 from providers.reading.request import read_object, text_field
+from providers.stored.free import FreeMeter
+from providers.stored.jsonl import Endpoint, Facts, add
 
 HOUR_MS = 3_600_000
 LATE_MS = 24 * HOUR_MS  # after its own end a batch may take so long to be counted; then nobody knows what it cost

@@ -21,11 +21,11 @@ from __future__ import annotations
 
 import msgspec
 
+from providers.bounding.media import Bound
+from providers.bounding.pdf import Budget
+from providers.bounding.text import Classes, estimates
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.media import Bound
-from providers.pdf import Budget
-from providers.text import Classes, estimates
 
 _JOINED_BYTES_MAX = 256 << 10  # of text that is put together before it is counted
 _SLICE_BYTES = 64 << 10

@@ -1,0 +1,1 @@
+"""What a request can come to at most, told from its bytes: text, sound, pictures, documents."""
