@@ -40,7 +40,7 @@ from ledger.ledger import Ledger
 from providers.contract.metering import Conclusion, conclude
 from providers.contract.shapes import Asked
 from providers.contract.sockets import NOTHING_DUE, Due, Frame, SocketShape, Stop
-from providers.elevenlabs_live import opening_secret
+from providers.elevenlabs.live import opening_secret
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.ground.vendors import VENDORS

@@ -17,7 +17,7 @@ from providers.bounding.bounds import Extent
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.ground.usage import Usage
-from providers.openai_images import made
+from providers.openai.images import made
 from providers.reading.json_text import NULL, UNREADABLE, given, is_object, is_string
 
 RUNS_HELD: Final = 2

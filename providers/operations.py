@@ -5,7 +5,7 @@ no spelling of a path (`//evil`, `@`, `\\`, `%2f..`, absolute form, NUL) reaches
 Every operation has a shape, hence a meter, or is known to be free. Knows nothing of keys, models, headers or settings.
 Source: providers.md §2 and the sheets P1 to P13.
 
-Adding an operation is adding a row, in the family's module of `providers.table`. A vendor that offers OpenAI's
+Adding an operation is adding a row, in the family's `rows`. A vendor that offers OpenAI's
 operations in OpenAI's shape needs none: its row in `providers.ground.vendors` names them (`speaks`).
 """
 
@@ -14,34 +14,30 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from providers.anthropic import rows as anthropic
+from providers.cohere import rows as cohere
+from providers.compatible import offers
+from providers.compatible import rows as compatible
+from providers.deepgram import rows as deepgram
+from providers.elevenlabs import rows as elevenlabs
+from providers.google import rows as google
+from providers.minimax import rows as minimax
+from providers.mistral import rows as mistral
+from providers.openai import rows as openai
 from providers.stored.row import Row
-from providers.table import (
-    anthropic,
-    cohere,
-    compatible,
-    deepgram,
-    elevenlabs,
-    google,
-    minimax,
-    mistral,
-    openai,
-    sockets,
-    vendors,
-)
 
 TABLE: tuple[Row, ...] = (
-    *compatible.OPENAIS,
+    *offers.OPENAIS,
     *openai.ROWS,
     *anthropic.ROWS,
-    *compatible.ANTHROPICS,
+    *offers.ANTHROPICS,
     *elevenlabs.ROWS,
     *deepgram.ROWS,
     *google.ROWS,
-    *vendors.ROWS,
+    *compatible.ROWS,
     *mistral.ROWS,
     *minimax.ROWS,
     *cohere.ROWS,
-    *sockets.ROWS,
 )
 """Every row. Where several providers have a path and nothing tells which is meant, the first of them is."""
 

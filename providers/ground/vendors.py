@@ -32,7 +32,7 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
         key_header: Lower-case name of the request header that carries our credential upstream.
         key_prefix: What stands before the credential in that header ("Bearer ").
         headers: Further request headers it insists on, sent when the client sent none.
-        speaks: Names of OpenAI's operations that it offers in OpenAI's shape (`providers.table.compatible`).
+        speaks: Names of OpenAI's operations that it offers in OpenAI's shape (`providers.compatible.offers`).
         quirks: What it does otherwise there.
         anthropic: What the upstream path of its Anthropic-compatible messages begins with; "" where it has none.
         native: The path at which its models are served, where requests for them may be sent to another's.

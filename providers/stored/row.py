@@ -11,9 +11,10 @@ from types import MappingProxyType
 import msgspec
 
 from providers.contract.shapes import Shape
-from providers.contract.sockets import SocketShape
+from providers.contract.sockets import SOCKET, SocketShape
 from providers.ground.vendors import VENDORS
 from providers.stored.batches import Batch
+from providers.stored.free import FREE_READ
 from providers.stored.listing import Listing
 from providers.stored.objects import Makes, References, Refers
 
@@ -122,3 +123,11 @@ def row(
         here=here,
     )
     return Row(method=method, path=path, provider=provider, upstream=upstream or path, operation=operation)
+
+
+def socket(path: str, provider: str, name: str, shape: SocketShape, *, of: str = "") -> Row:
+    """The row of a WebSocket. `of` is the kind of an object that is everybody's.
+
+    Over HTTP its path has no body to read: the handshake is a GET.
+    """
+    return row(SOCKET, path, provider, name, FREE_READ, socket=shape, of=of, everybodys=bool(of))

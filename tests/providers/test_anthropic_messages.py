@@ -12,7 +12,7 @@ from anthropic.types.beta import BetaMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.anthropic_messages import ANTHROPIC_MESSAGES
+from providers.anthropic.messages import ANTHROPIC_MESSAGES
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from tests.providers.answers import CALL, CUTS, NUMBER, read, sse

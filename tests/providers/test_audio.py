@@ -14,23 +14,18 @@ from hypothesis import strategies as st
 
 from providers.contract.metering import Conclusion, conclude
 from providers.contract.shapes import Asked, Call, Reference, Shape
-from providers.deepgram_listen import DEEPGRAM_LISTEN
-from providers.deepgram_text import DEEPGRAM_READ, DEEPGRAM_SPEAK
-from providers.elevenlabs_hearing import ELEVENLABS_ISOLATION, ELEVENLABS_TRANSCRIPT, ELEVENLABS_VOICE_CHANGER
-from providers.elevenlabs_speech import (
-    ELEVENLABS_DIALOGUE,
-    ELEVENLABS_MUSIC,
-    ELEVENLABS_SOUNDS,
-    ELEVENLABS_SPEECH,
-)
+from providers.deepgram.listen import DEEPGRAM_LISTEN
+from providers.deepgram.text import DEEPGRAM_READ, DEEPGRAM_SPEAK
+from providers.elevenlabs.hearing import ELEVENLABS_ISOLATION, ELEVENLABS_TRANSCRIPT, ELEVENLABS_VOICE_CHANGER
+from providers.elevenlabs.speech import ELEVENLABS_DIALOGUE, ELEVENLABS_MUSIC, ELEVENLABS_SOUNDS, ELEVENLABS_SPEECH
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.mistral_speech import MISTRAL_SPEECH
-from providers.openai_images import OPENAI_IMAGES
-from providers.openai_speech import OPENAI_SPEECH
+from providers.mistral.speech import MISTRAL_SPEECH
+from providers.openai.images import OPENAI_IMAGES
+from providers.openai.speech import OPENAI_SPEECH
+from providers.openai.transcription import TRANSCRIPTION
 from providers.pricing.catalogue import Catalogue
 from providers.simulator import sounds
-from providers.transcription import TRANSCRIPTION
 from tests.providers.answers import CUTS, sse
 
 NOW = 1_780_000_000_000

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.anthropic_messages import ANTHROPIC_MESSAGES
+from providers.anthropic.messages import ANTHROPIC_MESSAGES
 from providers.contract.batch_bound import BatchBound
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.openai_chat import OPENAI_CHAT
-from providers.openai_embeddings import OPENAI_EMBEDDINGS
+from providers.openai.chat import OPENAI_CHAT
+from providers.openai.embeddings import OPENAI_EMBEDDINGS
 from providers.pricing.catalogue import Catalogue
 from providers.pricing.prices import Price
 from providers.stored.batches import Batch, Results

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.anthropic_messages import ANTHROPIC_MESSAGES
+from providers.anthropic.messages import ANTHROPIC_MESSAGES
 from providers.bounding import media
 from providers.bounding.bounds import string_bytes
 from providers.bounding.pdf import Budget
 from providers.bounding.text import Tally, estimates
 from providers.contract.shapes import Call, Shape
 from providers.ground.errors import BadRequest
-from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
-from providers.openai_embeddings import OPENAI_EMBEDDINGS
-from providers.openai_responses import OPENAI_RESPONSES
+from providers.openai.chat import OPENAI_CHAT, OPENAI_COMPLETIONS
+from providers.openai.embeddings import OPENAI_EMBEDDINGS
+from providers.openai.responses import OPENAI_RESPONSES
 
 TEXT = st.text(max_size=300) | st.text('abc \n"\\/\u4e2d\u0440\U0001f600\x00\x1f', max_size=300)
 

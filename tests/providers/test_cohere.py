@@ -11,7 +11,7 @@ from cohere.v2.types.v2chat_stream_response import MessageEndV2ChatStreamRespons
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.cohere import COHERE_CHAT, COHERE_CHAT_1, COHERE_EMBED, COHERE_RERANK
+from providers.cohere.shapes import COHERE_CHAT, COHERE_CHAT_1, COHERE_EMBED, COHERE_RERANK
 from providers.contract.metering import conclude
 from providers.contract.shapes import Call, Reading, Shape
 from providers.ground.errors import BadRequest

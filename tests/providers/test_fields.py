@@ -22,15 +22,15 @@ from openai.types.responses import response_create_params as responses
 from openai.types.responses.tool_param import ToolParam
 
 from providers import hosted
-from providers.anthropic_messages import ANTHROPIC_MESSAGES
-from providers.cohere import COHERE_CHAT
+from providers.anthropic.messages import ANTHROPIC_MESSAGES
+from providers.cohere.shapes import COHERE_CHAT
 from providers.contract.shapes import Asked, Call, Shape
 from providers.fields import TABLE, unlisted
-from providers.gemini import GEMINI
+from providers.google.generate import GEMINI
 from providers.ground.errors import BadRequest
-from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
-from providers.openai_embeddings import OPENAI_EMBEDDINGS
-from providers.openai_responses import OPENAI_RESPONSES
+from providers.openai.chat import OPENAI_CHAT, OPENAI_COMPLETIONS
+from providers.openai.embeddings import OPENAI_EMBEDDINGS
+from providers.openai.responses import OPENAI_RESPONSES
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from providers.contract.metering import conclude
 from providers.contract.shapes import Asked, Call, Reading
-from providers.gemini import GEMINI, GEMINI_STREAM, check_query
-from providers.gemini_answer import Elements
-from providers.gemini_embeddings import GEMINI_COUNT_TOKENS, GEMINI_EMBED, GEMINI_EMBED_BATCH
+from providers.google.answer import Elements
+from providers.google.embeddings import GEMINI_COUNT_TOKENS, GEMINI_EMBED, GEMINI_EMBED_BATCH
+from providers.google.generate import GEMINI, GEMINI_STREAM, check_query
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.simulator import Faults

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from providers.anthropic_messages import ANTHROPIC_MESSAGES
+from providers.anthropic.messages import ANTHROPIC_MESSAGES
 from providers.contract.shapes import Call, Reading, Shape
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.openai_chat import OPENAI_CHAT
-from providers.openai_responses import OPENAI_RESPONSES
+from providers.openai.chat import OPENAI_CHAT
+from providers.openai.responses import OPENAI_RESPONSES
 from providers.pricing.catalogue import Catalogue
 
 CATALOGUE = Catalogue.load()

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providers.compatible.images import IMAGES
 from providers.contract.metering import conclude
 from providers.contract.shapes import Shape
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.images import IMAGES
-from providers.minimax_speech import MINIMAX_SPEECH, billed_characters
-from providers.mistral_ocr import MISTRAL_OCR, PAGES_MAX
+from providers.minimax.speech import MINIMAX_SPEECH, billed_characters
+from providers.mistral.ocr import MISTRAL_OCR, PAGES_MAX
 from tests.providers.answers import CUTS, read, sse
 
 

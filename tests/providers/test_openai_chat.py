@@ -13,7 +13,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.openai_chat import OPENAI_CHAT, OPENAI_COMPLETIONS
+from providers.openai.chat import OPENAI_CHAT, OPENAI_COMPLETIONS
 from tests.providers.answers import CALL, CUTS, NUMBER, read, sse
 
 USAGE = {

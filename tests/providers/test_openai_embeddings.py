@@ -11,7 +11,7 @@ from openai.types import CreateEmbeddingResponse
 
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.openai_embeddings import OPENAI_EMBEDDINGS
+from providers.openai.embeddings import OPENAI_EMBEDDINGS
 from tests.providers.answers import CUTS, read
 
 ANSWER = {

@@ -11,7 +11,7 @@ from openai.types.responses import Response, ResponseCompletedEvent, ResponseTex
 
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.openai_responses import OPENAI_RESPONSES
+from providers.openai.responses import OPENAI_RESPONSES
 from tests.providers.answers import CUTS, NUMBER, read, sse
 
 MESSAGE = {

@@ -9,14 +9,14 @@ import pytest
 
 from providers.contract.shapes import Asked
 from providers.contract.sockets import Due, SocketMeter, SocketShape, Stop
-from providers.deepgram_live import DEEPGRAM_FLUX, DEEPGRAM_LISTEN, DEEPGRAM_SPEAK
-from providers.elevenlabs_live import ELEVENLABS_STREAM_INPUT, ELEVENLABS_TRANSCRIBE, opening_secret
-from providers.gemini_live import GEMINI_LIVE
-from providers.gemini_live import usage_of as gemini_usage
+from providers.deepgram.live import DEEPGRAM_FLUX, DEEPGRAM_LISTEN, DEEPGRAM_SPEAK
+from providers.elevenlabs.live import ELEVENLABS_STREAM_INPUT, ELEVENLABS_TRANSCRIBE, opening_secret
+from providers.google.live import GEMINI_LIVE
+from providers.google.live import usage_of as gemini_usage
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.openai_realtime import OPENAI_REALTIME, transcription_usage
-from providers.openai_realtime import usage_of as realtime_usage
+from providers.openai.realtime import OPENAI_REALTIME, transcription_usage
+from providers.openai.realtime import usage_of as realtime_usage
 from tests.wires import said
 
 

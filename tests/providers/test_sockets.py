@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from providers.contract.metering import conclude
 from providers.contract.shapes import Asked
-from providers.contract.sockets import NOTHING_DUE, Frame, SocketMeter, Stop
+from providers.contract.sockets import NOTHING_DUE, SOCKET, Frame, SocketMeter, Stop
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage, summed
+from providers.operations import TABLE
 from providers.pricing.catalogue import Catalogue
 from providers.pricing.prices import Price
 from providers.reading.frames import base64_bytes, frame_object, refuse_unclear, size
 from providers.simulator import Faults
 from providers.simulator.sockets import Close, Conversation, Cut, Pause, Refused, converse
-from providers.table.sockets import ROWS
 from tests.wires import BY_NAME, PCM_16K, UNITS, WIRES, Wire
 
 CATALOGUE = Catalogue.load()
@@ -31,7 +31,11 @@ def opened(wire: Wire) -> tuple[SocketMeter, Price]:
     """A meter for the wire's socket, and the price of its model."""
     path, _, query = wire.path.partition("?")
     asked = Asked(query={name: [value] for name, _, value in (part.partition("=") for part in query.split("&"))})
-    row = next(row for row in ROWS if row.operation.name == wire.route and row.path.count("/") == path.count("/"))
+    row = next(
+        row
+        for row in TABLE
+        if row.method == SOCKET and row.operation.name == wire.route and row.path.count("/") == path.count("/")
+    )
     shape = row.operation.socket
     assert shape is not None
     opening = wire.frames[0] if shape.first_frame == "call" else b""
@@ -137,7 +141,11 @@ def test_a_conversation_that_breaks_off_is_never_free_and_never_below_its_counts
 def _call(wire: Wire) -> Any:
     path, _, query = wire.path.partition("?")
     asked = Asked(query={name: [value] for name, _, value in (part.partition("=") for part in query.split("&"))})
-    row = next(row for row in ROWS if row.operation.name == wire.route and row.path.count("/") == path.count("/"))
+    row = next(
+        row
+        for row in TABLE
+        if row.method == SOCKET and row.operation.name == wire.route and row.path.count("/") == path.count("/")
+    )
     shape = row.operation.socket
     assert shape is not None
     opening = wire.frames[0] if shape.first_frame == "call" else b""

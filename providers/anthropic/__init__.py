@@ -1,0 +1,1 @@
+"""Anthropic's messages, and every vendor that speaks them."""

@@ -1,0 +1,1 @@
+"""Cohere: chat of both versions, embed, rerank."""

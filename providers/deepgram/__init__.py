@@ -1,0 +1,1 @@
+"""Deepgram: sound heard and text spoken, whole and live."""

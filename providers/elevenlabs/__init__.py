@@ -1,0 +1,1 @@
+"""ElevenLabs: text spoken and sound heard, whole and live."""

@@ -1,0 +1,193 @@
+"""ElevenLabs' sockets: text in and sound out (`stream-input`, `multi-stream-input`), sound in and transcripts out.
+
+Promises: speech is billed by the characters of every `text` that was sent, the blank that opens a stream too, whatever
+context it belongs to; transcription by the sound that was sent, whose bytes tell its length exactly, for it is raw.
+The provider says of neither what it came to. Source: providers.md §1, §3 and P4; elevenlabs 2.78.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from providers.contract.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
+from providers.contract.sockets import NOTHING_DUE, Characters, Due, Frame, SocketMeter, Stop
+from providers.elevenlabs.hearing import SURCHARGES
+from providers.ground.errors import BadRequest
+from providers.ground.usage import Usage
+from providers.reading.frames import as_bytes, base64_bytes, bounded, frame_object, refuse_unclear
+from providers.reading.json_text import UNREADABLE
+from providers.reading.request import members
+
+_CHARACTERS_STEP = 100
+_CHARACTERS_STEPS = 20
+_DEFAULT_MODEL = "eleven_multilingual_v2"  # costs what the older default does: a credit a character
+_DEFAULT_TRANSCRIBER = "scribe_v2_realtime"
+_STEP_MS = 1_000
+_STEPS = 60
+_FORMAT = re.compile(r"(pcm|ulaw)_(\d{4,6})")
+_SECRETS = frozenset(("xi_api_key", "xi-api-key", "authorization"))
+_OWN = _SECRETS | {"text", "audio_base_64", "message_type"}
+
+
+class _StreamInput:
+    """The shape."""
+
+    name = "elevenlabs_stream_input"
+    first_frame = "secret"
+
+    def read(self, opening: bytes, asked: Asked = NOTHING_ELSE) -> Call:
+        """Read a handshake. Raises BadRequest."""
+        grant = Grant(step=Usage(characters=_CHARACTERS_STEP), steps=_CHARACTERS_STEPS)
+        return Call(model=_one(asked, "model_id") or _DEFAULT_MODEL, stream=True, grant=grant)
+
+    def meter(
+        self, call: Call, asked: Asked, *, max_input_tokens: int | None, max_output_tokens: int | None
+    ) -> SocketMeter:
+        """A meter for one socket."""
+        return _SpeechMeter()
+
+
+class _SpeechMeter(Characters):
+    __slots__ = ()
+
+    def weigh(self, frame: Frame) -> Due | Stop:
+        """Read a client's message. Raises BadRequest."""
+        refuse_unclear(frame, _OWN)
+        message = frame_object(frame)
+        text = message.get("text") if message is not None else None
+        return Due(characters=len(text)) if isinstance(text, str) else NOTHING_DUE
+
+    def received(self, frame: Frame) -> None:
+        """Read a provider's message."""
+        message = frame_object(frame)
+        if message is not None and (message.get("isFinal") or message.get("is_final")):
+            self._waiting = False
+
+
+class _Transcribe:
+    """The shape."""
+
+    name = "elevenlabs_transcribe_live"
+    first_frame = ""
+
+    def read(self, opening: bytes, asked: Asked = NOTHING_ELSE) -> Call:
+        """Read a handshake. Raises BadRequest."""
+        _byte_rate(asked)
+        grant = Grant(step=_heard(_STEP_MS, _surcharges(asked)), steps=_STEPS)
+        return Call(model=_one(asked, "model_id") or _DEFAULT_TRANSCRIBER, stream=True, grant=grant)
+
+    def meter(
+        self, call: Call, asked: Asked, *, max_input_tokens: int | None, max_output_tokens: int | None
+    ) -> SocketMeter:
+        """A meter for one socket."""
+        return _TranscribeMeter(_byte_rate(asked), _surcharges(asked))
+
+
+class _TranscribeMeter:
+    __slots__ = ("_byte_rate", "_bytes", "_tools", "_waiting")
+
+    def __init__(self, byte_rate: int, tools: frozenset[str]) -> None:
+        self._byte_rate = byte_rate
+        self._tools = tools
+        self._bytes = 0
+        self._waiting = False
+
+    def weigh(self, frame: Frame) -> Due | Stop:
+        """Read a client's message. Raises BadRequest."""
+        refuse_unclear(frame, _OWN)
+        message = frame_object(frame)
+        return NOTHING_DUE if message is None else Due(audio_bytes=base64_bytes(message.get("audio_base_64")))
+
+    def sent(self, due: Due) -> None:
+        """The message is about to be forwarded."""
+        self._bytes += due.audio_bytes
+        self._waiting = self._waiting or due.audio_bytes > 0
+
+    def received(self, frame: Frame) -> None:
+        """Read a provider's message."""
+        message = frame_object(frame)
+        if message is not None and str(message.get("message_type", "")).startswith("committed_transcript"):
+            self._waiting = False
+
+    def elapsed(self, ms: int) -> None:
+        """The sound tells its length."""
+
+    def used(self, due: Due = NOTHING_DUE) -> Usage:
+        """The sound that was sent."""
+        return _heard(-(-(self._bytes + due.audio_bytes) * 1_000 // self._byte_rate), self._tools)
+
+    exposed = used
+
+    def models(self, due: Due = NOTHING_DUE) -> frozenset[str]:
+        """None but its own."""
+        return frozenset()
+
+    def busy(self) -> bool:
+        """Whether sound waits to be transcribed."""
+        return self._waiting
+
+    def farewell(self) -> Frame | None:
+        """The count is ours."""
+        return None
+
+    def finish(self) -> Reading:
+        """Say what was seen."""
+        return Reading(usage=self.used(), complete=True)
+
+
+def opening_secret(frame: Frame) -> tuple[Frame, list[str]]:
+    """A client's message without the keys in it, and those keys. Raises BadRequest where they are no texts."""
+    bounded(frame)
+    message = frame_object(frame)
+    if message is None or _SECRETS.isdisjoint(message):
+        return frame, []
+    raw = as_bytes(frame)
+    secrets: list[str] = []
+    try:
+        found = members(raw)
+    except UNREADABLE:
+        raise BadRequest("The message cannot be read.") from None
+    kept = [raw[member.key : member.value_end] for member in found if member.name not in _SECRETS]
+    for member in found:
+        if member.name in _SECRETS:
+            value = msgspec.json.decode(raw[member.value : member.value_end])
+            if not isinstance(value, str):
+                raise BadRequest(f"{member.name!r} must be a string.", param=member.name)
+            scheme, _, rest = value.strip().partition(" ")
+            secrets.append(rest.strip() if scheme.lower() in ("bearer", "token") and rest else value.strip())
+    # Rebuilt from its own members' bytes: what is left is as the client wrote it.
+    scrubbed = b"{" + b",".join(kept) + b"}"
+    return (scrubbed.decode() if isinstance(frame, str) else scrubbed), secrets
+
+
+def _one(asked: Asked, name: str) -> str:
+    values = asked.query.get(name, [])
+    if len(set(values)) > 1:
+        raise BadRequest(f"The parameter {name!r} is given twice.", param=name)
+    return values[0] if values else ""
+
+
+def _surcharges(asked: Asked) -> frozenset[str]:
+    """What is asked for that costs more by the second, by the catalogue's names."""
+    names = {*asked.query, *(("entity_detection",) if "entity_redaction" in asked.query else ())}
+    off = {name for name in names if set(asked.query.get(name, ())) <= {"", "false"} and name in asked.query}
+    return frozenset(tool for name, tool in SURCHARGES.items() if name in names - off)
+
+
+def _heard(audio_ms: int, tools: frozenset[str]) -> Usage:
+    return Usage(audio_ms=audio_ms, tools=dict.fromkeys(tools, audio_ms))
+
+
+def _byte_rate(asked: Asked) -> int:
+    """Bytes a second of the sound that the query declares. Raises BadRequest."""
+    declared = _one(asked, "audio_format") or "pcm_16000"
+    found = _FORMAT.fullmatch(declared)
+    if found is None:
+        raise BadRequest("'audio_format' must be raw sound, such as pcm_16000.", param="audio_format")
+    return int(found[2]) * (2 if found[1] == "pcm" else 1)
+
+
+ELEVENLABS_STREAM_INPUT = _StreamInput()
+ELEVENLABS_TRANSCRIBE = _Transcribe()

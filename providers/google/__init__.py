@@ -1,0 +1,1 @@
+"""Google AI Studio: Gemini's shapes, and its live socket."""

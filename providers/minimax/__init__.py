@@ -1,0 +1,1 @@
+"""MiniMax's own API and its own habits."""

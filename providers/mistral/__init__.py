@@ -1,0 +1,1 @@
+"""Mistral, beside what it shares with OpenAI: OCR and speech."""

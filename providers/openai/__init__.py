@@ -1,0 +1,1 @@
+"""OpenAI's shapes, which most vendors speak: chat, Responses, embeddings, sound, pictures, the live socket."""
