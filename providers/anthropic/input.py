@@ -10,12 +10,11 @@ from collections.abc import Iterable
 
 import msgspec
 
+from providers.anthropic.hosted import CLIENT, count_tools
 from providers.bounding import media
 from providers.bounding.bounds import Extent, string_bytes
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
-from providers.hosted import ANTHROPIC_CLIENT as CLIENT
-from providers.hosted import anthropic_tools
 from providers.reading.elements import Elements
 from providers.reading.json_text import NULL, given, is_string
 from providers.reading.request import Head
@@ -97,7 +96,7 @@ class Content:
                     self._extent.unknown(f"tools[{at}].type", endless=True)
                 self._extent.prompt(_OWN_TOOL_TOKENS)
         if own:
-            anthropic_tools(self._extent, raw)
+            count_tools(self._extent, raw)
 
     def _value(self, raw: msgspec.Raw, where: str, depth: int) -> None:
         if is_string(raw):

@@ -11,16 +11,16 @@ from collections.abc import Mapping
 
 import msgspec
 
+from providers.anthropic import fields
+from providers.anthropic.hosted import CODE_EXECUTION, SPANS_HELD
 from providers.anthropic.input import Content
 from providers.bounding.bounds import Extent
 from providers.contract.flags import CONTRADICTORY, DECREASED, INCOMPLETE, MALFORMED, OTHER_MODEL, OVERSIZE, Flags
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
-from providers.fields import unlisted
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.ground.tiers import term
 from providers.ground.usage import Usage
-from providers.hosted import CODE_EXECUTION, SPANS_HELD
 from providers.reading.answer import BodyMeter, Seen, count, part, read_usage, string_member, tail_usage, visible
 from providers.reading.json_text import NULL, UNREADABLE, Object, given, is_list
 from providers.reading.request import count_field, flag_field, present, read_object, said_bytes, text_field, with_count
@@ -105,7 +105,7 @@ class _Messages:
             unbounded=extent.unbounded,
             endless=extent.endless,
             unpriced=extent.unpriced,
-            unlisted=unlisted("anthropic_messages", head),
+            unlisted=fields.MESSAGES.unlisted(head),
             models=extent.models,
             instead=instead,
             beside=extent.beside,

@@ -19,6 +19,8 @@ document's cost is as in providers.md §5.2. Knows nothing of prices and models'
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from providers.bounding.media import Bound
@@ -32,6 +34,12 @@ _SLICE_BYTES = 64 << 10
 _ESCAPE_BYTES = 12  # of the longest escape, a surrogate pair
 _NONE = Bound(0, 0, 0)
 _FIXED_TOKENS = 16  # what a template adds once: the opening, and the start of the answer
+
+RUNS_HELD: Final = 2
+"""How many runs of a tool are held for, where the request does not limit them: what runs beyond is an overrun."""
+
+RUNS_MAX: Final = 100
+"""More runs than this in one call are not held for, whatever the request allows."""
 
 
 class Extent:

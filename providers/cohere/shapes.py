@@ -12,11 +12,11 @@ import msgspec
 
 from providers.bounding.bounds import Extent
 from providers.bounding.text import estimates
+from providers.cohere import fields
 from providers.cohere.answer import JsonMeter, LinesMeter, StreamMeter
 from providers.cohere.input import Content, elements, refuse_kept
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter
-from providers.fields import unlisted
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.ground.usage import Usage
@@ -97,7 +97,7 @@ class _Chat(_Unlimited):
             output_tokens_max=None if limit is None else limit + budget,
             output_field=_LIMIT,
             unbounded=extent.unbounded,
-            unlisted=unlisted("cohere_chat", head),
+            unlisted=fields.CHAT.unlisted(head),
             cache_writes=False,
         )
 

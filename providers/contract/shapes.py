@@ -86,7 +86,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
             that the provider runs, as often as it likes); "" when there is none. `unbounded` names one then, too.
         unpriced: Name of the first request field that asks for work of which nobody knows the price; "" where there is
             none. Whoever has a cap is refused that.
-        unlisted: Name of the first request field that stands in no table of the shape (`providers.fields`).
+        unlisted: Name of the first request field that stands in no table of the shape (`providers.contract.fields`).
         models: Further models that the request names, by the field that does; each must be allowed, and have a price.
         instead: Which of those may answer instead of `model`: the dearest of them all is held for.
         beside: What further models may use beside the answer, by their names: likely most, and most.

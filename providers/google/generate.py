@@ -12,7 +12,7 @@ import msgspec
 
 from providers.bounding.bounds import Extent
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
-from providers.fields import unlisted
+from providers.google import fields
 from providers.google.answer import ArrayMeter, JsonMeter, StreamMeter
 from providers.google.input import Content
 from providers.google.spelling import Names
@@ -120,7 +120,7 @@ class _GenerateContent:
             unbounded=extent.unbounded,
             endless=extent.endless,
             unpriced=extent.unpriced,
-            unlisted=unlisted("gemini", head) or unlisted("gemini", config),
+            unlisted=fields.GENERATE.unlisted(head) or fields.GENERATE.unlisted(config),
             cache_writes=False,  # implicit caching writes for nothing, and explicit caches are not offered
         )
 

@@ -13,10 +13,10 @@ import msgspec
 
 from providers.bounding.bounds import Extent
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
-from providers.fields import unlisted
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.ground.quirks import PLAIN, Quirks
+from providers.openai import fields
 from providers.openai.chat_answer import ALWAYS, CITED, JsonMeter, StreamMeter
 from providers.openai.input import Content
 from providers.openai.splice import UsageFilter, asks_usage, spliced
@@ -209,7 +209,7 @@ def _call(
         unbounded=extent.unbounded,
         endless=extent.endless,
         unpriced=extent.unpriced,
-        unlisted=unlisted("openai_chat" if "messages" in head else "openai_completions", head),
+        unlisted=(fields.CHAT if "messages" in head else fields.COMPLETIONS).unlisted(head),
         models=extent.models,
         beside=extent.beside,
         noted=noted,

@@ -12,9 +12,9 @@ import msgspec
 from providers.bounding.bounds import Extent
 from providers.contract.flags import MALFORMED, Flags
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
-from providers.fields import unlisted
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
+from providers.openai import fields
 from providers.openai.usage import chat_usage
 from providers.reading.answer import BodyMeter, read_usage, string_member, tail_usage
 from providers.reading.json_text import NULL, UNREADABLE, given, is_list, is_string
@@ -58,7 +58,7 @@ class _Embeddings:
             input_upper=upper,
             input_bound=bound,
             cache_writes=False,
-            unlisted=unlisted("openai_embeddings", head),
+            unlisted=fields.EMBEDDINGS.unlisted(head),
         )
 
     def prepare(self, body: bytes, call: Call) -> bytes:

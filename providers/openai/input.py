@@ -16,7 +16,7 @@ from providers.bounding.bounds import Extent, data_url, string_bytes
 from providers.contract.shapes import Reference
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
-from providers.hosted import CLIENT, openai_tools
+from providers.openai.hosted import CLIENT, count_tools
 from providers.reading.elements import Elements
 from providers.reading.json_text import NULL, given, is_object, is_string
 from providers.reading.request import Head, members
@@ -172,7 +172,7 @@ class Content:
         containers: Mapping[str, int] = {},
         runs: int | None = None,
     ) -> int:
-        """A list of tools, where there is one; how large a container they ask for. See `providers.hosted`."""
+        """A list of tools, where there is one; how large a container they ask for. See `providers.openai.hosted`."""
         raw = head.get(name)
         if raw is None or not given(raw):
             return 0
@@ -183,7 +183,7 @@ class Content:
                 self._extent.unknown(f"{name}[{at}].type", endless=True)
         if not self._extent.endless:
             return 0
-        return openai_tools(self._extent, raw, name, calls=calls, containers=containers, runs=runs)
+        return count_tools(self._extent, raw, name, calls=calls, containers=containers, runs=runs)
 
     def _part(self, part: Part, where: str) -> None:
         kind = part.type

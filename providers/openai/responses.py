@@ -16,13 +16,13 @@ import msgspec
 from providers.bounding.bounds import Extent
 from providers.contract.flags import MALFORMED, OVERSIZE, Flags
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
-from providers.fields import unlisted
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.ground.quirks import PLAIN, Quirks
 from providers.ground.tiers import asked_tier, term
 from providers.ground.usage import Usage
-from providers.hosted import IMAGE_MODEL, sessions
+from providers.openai import fields
+from providers.openai.hosted import IMAGE_MODEL, sessions
 from providers.openai.input import Content
 from providers.openai.usage import responses_usage
 from providers.reading.answer import BodyMeter, Seen, count, later, read_usage, string_member, tail_usage, visible
@@ -119,7 +119,7 @@ class Responses:
             unbounded=extent.unbounded,
             endless=extent.endless,
             unpriced=extent.unpriced,
-            unlisted=unlisted("openai_responses", head),
+            unlisted=fields.RESPONSES.unlisted(head),
             models=extent.models,
             beside=extent.beside,
             refers=tuple(content.refers),

@@ -21,17 +21,29 @@ from openai.types.chat import completion_create_params as chat
 from openai.types.responses import response_create_params as responses
 from openai.types.responses.tool_param import ToolParam
 
-from providers import hosted
+from providers.anthropic import fields as anthropic_fields
 from providers.anthropic.messages import ANTHROPIC_MESSAGES
+from providers.cohere import fields as cohere_fields
 from providers.cohere.shapes import COHERE_CHAT
 from providers.contract.shapes import Asked, Call, Shape
-from providers.fields import TABLE, unlisted
+from providers.google import fields as google_fields
 from providers.google.generate import GEMINI
 from providers.ground.errors import BadRequest
+from providers.openai import fields as openai_fields
+from providers.openai import hosted
 from providers.openai.chat import OPENAI_CHAT, OPENAI_COMPLETIONS
 from providers.openai.embeddings import OPENAI_EMBEDDINGS
 from providers.openai.responses import OPENAI_RESPONSES
 
+TABLE = {
+    "openai_chat": openai_fields.CHAT,
+    "openai_completions": openai_fields.COMPLETIONS,
+    "openai_responses": openai_fields.RESPONSES,
+    "openai_embeddings": openai_fields.EMBEDDINGS,
+    "anthropic_messages": anthropic_fields.MESSAGES,
+    "gemini": google_fields.GENERATE,
+    "cohere_chat": cohere_fields.CHAT,
+}
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 
@@ -72,7 +84,7 @@ SENT: dict[str, set[str]] = {
 @pytest.mark.parametrize("shape", SENT)
 def test_every_field_of_the_sdks_types_stands_in_a_row(shape: str) -> None:
     """What a new release can send is seen here before it is sent by anybody."""
-    listed = set[str]().union(*TABLE[shape].values())
+    listed = set[str]().union(*TABLE[shape].rows.values())
     # Headers of the SDK, not of the body.
     assert SENT[shape] - listed - {"betas", "extra_headers", "x_amz_target"} == set()
     assert len(SENT[shape]) > 4
@@ -80,7 +92,7 @@ def test_every_field_of_the_sdks_types_stands_in_a_row(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", TABLE)
 def test_a_field_stands_in_one_row(shape: str) -> None:
-    rows = [name for names in TABLE[shape].values() for name in names]
+    rows = [name for names in TABLE[shape].rows.values() for name in names]
     assert len(rows) == len(set(rows))
 
 
@@ -127,7 +139,7 @@ def test_a_field_in_no_row_is_named(shape: str) -> None:
     """So that whoever's cap must hold can be refused it."""
     assert read(shape).unlisted == ""
     assert read(shape, brand_new_field=1).unlisted == "brand_new_field"
-    assert unlisted(shape, ["model", "another"]) == "another"
+    assert TABLE[shape].unlisted(["model", "another"]) == "another"
 
 
 VALUES: dict[str, Any] = {
@@ -139,7 +151,7 @@ VALUES: dict[str, Any] = {
     "fallback_credit_token": "x", "billing_policy": {"a": 1}, "thread": {"id": "x"}, "continuationToken": "x",
 }  # fmt: skip
 GEMINI_TOOLS = [{"googleSearch": {}}]
-METERED = [(shape, name) for shape, rows in TABLE.items() for name in sorted(rows.get("metered", ()))]
+METERED = [(shape, name) for shape, table in TABLE.items() for name in sorted(table.rows["metered"])]
 
 
 @pytest.mark.parametrize(("shape", "name"), METERED)
@@ -151,7 +163,7 @@ def test_what_is_metered_is_not_taken_for_bounded(shape: str, name: str) -> None
     assert read(shape, **{name: value}).unbounded
 
 
-REFUSED = [(shape, name) for shape, rows in TABLE.items() for name in sorted(rows.get("refused", ()))]
+REFUSED = [(shape, name) for shape, table in TABLE.items() for name in sorted(table.rows["refused"])]
 ELSEWHERE = {("openai_chat", "deferred"), ("openai_responses", "background_options")}
 
 

@@ -1,9 +1,9 @@
-"""Tools that a provider runs by itself beside the tokens: the closed lists, and what each run is held and priced as.
+"""Tools that a provider runs by itself beside the tokens, in OpenAI's shapes: each tool's runs, held for and priced.
 
-Promises: every tool of every shape here stands in one row: the client runs it, or a run of it has a price by the name
-under which the catalogue has it, or its work is in the tokens, or it has no price; what stands in no row has none, and
-is refused by name for whoever has a cap (`Ask.unpriced`). Knows nothing of answers, prices or HTTP.
-Source: openai 3.54's and anthropic 2.12's types, the vendors' price pages [K].
+Promises: every tool stands in one row: the client runs it, or a run of it has a price by the name under which the
+catalogue has it, or its work is in the tokens; what stands in no row has no price, and is refused by name for whoever
+has a cap (`Call.unpriced`). Knows nothing of answers, prices or HTTP.
+Source: openai 3.54's types, the vendors' price pages [K].
 """
 
 from __future__ import annotations
@@ -13,18 +13,12 @@ from typing import Final
 
 import msgspec
 
-from providers.bounding.bounds import Extent
+from providers.bounding.bounds import RUNS_HELD, RUNS_MAX, Extent
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.ground.usage import Usage
 from providers.openai.images import made
 from providers.reading.json_text import NULL, UNREADABLE, given, is_object, is_string
-
-RUNS_HELD: Final = 2
-"""How many runs of a tool are held for, where the request does not limit them: what runs beyond is an overrun."""
-
-RUNS_MAX: Final = 100
-"""More runs than this in one call are not held for, whatever the request allows."""
 
 CLIENT = words(
     "function custom computer computer_use_preview local_shell apply_patch namespace programmatic_tool_calling"
@@ -52,20 +46,8 @@ MEMORY: Mapping[str, int] = {"1g": 1, "4g": 4, "16g": 16, "64g": 64}
 IMAGE_MODEL = "gpt-image-1"
 """Which model draws where the request names none: the dearest of those with a price, until the default has one."""
 
-CODE_EXECUTION: Final = "code_execution"
-"""Anthropic's container, charged for by spans of five minutes, one at least."""
-
-SPANS_HELD: Final = 12
-"""How many of those are held for: an hour."""
-
 SESSION_S: Final = 1_200
 """For so long a container's session lasts; then the next one is charged."""
-
-ANTHROPIC_CLIENT = ("bash_", "text_editor_", "computer_", "memory_", "browser_toolset_")
-"""Tools of Anthropic's that the client runs, by the beginning of their versioned types; so the two that follow."""
-
-_ANTHROPIC_IN_TOKENS = ("web_fetch_", "tool_search_tool_", "mcp_toolset")
-_ANTHROPIC_BY_RUN = (("web_search_", "web_search"), ("code_execution_", CODE_EXECUTION))
 
 
 class _Environment(msgspec.Struct, gc=False):
@@ -78,7 +60,7 @@ class _Function(msgspec.Struct, gc=False):
     name: str = ""
 
 
-class Tool(msgspec.Struct, gc=False):
+class _Tool(msgspec.Struct, gc=False):
     """A tool: the members that tell what its runs cost."""
 
     type: str = ""
@@ -96,11 +78,11 @@ class Tool(msgspec.Struct, gc=False):
     function: _Function | None = None
 
 
-_TOOLS = msgspec.json.Decoder(list[Tool])
+_TOOLS = msgspec.json.Decoder(list[_Tool])
 _ENVIRONMENT = msgspec.json.Decoder(_Environment)
 
 
-def read_tools(raw: msgspec.Raw, where: str) -> list[Tool]:
+def _read_tools(raw: msgspec.Raw, where: str) -> list[_Tool]:
     """A list of tools.
 
     Raises:
@@ -112,7 +94,7 @@ def read_tools(raw: msgspec.Raw, where: str) -> list[Tool]:
         raise BadRequest(f"{where!r} is not what it should be: {error}.", param=where) from None
 
 
-def openai_tools(
+def count_tools(
     extent: Extent,
     raw: msgspec.Raw,
     where: str,
@@ -129,11 +111,11 @@ def openai_tools(
         runs: `max_tool_calls`.
 
     Raises:
-        BadRequest: As `read_tools`; or a container has no such size.
+        BadRequest: It is no list of tools, or a container has no such size.
     """
     memory = 0
     times = RUNS_HELD if runs is None else min(runs, RUNS_MAX)
-    for at, tool in enumerate(read_tools(raw, where)):
+    for at, tool in enumerate(_read_tools(raw, where)):
         kind, param = tool.type, f"{where}[{at}].type"
         if kind in CLIENT or not kind:
             continue
@@ -153,7 +135,7 @@ def openai_tools(
     return memory
 
 
-def _container(tool: Tool, where: str, containers: Mapping[str, int]) -> int:
+def _container(tool: _Tool, where: str, containers: Mapping[str, int]) -> int:
     """How large a container a tool runs in; 0 where it is the client's own machine."""
     raw = tool.container if tool.type == "code_interpreter" else tool.environment
     name = "container" if tool.type == "code_interpreter" else "environment"
@@ -177,7 +159,7 @@ def _container(tool: Tool, where: str, containers: Mapping[str, int]) -> int:
     return MEMORY[limit]
 
 
-def _draws(extent: Extent, tool: Tool, where: str, times: int) -> None:
+def _draws(extent: Extent, tool: _Tool, where: str, times: int) -> None:
     """Pictures, which another model draws at its own price: the dearest that the request allows are held for."""
     if given(tool.svg) or tool.output_format == "svg":
         extent.unpriced = extent.unpriced or f"{where}.svg"  # it calls a further model
@@ -192,34 +174,13 @@ def _draws(extent: Extent, tool: Tool, where: str, times: int) -> None:
     extent.unknown(f"{where}.type", endless=True)
 
 
-def picture_tokens(model: str, tool: Tool) -> tuple[int, int]:
+def picture_tokens(model: str, tool: _Tool) -> tuple[int, int]:
     """Tokens of one picture that a tool draws: likely most, and most."""
     members = {"quality": tool.quality or "", "size": tool.size or ""}
     _, upper, most = made(model, {name: value for name, value in members.items() if value not in ("", "auto")})
     frames = max(tool.frame_count or 1, 1)
     partial = min(max(tool.partial_images or 0, 0), 10) * 100
     return upper * frames + partial, most * frames + partial
-
-
-def anthropic_tools(extent: Extent, raw: msgspec.Raw) -> None:
-    """Count the tools of an Anthropic request into its extent. Raises BadRequest as `read_tools`."""
-    for at, tool in enumerate(read_tools(raw, "tools")):
-        kind, param = tool.type, f"tools[{at}].type"
-        if not kind or kind == "custom" or kind.startswith(ANTHROPIC_CLIENT + _ANTHROPIC_IN_TOKENS):
-            continue
-        for beginning, run in _ANTHROPIC_BY_RUN:
-            if kind.startswith(beginning):
-                times = RUNS_HELD if tool.max_uses is None else min(max(tool.max_uses, 0), RUNS_MAX)
-                extent.runs(run, SPANS_HELD if run == CODE_EXECUTION else times, param)
-                break
-        else:
-            if kind.startswith("advisor_") and tool.model:
-                extent.models[f"tools[{at}].model"] = tool.model
-                tokens = min(tool.max_tokens or 4_096, 1 << 20) * min(tool.max_uses or 1, RUNS_MAX)
-                held = Usage(output_tokens=tokens)
-                extent.beside[tool.model] = (held, held)
-            else:
-                extent.unpriced = extent.unpriced or param
 
 
 def sessions(containers: Sequence[str], seconds: int, memory: int) -> int:
