@@ -16,8 +16,8 @@ import msgspec
 
 from providers.simulator import prose, schemas
 from providers.simulator.answers import Draft, Headers, Stream, Whole, event
-from providers.simulator.chat import structured
-from providers.simulator.openai import REFUSED_MODEL, Refusal, Request, streamed
+from providers.simulator.openai.chat import structured
+from providers.simulator.requests import REFUSED_MODEL, Refusal, Request, streamed
 from providers.simulator.tokens import count, pieces
 from providers.simulator.usages import distorted, invoiced
 

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
-from providers.simulator import anthropic, openai
 from providers.simulator.answers import Draft, Stream, Whole, event
-from providers.simulator.openai import Request
-from providers.simulator.vendors import OK
+from providers.simulator.anthropic import common as anthropic
+from providers.simulator.compatible.vendors import OK
+from providers.simulator.openai import common as openai
+from providers.simulator.requests import Request, streamed
 
 _CODES: Final = {
     401: (1004, "login fail: please carry the API secret key in the 'Authorization' field"),
@@ -72,7 +73,7 @@ def speech(request: Request) -> Draft:
     }
     told: dict[str, Any] = {} if kind == "missing" else {"extra_info": extra}
     ending = {"trace_id": request.request_id, "base_resp": OK}
-    if openai.streamed(request, body.stream):
+    if streamed(request, body.stream):
         return Stream(
             headers=openai.headers(request, stream=True),
             events=_events(noise, told, ending),

@@ -15,9 +15,11 @@ from typing import Any, Final
 
 import msgspec
 
-from providers.simulator import chat, forms, openai, prose, sounds
+from providers.simulator import forms, prose, sounds
 from providers.simulator.answers import Draft, Stream, Whole, event
-from providers.simulator.openai import Request
+from providers.simulator.openai import chat
+from providers.simulator.openai import common as openai
+from providers.simulator.requests import Refusal, Request
 from providers.simulator.usages import distorted
 
 _TYPES: Final = {401: "unauthorized", 402: "payment_required", 404: "not_found", 429: "rate_limited"}
@@ -135,7 +137,7 @@ def transcription(request: Request) -> Draft:
     """Sound to text: billed by whole seconds, a minute where the sound lies elsewhere."""
     form = forms.read(request.headers.get("content-type", ""), request.body)
     if form is None or not (form.files.get("file") or form.fields.get("file_url")):
-        raise openai.Refusal(error(request, 422, "file is required"))
+        raise Refusal(error(request, 422, "file is required"))
     model = openai.served_model(request, form.fields.get("model"))
     data = form.files.get("file", [b""])[0]
     seconds = math.ceil(sounds.heard(data)[0]) if data else 60
@@ -169,7 +171,7 @@ def speech(request: Request) -> Draft:
     body = openai.read(request, _Speech)
     openai.served_model(request, body.model)
     if not body.input:
-        raise openai.Refusal(error(request, 422, "input is required"))
+        raise Refusal(error(request, 422, "input is required"))
     data = sounds.mp3(len(body.input) / 15)
     billed = {"output_tokens": 0, "characters": len(body.input)}
     if not body.stream:

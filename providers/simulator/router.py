@@ -12,35 +12,33 @@ from typing import Final
 
 import msgspec
 
-from providers.simulator import (
-    anthropic,
-    batches,
+from providers.simulator import cohere, minimax, mistral
+from providers.simulator.answers import Answer, Draft, Whole
+from providers.simulator.anthropic import common as anthropic
+from providers.simulator.anthropic import messages
+from providers.simulator.compatible import xai
+from providers.simulator.deepgram import whole as deepgram
+from providers.simulator.delivery import deliver
+from providers.simulator.elevenlabs import whole as elevenlabs
+from providers.simulator.faults import Faults
+from providers.simulator.google import generate as gemini
+from providers.simulator.google import input as gemini_input
+from providers.simulator.openai import (
     chat,
-    cohere,
     completions,
     conversations,
-    deepgram,
-    elevenlabs,
     embeddings,
-    files,
-    gemini,
-    gemini_input,
     images,
-    messages,
-    minimax,
-    mistral,
-    models,
     moderations,
-    openai,
     responses,
     speech,
     transcriptions,
-    xai,
 )
-from providers.simulator.answers import Answer, Draft, Whole
-from providers.simulator.delivery import deliver
-from providers.simulator.faults import Faults
-from providers.simulator.openai import Refusal, Request
+from providers.simulator.openai import (
+    common as openai,
+)
+from providers.simulator.requests import Refusal, Request
+from providers.simulator.stored import batches, files, models
 
 Operation = Callable[[Request], Draft]
 

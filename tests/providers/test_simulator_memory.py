@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.simulator import memory
+from providers.simulator.stored import memory
 
 
 class Thing(msgspec.Struct, frozen=True):

@@ -1,0 +1,1 @@
+"""Vendors who copy OpenAI, simulated: what they do otherwise."""

@@ -1,0 +1,1 @@
+"""What providers keep between calls, simulated without keeping anything."""
