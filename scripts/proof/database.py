@@ -43,6 +43,10 @@ class Database(Protocol):
         """Within the block no commit of that gateway comes to its end. Call what is yielded if the gateway has died."""
         ...
 
+    async def owner(self, hold_id: str) -> str:
+        """Which process made a hold, `pid.random`; "" if there is no such hold."""
+        ...
+
     async def heal(self) -> None:
         """It is well again."""
         ...
@@ -106,6 +110,12 @@ class SqliteFile:
                     os.write(descriptor, bytes(512))
         finally:
             os.close(descriptor)
+
+    async def owner(self, hold_id: str) -> str:
+        """See `Database`."""
+        with contextlib.closing(sqlite3.connect(self.path, timeout=LOCK_S)) as connection:
+            row = connection.execute("SELECT owner FROM holds WHERE id = ?", (hold_id,)).fetchone()
+        return "" if row is None else str(row[0])
 
     async def heal(self) -> None:
         """See `Database`."""
@@ -183,6 +193,10 @@ class PostgresDatabase:
                 await asyncio.sleep(0.25)
             else:
                 return
+
+    async def owner(self, hold_id: str) -> str:
+        """See `Database`."""
+        return "".join(str(owner) for (owner,) in await self.query("SELECT owner FROM holds WHERE id = $1", hold_id))
 
     async def heal(self) -> None:
         """See `Database`."""

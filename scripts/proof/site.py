@@ -28,6 +28,7 @@ from scripts.proof.wire import Wire
 from tests.harness import MASTER, PROVIDER_KEY
 from tests.process import Child, Served
 
+RESERVED_S = 20  # a reservation that nobody ends, for whoever would have ended it was cut off: it ends by itself
 LEASE_S = 2  # the shortest: what a dead gateway held is found within two of them
 HEAL_S = 120.0  # for everything to answer again after a heal, on a machine that is busy with other things
 WATCH_S = 0.15

@@ -146,6 +146,31 @@ async def test_what_is_wrong_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
             known |= problems
 
 
+async def test_what_may_still_live_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reservation that nobody ends is no finding until it should have expired, and a call until its client gives up.
+
+    A hold that is open after that is told with all that is known of it.
+    """
+    async with opened(SqliteFile(tmp_path, small=False), tmp_path, SEED) as site:
+        monkeypatch.setattr(books_module, "QUIET_S", 1.0)
+        reserved = {"amount": 50, "subject": {"key_id": site.keys["wide"].id}, "ttl_seconds": 4}
+        status, _ = await site.api("POST", "/v1/reservations", reserved)
+        assert status == 201
+        started = time.monotonic()
+        assert await Books(site).verify(final=True) == []
+        assert 3 < time.monotonic() - started < 20
+
+        monkeypatch.setattr(books_module, "CALL_TIMEOUT_S", 0.0)
+        monkeypatch.setattr(books_module, "FOUND_DEAD_S", 0.0)
+        raw = await site.raw(site.nodes[0], "stream", "chunk_delay_ms=50,output_tokens=100", ("settled",))
+        await raw.send()
+        await raw.until(b"data: ")
+        told = " ".join(what for _, what in await Books(site).verify(final=True) if "a hold is open" in what)
+        for known in (raw.call.mark, "of wide", "state open", f"its owner {site.nodes[0].pid}.", "whose process lives"):
+            assert known in told, (known, told)
+        await raw.rest()
+
+
 def test_tallies_add_up(tmp_path: Path) -> None:
     """Runs are added in a file, and the table shows the sums."""
     one = tally.Tally(engine="sqlite", rows={"F1 a": 2}, rounds=2, calls=10, kills=1, seeds=[1])

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from scripts.proof.faults.table import Act, fault
-from scripts.proof.site import HEAL_S, Key, Site
+from scripts.proof.site import HEAL_S, RESERVED_S, Key, Site
 from scripts.proof.stages import LONG
 from tests.faults.support import CHAT, PATHS
 
@@ -19,9 +19,8 @@ async def _twice(site: Site) -> None:
     key = site.keys["wide"]
 
     async def one(number: int) -> None:
-        status, made = await site.api(
-            "POST", "/v1/reservations", {"amount": 50, "subject": {"key_id": key.id}}, node=site.node
-        )
+        asked = {"amount": 50, "subject": {"key_id": key.id}, "ttl_seconds": RESERVED_S}
+        status, made = await site.api("POST", "/v1/reservations", asked, node=site.node)
         if status != 201:
             return
         words = [("commit", {"actual": site.dice.randint(0, 70)}), ("release", None), ("commit", {"actual": 7})]
