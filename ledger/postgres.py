@@ -6,7 +6,8 @@ own (the statement `farthing_commit`): it takes effect only if what the decision
 that are never held while the network is waited for. Where it does not stand, or a call would be refused, the batch is
 decided on rows that are read and locked first, in five round trips. A transaction of which nobody knows whether it was
 committed is carried out again by its ids, on a connection that the lost one is fenced off from; a script is not. Each
-answer, or the word that there is none, comes within `ANSWER_S`. Times are the database's.
+answer, or the word that there is none, comes within `ANSWER_S`. Times are the database's. Where the server has a
+synchronous standby, what was answered is there too; of several servers in the URL, the one that takes writes is used.
 
 All that writes goes over one connection, which holds an advisory lock of its own for as long as it lives: once a new
 connection has that lock, the old one can change nothing any more. Needs a direct connection or a pooler in session
@@ -46,8 +47,9 @@ from ledger.postgres_rows import (
     load_arguments,
     store_arguments,
 )
-from ledger.records import Ask, Block, Held, LedgerUnavailable, Refused
+from ledger.records import Ask, Block, Held, LedgerUnavailable, Refused, Settled
 from ledger.rules import Operation
+from ledger.servers import ERRORS, Servers
 from ledger.shared_book import SharedBook, is_plain, is_sure
 
 _log = logging.getLogger("farthing.ledger")
@@ -61,21 +63,30 @@ COMMIT = "farthing_commit"  # the statement that stores a batch and commits it
 
 # The server's own bounds. A gateway that is stopped in the middle of a transaction must not keep the others' accounts
 # locked: it loses its transaction before the others lose their patience.
-_WRITER_SETTINGS = {
-    "application_name": "farthing",
+_READER_SETTINGS = {"application_name": "farthing", "jit": "off"}
+_BULK_SETTINGS = _READER_SETTINGS | {
+    # Whatever the role or the database says: what is answered is on the disk, and on the standby that the server waits
+    # for. A commit that a timeout cancels while it waits for the standby is answered as if the standby had it.
+    "synchronous_commit": "on",
+    "statement_timeout": "0",
+}
+_WRITER_SETTINGS = _BULK_SETTINGS | {
     "idle_in_transaction_session_timeout": "2500",
     "lock_timeout": "4000",
-    "jit": "off",
     # The few statements of a batch have one good plan: by index, row by row. No statistics may talk it out of that.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
-_READER_SETTINGS = {"application_name": "farthing", "jit": "off"}
+
+# What was found may be on this server only: a commit whose wait for the standby was broken off can be seen. An answer
+# that rests on that, and writes nothing, writes a record of its own, and waits until the standby has it and all before.
+_AFTER_ALL = "SELECT pg_logical_emit_message(true, 'farthing', '')"
 
 # Advisory locks: (5095541, 1) scripts, (5095541, 2) the numbers of events (in the schema), (5095541, 3) migrations.
-_BEGIN_SCRIPT = "BEGIN; SELECT pg_advisory_xact_lock(5095541, 1)"
+_BEGIN_CHANGE = f"BEGIN; {_AFTER_ALL}"
+_BEGIN_SCRIPT = f"{_BEGIN_CHANGE}; SELECT pg_advisory_xact_lock(5095541, 1)"
 _BEGIN_MIGRATION = "BEGIN; SELECT pg_advisory_xact_lock(5095541, 3)"
 _BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _FENCE_OFF = (
@@ -97,7 +108,7 @@ _OF_THE_WORK = (
     asyncpg.exceptions._base.DataError,
     asyncpg.SyntaxOrAccessError,
 )
-_OF_THE_DATABASE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+_OF_THE_DATABASE = ERRORS
 
 
 def _unavailable(error: BaseException) -> bool:
@@ -115,7 +126,7 @@ class PostgresEngine:
     shared = True
 
     def __init__(self, url: str, owner: str, clock_ms: Callable[[], int] | None) -> None:
-        self._url = url
+        self._servers = Servers(url)
         self._fence = int.from_bytes(blake2b(owner.encode(), digest_size=8).digest()) >> 1
         self._test_clock_ms = clock_ms
         self._offset_ms = 0
@@ -137,12 +148,12 @@ class PostgresEngine:
         engine = cls(url, owner, clock_ms)
         try:
             async with asyncio.timeout(2 * ANSWER_S):
-                await migrate(url)
+                await _migrate(engine._servers)
                 await engine._writing()
                 engine._readers = await asyncpg.create_pool(
-                    url,
                     min_size=0,
                     max_size=READERS,
+                    connect=engine._servers.connect,
                     timeout=ANSWER_S,
                     init=prepare,
                     reset=_nothing,
@@ -169,13 +180,13 @@ class PostgresEngine:
         """The connection that writes; a new one if it was lost."""
         if self._writer is not None and not self._writer.is_closed():
             return self._writer
-        connection = await asyncpg.connect(self._url, timeout=ANSWER_S, server_settings=_WRITER_SETTINGS)
+        connection = await self._servers.connect(timeout=ANSWER_S, server_settings=_WRITER_SETTINGS)
         try:
             await prepare(connection)
             await connection.fetch(_FENCE_OFF, self._fence)
             await connection.execute(f"SELECT pg_advisory_lock({self._fence})")
             for make in (MAKE_LOAD, MAKE_FETCH, MAKE_STORE):
-                await connection.execute(make)
+                await connection.execute(make)  # commits: what the lost connection left is now on the standby as well
             self._statements = {
                 LOAD: await connection.prepare(LOAD),
                 FETCH: await connection.prepare(FETCH),
@@ -380,6 +391,8 @@ class PostgresEngine:
             basis.maxima.clear()  # the counters were locked before it was decided
         arguments = store_arguments(book, basis, now_ms if self._test_clock_ms is None else -1)
         if arguments is None:
+            if any(map(_is_found, results)):
+                await (await self._writing()).execute(_AFTER_ALL)
             book.clean()
             return
         row = await self._statements[statement].fetchrow(*arguments)
@@ -391,7 +404,7 @@ class PostgresEngine:
         """Run a writing script in a transaction of its own."""
         assert isinstance(change, Change)  # noqa: S101 - the caller has looked
         connection = await self._writing()
-        await connection.execute(_BEGIN_SCRIPT if change.alone else "BEGIN")
+        await connection.execute(_BEGIN_SCRIPT if change.alone else _BEGIN_CHANGE)
         script = change.start()
         try:
             statement = next(script)
@@ -480,6 +493,11 @@ def _apply(book: SharedBook, work: Operation, now_ms: int, *, repeated: bool) ->
     return result
 
 
+def _is_found(result: Result) -> bool:
+    """Whether an answer says what stands already: a call that has ended, a reservation that was made."""
+    return isinstance(result, Settled) or (isinstance(result, Refused) and result.reason == "exists")
+
+
 def _dry(ask: Ask) -> Ask:
     return Ask(**{name: getattr(ask, name) for name in ask.__struct_fields__} | {"dry_run": True})
 
@@ -501,7 +519,7 @@ async def _nothing(connection: asyncpg.Connection) -> None:
 @contextlib.asynccontextmanager
 async def alone(url: str) -> AsyncIterator[asyncpg.Connection]:
     """A transaction for bulk work, during which no script runs in the database; committed at the end."""
-    connection = await asyncpg.connect(url, timeout=ANSWER_S, server_settings=_READER_SETTINGS)
+    connection = await Servers(url).connect(timeout=ANSWER_S, server_settings=_BULK_SETTINGS)
     try:
         await prepare(connection)
         await connection.execute(_BEGIN_SCRIPT)
@@ -518,7 +536,11 @@ async def migrate(url: str) -> tuple[int, int]:
         SchemaTooNew: It has seen steps that this code does not know.
         OSError, asyncpg.PostgresError: It cannot be reached.
     """
-    connection = await asyncpg.connect(url, timeout=ANSWER_S)
+    return await _migrate(Servers(url))
+
+
+async def _migrate(servers: Servers) -> tuple[int, int]:
+    connection = await servers.connect(timeout=ANSWER_S, server_settings=_BULK_SETTINGS)
     try:
         await connection.execute(_BEGIN_MIGRATION)
         known = await connection.fetchval("SELECT to_regclass('schema_version') IS NOT NULL")

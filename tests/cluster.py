@@ -1,15 +1,18 @@
 """A PostgreSQL server for tests: a real one, from a wheel, that lives as long as the test run.
 
-Each test gets a database of its own. The server can be restarted under a test's feet.
+Each test gets a database of its own. The server can be restarted under a test's feet, and have a standby that takes
+its place.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import itertools
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it complains of a runtime directory that a container does not have
@@ -32,18 +36,37 @@ timezone = 'Pacific/Apia'
 """
 
 
-class Cluster:
-    """A running server."""
+STREAMS_S = 60.0  # for a standby to catch up, on a machine that is busy with other things
 
-    def __init__(self, settings: str = SETTINGS) -> None:
+
+class Cluster:
+    """A running server. With `of` it is a standby that copies that one and streams from it."""
+
+    def __init__(self, settings: str = SETTINGS, *, of: Cluster | None = None) -> None:
         self.place = Path(tempfile.mkdtemp(prefix="farthing-pg-"))
         self._server: Any = get_server(self.place / "data", cleanup_mode="stop", start=False)
-        self._server.ensure_pgdata_inited()
-        with (self.place / "data" / "postgresql.conf").open("a") as configuration:
-            configuration.write(settings)
-        self._server.start()
-        self.socket = self._server.get_postmaster_info().socket_dir
-        self._numbers = itertools.count(1)
+        self._user: str | None = self._server.system_user
+        if of is None:
+            self._server.ensure_pgdata_inited()
+            with (self.place / "data" / "postgresql.conf").open("a") as configuration:
+                configuration.write(settings)
+            self._server.start()
+            self.socket: Path = self._server.get_postmaster_info().socket_dir
+            self._numbers = itertools.count(1)
+        else:
+            self.socket = self.place
+            self._numbers = of._numbers  # it has the other's databases
+            self._copy(of)
+            self.start()
+            atexit.register(self.close)
+
+    def _copy(self, other: Cluster) -> None:
+        data = self.place / "data"
+        for directory in (self.place, data):
+            directory.chmod(0o700)
+            if self._user is not None:
+                shutil.chown(directory, self._user, self._user)
+        self._run("pg_basebackup", "-D", str(data), "-h", str(other.socket), "-U", "postgres", "-R", "-c", "fast", "-N")
 
     def database(self) -> str:
         """The URL of a new, empty database."""
@@ -53,6 +76,22 @@ class Cluster:
 
     def url(self, name: str) -> str:
         return f"postgresql://postgres@/{name}?host={self.socket}"
+
+    def standby(self) -> Cluster:
+        """A standby without whose word nothing is committed here from now on."""
+        made = Cluster(of=self)
+        url, deadline = self.url("postgres"), time.monotonic() + STREAMS_S
+        query(url, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+        query(url, "SELECT pg_reload_conf()")
+        while query(url, "SELECT sync_state FROM pg_stat_replication WHERE state = 'streaming'") != [("sync",)]:
+            assert time.monotonic() < deadline, (made.place / "data" / "log").read_text()
+            time.sleep(0.05)
+        query(url, "CHECKPOINT")  # by who tells the sessions that commits are to wait: now it has told them
+        return made
+
+    def promote(self) -> None:
+        """A standby takes its primary's place: it takes writes when this returns."""
+        self._control("promote")
 
     def restart(self, mode: str = "fast") -> None:
         """Stop and start it; "immediate" is a crash of which it recovers."""
@@ -65,13 +104,34 @@ class Cluster:
     def start(self) -> None:
         self._control("start", "-o", f'-h "" -k {self.socket}', "-l", str(self.place / "data" / "log"))
 
+    def processes(self, title: str = "") -> list[psutil.Process]:
+        """Its first process and all the others, or those that say of themselves that they are that."""
+        first = psutil.Process(self._pid())
+        found = [first, *first.children(recursive=True)]
+        return [process for process in found if title in " ".join(process.cmdline())]
+
+    def _pid(self) -> int:
+        return int((self.place / "data" / "postmaster.pid").read_text().split()[0])
+
+    def kill(self) -> None:
+        """SIGKILL to all its processes: as if the machine had gone."""
+        processes = self.processes()
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, 10)
+
     def _control(self, *arguments: str) -> None:
-        data = str(self.place / "data")
-        pgexec("pg_ctl", ("-w", "-D", data, *arguments), bin_path=self._server.bin_path, user=self._server.system_user)
+        self._run("pg_ctl", "-w", "-D", str(self.place / "data"), *arguments)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        pgexec(program, arguments, bin_path=self._server.bin_path, user=self._user)
 
     def close(self) -> None:
+        atexit.unregister(self.close)
         with contextlib.suppress(Exception):
-            self.stop("immediate")
+            if psutil.pid_exists(self._pid()):
+                self.stop("immediate")
         shutil.rmtree(self.place, ignore_errors=True)
 
 
