@@ -145,6 +145,7 @@ class Site:
                     FARTHING_LOG_LEVEL="info",
                     FARTHING_LEASE_S=str(LEASE_S),
                     FARTHING_DISCONNECT_DRAIN_S="1",
+                    FARTHING_UNANSWERED_S="0",  # clocks jump by a month here, and the witness forgets nothing
                     FARTHING_HEAD_TIMEOUT_S="5",  # an answer that is not streamed is waited for
                     FARTHING_SILENCE_TIMEOUT_S="5",
                     FARTHING_UPSTREAM_ANTHROPIC=f"http://127.0.0.1:{to_provider.port}",
