@@ -46,6 +46,7 @@ class Cluster:
         self.place = Path(tempfile.mkdtemp(prefix="farthing-pg-"))
         self._server: Any = get_server(self.place / "data", cleanup_mode="stop", start=False)
         self._user: str | None = self._server.system_user
+        self._successor: Cluster | None = None
         if of is None:
             self._server.ensure_pgdata_inited()
             with (self.place / "data" / "postgresql.conf").open("a") as configuration:
@@ -89,6 +90,16 @@ class Cluster:
         query(url, "CHECKPOINT")  # by who tells the sessions that commits are to wait: now it has told them
         return made
 
+    @property
+    def current(self) -> Cluster:
+        """This server, or whichever has succeeded it."""
+        return self if self._successor is None else self._successor.current
+
+    def succeed(self, standby: Cluster) -> None:
+        """Its standby has taken its place; nothing is left of this one."""
+        self._remove()
+        self._successor = standby
+
     def promote(self) -> None:
         """A standby takes its primary's place: it takes writes when this returns."""
         self._control("promote")
@@ -113,6 +124,11 @@ class Cluster:
     def _pid(self) -> int:
         return int((self.place / "data" / "postmaster.pid").read_text().split()[0])
 
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return (self.place / "data" / "postmaster.pid").exists() and psutil.pid_exists(self._pid())
+
     def kill(self) -> None:
         """SIGKILL to all its processes: as if the machine had gone."""
         processes = self.processes()
@@ -128,9 +144,15 @@ class Cluster:
         pgexec(program, arguments, bin_path=self._server.bin_path, user=self._user)
 
     def close(self) -> None:
+        """It is gone, and what has succeeded it."""
+        self._remove()
+        if self._successor is not None:
+            self._successor.close()
+
+    def _remove(self) -> None:
         atexit.unregister(self.close)
         with contextlib.suppress(Exception):
-            if psutil.pid_exists(self._pid()):
+            if self.alive:
                 self.stop("immediate")
         shutil.rmtree(self.place, ignore_errors=True)
 

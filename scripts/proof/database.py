@@ -33,8 +33,8 @@ class Database(Protocol):
     engine: str
     nodes: int
 
-    def url(self, wire: Wire | None) -> str:
-        """For a gateway, through its wire."""
+    def url(self, *wires: Wire) -> str:
+        """For a gateway, through any of its wires."""
         ...
 
     def stuck(
@@ -73,7 +73,7 @@ class SqliteFile:
         self._filler = place / "filler"
         self._locks: list[sqlite3.Connection] = []
 
-    def url(self, wire: Wire | None) -> str:
+    def url(self, *wires: Wire) -> str:
         """See `Database`."""
         return f"sqlite:///{self.path}"
 
@@ -134,26 +134,35 @@ class SqliteFile:
 
 
 class PostgresDatabase:
-    """A database of its own on a server that the whole run shares."""
+    """A database of its own on a server that the whole run shares, or on the standby that has taken its place."""
 
     engine = "postgresql"
     nodes = 3
 
     def __init__(self, server: Cluster) -> None:
-        self.server = server
+        self._first = server
         self.crashes = 0
-        self._url = server.database()
-        self._name = self._url.partition("@/")[2].partition("?")[0]
+        self._name = self.server.database().partition("@/")[2].partition("?")[0]
         self._sessions: list[asyncpg.Connection] = []
+        self._standby: Cluster | None = None
+
+    @property
+    def server(self) -> Cluster:
+        """The server that takes writes."""
+        return self._first.current
 
     @property
     def socket(self) -> str:
         """What a wire leads to."""
-        return str(Path(self.server.socket) / ".s.PGSQL.5432")
+        return str(self.server.socket / ".s.PGSQL.5432")
 
-    def url(self, wire: Wire | None) -> str:
+    @property
+    def _url(self) -> str:
+        return self.server.url(self._name)
+
+    def url(self, *wires: Wire) -> str:
         """See `Database`."""
-        return self._url if wire is None else f"postgresql://postgres@127.0.0.1:{wire.port}/{self._name}"
+        return f"postgresql://postgres@{','.join(f'127.0.0.1:{wire.port}' for wire in wires)}/{self._name}"
 
     @contextlib.asynccontextmanager
     async def stuck(self, wire: Wire | None, dice: random.Random) -> AsyncIterator[Callable[[], None]]:
@@ -171,13 +180,35 @@ class PostgresDatabase:
         self._sessions.append(made)
         return made
 
+    async def standby(self) -> Cluster:
+        """A standby without whose word the server commits nothing from now on, until `fail_over` or `heal`."""
+        self._standby = await asyncio.to_thread(self.server.standby)
+        return self._standby
+
+    async def standby_away(self) -> None:
+        """The standby is stopped; nothing can be committed."""
+        assert self._standby is not None
+        await asyncio.to_thread(self._standby.stop, "fast")
+
+    async def fail_over(self) -> None:
+        """The server goes with all its processes, and its standby takes its place; it is started if it is down."""
+        assert self._standby is not None
+        self.crashes += 1
+        gone, standby = self.server, self._standby
+        await asyncio.to_thread(gone.kill)
+        if not standby.alive:
+            await asyncio.to_thread(standby.start)
+        await asyncio.to_thread(standby.promote)
+        gone.succeed(standby)
+        self._standby = None
+
     async def stop(self, mode: str) -> None:
         """Stop the server: "fast", "immediate", or "kill" its first process with no warning."""
         self.crashes += 1
         if mode != "kill":
             await asyncio.to_thread(self.server.stop, mode)
             return
-        postmaster = psutil.Process(int((self.server.place / "data" / "postmaster.pid").read_text().split()[0]))
+        postmaster = self.server.processes()[0]
         postmaster.kill()
         await asyncio.to_thread(psutil.wait_procs, [postmaster], 10)
 
@@ -207,6 +238,11 @@ class PostgresDatabase:
             (await asyncpg.connect(self._url, timeout=5)).terminate()
         except (OSError, asyncpg.PostgresError, TimeoutError):
             await self.start()
+        if self._standby is not None:  # what was to take the server's place has not
+            await self.query("ALTER SYSTEM RESET synchronous_standby_names")
+            await self.query("SELECT pg_reload_conf()")
+            await asyncio.to_thread(self._standby.close)
+            self._standby = None
 
     async def close(self) -> None:
         """See `Database`."""

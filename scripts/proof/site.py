@@ -48,15 +48,25 @@ class Key(msgspec.Struct, kw_only=True):
 
 
 class Node(Served):
-    """A gateway with a wire to the provider and, where the database has a socket, one to the database."""
+    """A gateway with a wire to the provider and, where the database has a socket, two to the database.
+
+    `to_spare` leads to the standby that is to take the database's place; nowhere while there is none.
+    """
 
     def __init__(
-        self, nursery: Nursery, place: Path, to_provider: Wire, to_database: Wire | None, **settings: str
+        self,
+        nursery: Nursery,
+        place: Path,
+        to_provider: Wire,
+        to_database: Wire | None,
+        to_spare: Wire | None,
+        **settings: str,
     ) -> None:
         super().__init__(place, f"http://127.0.0.1:{to_provider.port}", **settings)
         self._nursery = nursery
         self.to_provider = to_provider
         self.to_database = to_database
+        self.to_spare = to_spare
         self.usual = dict(settings)
         self.stopped = False
 
@@ -74,6 +84,11 @@ class Node(Served):
         child = await self._nursery.spawn(arguments, self.place, self.environment | environment, out, err)
         code = await asyncio.wait_for(child.wait(), HEAL_S)
         return code, out.read_text(), err.read_text()
+
+    @property
+    def wires(self) -> list[Wire]:
+        """All of them."""
+        return [wire for wire in (self.to_provider, self.to_database, self.to_spare) if wire is not None]
 
     async def freeze(self) -> None:
         """SIGSTOP."""
@@ -134,14 +149,17 @@ class Site:
             place.mkdir()
             to_provider = Wire(("127.0.0.1", self.provider.port))
             await to_provider.start()
-            to_database = None
+            to_database = to_spare = None
+            url = self.database.url()
             if isinstance(self.database, PostgresDatabase):
-                to_database = Wire(self.database.socket)
+                to_database, to_spare = Wire(self.database.socket), Wire(str(place / "nowhere"))
                 await to_database.start()
+                await to_spare.start()
+                url = self.database.url(*self.dice.sample((to_database, to_spare), 2))
             self.nodes.append(
                 Node(
-                    self._nursery, place, to_provider, to_database,
-                    FARTHING_DATABASE_URL=self.database.url(to_database),
+                    self._nursery, place, to_provider, to_database, to_spare,
+                    FARTHING_DATABASE_URL=url,
                     FARTHING_LOG_LEVEL="info",
                     FARTHING_LEASE_S=str(LEASE_S),
                     FARTHING_DISCONNECT_DRAIN_S="1",
@@ -174,9 +192,8 @@ class Site:
             node.thaw()
             with contextlib.suppress(TimeoutError):
                 await node.kill()
-            await node.to_provider.stop()
-            if node.to_database is not None:
-                await node.to_database.stop()
+            for wire in node.wires:
+                await wire.stop()
         await self.provider.stop()
         await self.http.close()
         await self.database.close()
@@ -313,6 +330,21 @@ class Site:
             self.kills += 1
         await node.kill()
 
+    async def standby(self) -> None:
+        """From now on the database has a standby, to which each gateway's second wire leads."""
+        standby = await self.postgres.standby()
+        for node in self.nodes:
+            assert node.to_spare is not None
+            node.to_spare.target = str(standby.socket / ".s.PGSQL.5432")
+
+    async def fail_over(self) -> None:
+        """The database's server is lost, and its standby takes its place; the wires stay where they are."""
+        await self.postgres.fail_over()
+        for node in self.nodes:
+            assert node.to_database is not None
+            node.to_database.target = str(node.place / "nowhere")
+            node.to_database, node.to_spare = node.to_spare, node.to_database
+
     async def watch(self) -> None:
         """I2: look again and again, until cancelled, whether a cap that must hold is ever exceeded by what is taken."""
         while True:
@@ -336,9 +368,8 @@ class Site:
     async def heal(self) -> None:
         """Everything that was broken is whole again, and every gateway serves a fresh call."""
         for node in self.nodes:
-            await node.to_provider.heal()
-            if node.to_database is not None:
-                await node.to_database.heal()
+            for wire in node.wires:
+                await wire.heal()
         await self.database.heal()
         await asyncio.gather(*(self._revive(node) for node in self.nodes))
         started = time.monotonic()

@@ -51,7 +51,7 @@ class Wire:
     """A listening port in front of a target: `(host, port)`, or the path of a Unix socket."""
 
     def __init__(self, target: tuple[str, int] | str) -> None:
-        self._target = target
+        self.target = target  # of connections from now on
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._open = asyncio.Event()
@@ -112,10 +112,11 @@ class Wire:
         self.accepted += 1
         other: asyncio.StreamWriter | None = None
         try:
-            if isinstance(self._target, str):
-                answers, other = await asyncio.open_unix_connection(self._target)
+            await self._open.wait()
+            if isinstance(self.target, str):
+                answers, other = await asyncio.open_unix_connection(self.target)
             else:
-                answers, other = await asyncio.open_connection(*self._target)
+                answers, other = await asyncio.open_connection(*self.target)
             link = _Link(self, writer, other)
             ways = (asyncio.create_task(link.up(reader)), asyncio.create_task(link.down(answers)))
             try:
@@ -177,6 +178,7 @@ class _Link:
             if wire.limit_bytes is not None and self._answered >= wire.limit_bytes:
                 await asyncio.sleep(0.01)  # a reset may overtake what was not read yet
                 return
+        await wire._open.wait()  # of a machine that has gone without a word not even its end is heard
         self._client.close()
         with contextlib.suppress(OSError):
             await self._client.wait_closed()

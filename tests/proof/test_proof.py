@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import time
@@ -53,6 +54,20 @@ async def test_a_slice_of_the_proof(engine: str, request: pytest.FixtureRequest)
     assert not found.broken, "\n".join(said)
     assert found.rounds >= 3, said
     assert found.calls > 10
+
+
+@pytest.mark.timeout(300)
+async def test_a_standby_is_promoted_under_load() -> None:
+    """Three gateways, the server killed with all its processes: they find its standby, and it has all they answered."""
+    said: list[str] = []
+    with contextlib.closing(Cluster()) as server:
+        found = await supervisor.run(
+            "postgresql", SEED, rounds=1, say=said.append, only=("the server is lost, and its",), server=server
+        )
+        assert server.current is not server
+    assert not found.broken, "\n".join(said)
+    assert (found.rounds, found.crashes) == (1, 1)
+    assert found.statuses["settled"] > 10
 
 
 def test_every_row_of_the_matrix_has_a_fault_on_each_engine_that_it_concerns() -> None:

@@ -1,9 +1,10 @@
-"""F17, F18: PostgreSQL that restarts and crashes, answers that are lost, gateways that are cut off from it."""
+"""F17, F18: PostgreSQL that restarts, crashes and is lost, answers that are lost, gateways that are cut off from it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import Any
 
 from scripts.proof.calls import first
@@ -11,6 +12,9 @@ from scripts.proof.database import commits
 from scripts.proof.faults.table import OUTAGE_S, POSTGRES, Act, fault
 from scripts.proof.site import LEASE_S, Site
 from scripts.proof.stages import at
+
+FOUND_S = 30.0  # for a gateway to serve from a standby that was promoted, on a machine that is busy with other things
+STANDBY_AWAY_S = 7.0  # longer than a gateway waits for a commit
 
 
 def _outage(mode: str) -> Act:
@@ -33,6 +37,42 @@ def _outage(mode: str) -> Act:
 fault("F17", "PostgreSQL restarts", POSTGRES)(_outage("fast"))
 fault("F17", "PostgreSQL crashes (immediate)", POSTGRES)(_outage("immediate"))
 fault("F17", "kill -9 of the postmaster", POSTGRES)(_outage("kill"))
+
+
+def _lost(*, silent: bool = False, away: bool = False) -> Act:
+    """All that was answered is on the standby, and the gateways find it there.
+
+    With `silent` the lost machine does not even close its connections; with `away` the standby is down for a while
+    before, so that nothing can be committed.
+    """
+
+    async def act(site: Site) -> None:
+        await site.standby()
+        async with site.load(6):
+            await asyncio.sleep(site.dice.uniform(0.2, 0.8))
+            if away:
+                await site.postgres.standby_away()
+                await asyncio.sleep(site.dice.uniform(0.3, STANDBY_AWAY_S))
+            for node in site.nodes if silent else ():
+                assert node.to_database is not None
+                node.to_database.silence()
+            if site.dice.random() < 0.5:
+                await site.kill(site.node)
+            await site.fail_over()
+            deadline = time.monotonic() + FOUND_S
+            for node in site.nodes:
+                while node.alive and (await site.call(site.keys["wide"], node=node)).status != 200:
+                    if time.monotonic() > deadline:
+                        site.found("other", f"no call within {FOUND_S:.0f} s after a standby was promoted")
+                        break
+            await asyncio.sleep(site.dice.uniform(0.0, 0.5))
+
+    return act
+
+
+fault("F17", "the server is lost, and its synchronous standby promoted", POSTGRES, alone=True)(_lost())
+fault("F17", "the server is lost without a word, and its standby promoted", POSTGRES, alone=True)(_lost(silent=True))
+fault("F17", "the standby is away, the server is lost, the standby promoted", POSTGRES, alone=True)(_lost(away=True))
 
 
 def _killed_in_outage(*, sweeps: bool) -> Act:
