@@ -29,7 +29,18 @@ MODELS = {
     "google": ("gemini-2.5-flash", "gemini-2.5-pro", "gemini-2.0-flash"),
 }
 UNDECLARED = 4_096  # what the provider writes where it reads no limit
-SAID = frozenset(("contents", "input", "instructions", "messages", "system", "tools"))
+# What a provider knows of a request that costs something; only the one parser that takes names in any case has them in
+# lower case.
+_CHAT = frozenset(("model", "messages", "max_tokens", "max_completion_tokens", "n", "best_of", "service_tier", "tools"))
+_RESPONSES = frozenset(("model", "input", "instructions", "max_output_tokens", "service_tier", "tools"))
+_MESSAGES = frozenset(("model", "messages", "system", "max_tokens", "tools"))
+_GEMINI = frozenset(("contents", "systemInstruction", "generationConfig", "generation_config", "tools"))
+KNOWN = {
+    "/v1/chat/completions": _CHAT,
+    "/v1/responses": _RESPONSES,
+    "/v1/messages": _MESSAGES,
+    "/v1/embeddings": frozenset(("model", "input")),
+}
 TEXT = ("hi", "tell me", "é" * 20, "\U0001f600" * 5, "x" * 400, "日本語" * 10, "\\", '"', "\u0000")
 
 
@@ -98,17 +109,21 @@ class Bill(msgspec.Struct, frozen=True):
     model: str
     usage: Usage
     picos: int
-    said_bytes: int  # in the members that a provider knows
-
-    @property
-    def decisive(self) -> tuple[str, int, str, int]:
-        """What all readings of a request must have alike; members that nobody knows have no price."""
-        return self.model, self.usage.output_tokens, self.usage.service_tier, self.said_bytes
 
 
 def bills(sent: Sent, got: bytes, node: Node, model_in_path: str = "") -> dict[str, Bill]:
     """What each reading of what the provider got would cost, by who read it so; nothing where nobody can."""
     found = {name: _bill(sent, read, model_in_path) for name, read in readings(got, node)}
+    return {name: bill for name, bill in found.items() if bill is not None}
+
+
+def decisive(sent: Sent, got: bytes, node: Node, model_in_path: str = "") -> dict[str, Bill]:
+    """The same of the members that the provider knows: what no two readings may have otherwise."""
+    known = KNOWN.get(sent.path, _GEMINI)
+    known = known | {name.lower() for name in known}
+    found: dict[str, Bill | None] = {}
+    for name, read in readings(got, node):
+        found[name] = _bill(sent, {member: value for member, value in read.items() if member in known}, model_in_path)
     return {name: bill for name, bill in found.items() if bill is not None}
 
 
@@ -144,8 +159,7 @@ def _bill(sent: Sent, found: dict[str, Any], model_in_path: str) -> Bill | None:
         output_tokens=0 if sent.path.endswith("embeddings") else output,
         service_tier=tier if tier in tiers else "",
     )
-    said = _said_bytes([value for name, value in found.items() if name in SAID])
-    return Bill(model=str(model), usage=usage, picos=_priced(price, usage), said_bytes=said)
+    return Bill(model=str(model), usage=usage, picos=_priced(price, usage))
 
 
 def _said_bytes(value: Any) -> int:

@@ -21,7 +21,7 @@ import aiohttp
 import pytest
 
 from gateway.config import Place
-from tests.attack.fuzz import READERS, Bill, Fuzzer, Sent, bills, dearest
+from tests.attack.fuzz import READERS, Bill, Fuzzer, Sent, bills, dearest, decisive
 from tests.attack.node import Node
 from tests.harness import PROVIDER_KEY, Running, running
 
@@ -39,7 +39,7 @@ class Provider:
         self.asked: dict[str, Sent] = {}
         self.invoice: dict[str, Bill] = {}
         self.readings = 0
-        self.otherwise: list[tuple[Sent, dict[str, Bill]]] = []  # what not all read alike
+        self.otherwise: list[str] = []  # what not all read alike
         self._node = node
         self._dice = random.Random(seed)  # noqa: S311 - repeatable on purpose
         self._serving: set[asyncio.Task[None]] = set()
@@ -72,8 +72,9 @@ class Provider:
         model = sent.path.partition("models/")[2].partition(":")[0]
         found = bills(sent, body, self._node, model)
         self.readings += len(found)
-        if len({bill.decisive for bill in found.values()}) > 1:
-            self.otherwise.append((sent, found))
+        alike = decisive(sent, body, self._node, model)
+        if len({bill.picos for bill in alike.values()}) > 1 or len({bill.model for bill in alike.values()}) > 1:
+            self.otherwise.append(f"{sent.path} {body!r} {alike}")
         bill = dearest(found)
         assert mark not in self.invoice, "forwarded twice"
         if bill is None:
@@ -224,7 +225,7 @@ async def test_no_reading_of_any_request_passes_the_cap(
             passed += await _key(farthing, provider, fuzzer, tally, number, overdraft=overdraft)
         finding = await farthing.audited()
         assert finding.open_holds == 0
-    assert not provider.otherwise, provider.otherwise[:5]
+    assert not provider.otherwise, "\n".join(provider.otherwise[:5])
     assert provider.readings > passed * len(READERS)
     if "FARTHING_ATTACKS" in os.environ:
         told = f"{overdraft}: {sum(tally.statuses.values())} requests, {passed} forwarded, {provider.readings} readings"
