@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from gateway.apart import edited, joined
+from gateway.asgi import Receive, receive_body
 from gateway.bounds import (
     BODY_BYTES_MAX,
     BODY_TIMEOUT_S,
@@ -26,15 +27,16 @@ from gateway.bounds import (
     UPLOAD_BYTES_MAX,
 )
 from gateway.config import Settings
-from gateway.encodings import decoded, encoding_of
+from gateway.edge.credentials import Credentials, credentials
+from gateway.edge.encodings import decoded, encoding_of
+from gateway.edge.headers import RawHeaders, too_large
 from gateway.errors import RETRY_AFTER_S_MAX, CallError, over_limit
 from gateway.flight import Flights
-from gateway.headers import Credentials, RawHeaders, credentials, too_large
 from gateway.loops import LoopCounts
 from gateway.quote import FREE, Quote, dearest, quote
 from gateway.rates import KEYS_MAX, Rate
 from gateway.reading import Readings
-from gateway.upload import Receive, Upload, over_bytes, receive_body, refused
+from gateway.upload import Upload, over_bytes, refused
 from gateway.walls import Walls
 from keys.hashing import Overloaded
 from keys.ids import new_id

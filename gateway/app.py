@@ -31,23 +31,23 @@ from gateway.api.endpoint import (
     http_error,
     json_response,
 )
+from gateway.asgi import Receive, Send
 from gateway.batches import Batches
 from gateway.bounds import DRAIN_S, FIGURES_INTERVAL_S, RETENTION_INTERVAL_S, REVOCATIONS_INTERVAL_S, SWEEP_INTERVAL_S
 from gateway.config import Settings
-from gateway.cors import Cors
 from gateway.duplex import SimulatedSockets, WebSocketUpstream
+from gateway.edge.cors import Cors
+from gateway.edge.headers import as_mapping
 from gateway.flight import Flights
-from gateway.headers import as_mapping
 from gateway.inference import Inference, answer_empty
 from gateway.names import CatalogueNames
 from gateway.rates import Rate
 from gateway.reading import Readings
 from gateway.refusals import Refusals
-from gateway.relay import Patience, Relay, Send
+from gateway.relay import Patience, Relay
 from gateway.settlement import Till, Unsettled
 from gateway.sockets import Sockets
 from gateway.telemetry import Board, Metrics
-from gateway.upload import Receive
 from gateway.upstream import HttpUpstream, SimulatedUpstream
 from gateway.walls import Walls
 from keys.hashing import SecretHasher

@@ -25,7 +25,7 @@ from gateway.bounds import (
     HEAD_TIMEOUT_S,
 )
 from gateway.config import Place
-from gateway.headers import to_provider
+from gateway.edge.headers import to_provider
 from gateway.upstream import Answer, Forward, Upstream, UpstreamFailed
 from keys.ids import new_body
 from keys.keyring import Key

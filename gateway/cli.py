@@ -23,12 +23,13 @@ from typing import Any
 import msgspec
 import uvloop
 
-from gateway import config, workers
+from gateway import config
 from gateway.api.events import event_object
 from gateway.api.keys import key_object
 from gateway.app import Gateway, clock_ms
+from gateway.edge import workers
+from gateway.edge.server import Server, listen
 from gateway.price_table import price_table
-from gateway.server import Server, listen
 from gateway.telemetry import Board, configure_logging
 from keys.hashing import SecretHasher
 from keys.keyring import Key, Keyring

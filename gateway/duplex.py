@@ -21,6 +21,7 @@ from multidict import CIMultiDict
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
+from gateway.asgi import Receive, Send
 from gateway.bounds import (
     SOCKET_CLOSE_TIMEOUT_S,
     SOCKET_CONNECT_TIMEOUT_S,
@@ -29,9 +30,7 @@ from gateway.bounds import (
     SOCKET_PING_S,
     SOCKET_WAITING_BYTES,
 )
-from gateway.headers import RawHeaders
-from gateway.relay import Send
-from gateway.upload import Receive
+from gateway.edge.headers import RawHeaders
 from gateway.wire import UpstreamFailed, trusting
 from providers.contract.sockets import Frame
 from providers.simulator import Cut, Faults, Pause

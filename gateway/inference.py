@@ -7,14 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.admission import Admission, Inbound
-from gateway.client import CONNECTION
-from gateway.cors import Cors
+from gateway.asgi import CONNECTION, ClientGone, Connection, Receive, Send
+from gateway.edge.cors import Cors
+from gateway.edge.headers import RawHeaders, as_mapping, origin
 from gateway.errors import CallError, render
 from gateway.flight import Flights
-from gateway.headers import RawHeaders, as_mapping, origin
-from gateway.relay import Connection, Relay, Send
+from gateway.relay import Relay
 from gateway.telemetry import Metrics
-from gateway.upload import ClientGone, Receive
 from keys.ids import new_body
 from providers.routing import Refusal, Shared, match
 

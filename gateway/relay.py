@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
 
 import msgspec
 
 from gateway.admission import Admitted
+from gateway.asgi import ClientGone, Connection, Send
 from gateway.batches import KIND, Batches
 from gateway.bounds import (
     BATCH_LOOK_FIRST_MS,
@@ -30,16 +29,17 @@ from gateway.bounds import (
     WRITE_TIMEOUT_S,
 )
 from gateway.config import Place
+from gateway.edge.credentials import without_key
+from gateway.edge.headers import RawHeaders, to_client, to_provider
 from gateway.errors import CallError, in_stream, render
 from gateway.flight import Flight, Flights
 from gateway.grants import Grants
-from gateway.headers import RawHeaders, to_client, to_provider, without_key
 from gateway.lists import Lists
 from gateway.reading import Readings
 from gateway.refusals import Refusals
 from gateway.settlement import Ending, Till
 from gateway.telemetry import Metrics
-from gateway.upload import ClientGone, Upload
+from gateway.upload import Upload
 from gateway.upstream import Answer, Forward, Upstream, UpstreamFailed
 from gateway.walls import Walls
 from ledger.ledger import Ledger
@@ -52,8 +52,6 @@ from providers.ground.vendors import VENDORS, reasons_in_secret
 from providers.reading.sse import Scanner
 from providers.stored.batches import hold_ms
 from providers.stored.models import narrowed
-
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _REVOKED = CallError(401, "key_revoked", "This key has been revoked.")
 _TIMEOUT = CallError(504, "upstream_timeout", "The provider took too long to answer.")
@@ -69,31 +67,6 @@ _EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 _FAILED = re.compile(rb'"error"\s*:\s*[{"]|"type"\s*:\s*"(?:error|response\.failed)"|"finish_reason"\s*:\s*"ERROR')
 _COMMENT = b": keep-alive\n\n"
 LOOK_BYTES = 4096  # of a stream, at least, between two looks at how much of its hold it has used
-
-
-class Connection(Protocol):
-    """The client's connection, as far as a call needs it."""
-
-    on_gone: Callable[[], None] | None
-    gone: bool
-
-    @property
-    def whole(self) -> bool:
-        """Whether the whole request has arrived."""
-        ...
-
-    @property
-    def answering(self) -> bool:
-        """Whether the head of an answer has been sent."""
-        ...
-
-    def expect_upload(self, bytes_max: int) -> None:
-        """The request that is coming may be so long, and may take its time while it moves."""
-        ...
-
-    def abort(self) -> None:
-        """Break it off, so that the client cannot take what it got for a whole answer."""
-        ...
 
 
 class Patience(msgspec.Struct, kw_only=True):

@@ -15,19 +15,18 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from gateway.admission import Admission, Inbound
+from gateway.asgi import CONNECTION, Receive, Send
 from gateway.bounds import SOCKET_FIRST_FRAME_S, WRITE_TIMEOUT_S
-from gateway.client import CONNECTION
 from gateway.config import Place
 from gateway.duplex import Client, SocketClosed, SocketUpstream
+from gateway.edge.credentials import credentials, subprotocols
+from gateway.edge.headers import RawHeaders, as_mapping
 from gateway.errors import CallError, in_socket, render
 from gateway.flight import Flights
-from gateway.headers import RawHeaders, as_mapping, credentials, subprotocols
 from gateway.refusals import Refusals
-from gateway.relay import Send
 from gateway.session import Means, Session, scrubbed
 from gateway.settlement import Till
 from gateway.telemetry import Metrics
-from gateway.upload import Receive
 from keys.ids import new_body
 from ledger.ledger import Ledger
 from providers.contract.shapes import Asked

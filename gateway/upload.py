@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
+from gateway.asgi import Receive, receive_body
 from gateway.bounds import BODY_BYTES_MAX, BODY_TIMEOUT_S, UPLOAD_GRANT_BYTES, UPLOAD_HEAD_BYTES
 from gateway.errors import CallError
 from providers.contract.shapes import Arrival, Call
@@ -19,24 +19,10 @@ from providers.reading.multipart import Form, is_form
 from providers.stored.files import FileArrival
 from providers.stored.jsonl import Line
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-
 Apart = Callable[[int, bytes], Awaitable[Line]]
 """Reads a long line of a file, by its number, elsewhere. Raises BadRequest and CallError."""
 
 _MODEL = frozenset({"model"})
-
-
-class ClientGone(Exception):
-    """The client closed its connection before its request was complete."""
-
-
-async def receive_body(receive: Receive) -> dict[str, Any]:
-    """The next part of a request's body. Raises ClientGone."""
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    return message
 
 
 class Upload:

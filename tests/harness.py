@@ -18,7 +18,7 @@ import aiohttp
 
 from gateway import config
 from gateway.app import Gateway, clock_ms
-from gateway.server import Server, listen
+from gateway.edge.server import Server, listen
 from ledger.audit import Audit
 from providers.ground.vendors import VENDORS
 from tests.certificates import Certificates, spare_threads

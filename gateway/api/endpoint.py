@@ -20,9 +20,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from gateway.bounds import API_BODY_BYTES_MAX
-from gateway.encodings import decoded, encoding_of
+from gateway.edge.credentials import credentials
+from gateway.edge.encodings import decoded, encoding_of
+from gateway.edge.headers import too_large
 from gateway.errors import RETRY_AFTER_S_MAX, CallError, render
-from gateway.headers import credentials, too_large
 from gateway.rates import Rate
 from keys.hashing import Overloaded
 from keys.ids import new_body

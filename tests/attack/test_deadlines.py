@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.http2 import PREFACE
+from gateway.edge.http2 import PREFACE
 from tests.harness import Running, running
 
 SOON_S = 0.4
@@ -53,9 +53,9 @@ STATES: dict[str, tuple[bytes, ...]] = {
 async def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
     """A gateway with no patience."""
     for name in ("HEADERS_TIMEOUT_S", "BODY_CLOSE_S", "KEEP_ALIVE_S", "WRITE_TIMEOUT_S"):
-        monkeypatch.setattr(f"gateway.client.{name}", SOON_S)
+        monkeypatch.setattr(f"gateway.edge.protocol.{name}", SOON_S)
     for name in ("SOCKET_HANDSHAKE_S", "WRITE_TIMEOUT_S"):
-        monkeypatch.setattr(f"gateway.server.{name}", SOON_S)
+        monkeypatch.setattr(f"gateway.edge.server.{name}", SOON_S)
     async with running(tmp_path) as started:
         yield started
 

@@ -126,8 +126,8 @@ async def test_slow_heads_and_bodies_are_ended_while_good_calls_flow(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F3: a head or a body that does not come in time ends the connection; no hold is made; others notice nothing."""
-    monkeypatch.setattr("gateway.client.HEADERS_TIMEOUT_S", 0.5)
-    monkeypatch.setattr("gateway.client.BODY_CLOSE_S", 1.0)
+    monkeypatch.setattr("gateway.edge.protocol.HEADERS_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("gateway.edge.protocol.BODY_CLOSE_S", 1.0)
     monkeypatch.setattr("gateway.admission.BODY_TIMEOUT_S", 0.6)
     secret = await site.key()
     slow = [

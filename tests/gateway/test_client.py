@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from gateway.client import ClientProtocol
+from gateway.edge.protocol import ClientProtocol
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 GET = b"GET /a%20b?x=1 HTTP/1.1\r\nHost: h\r\n\r\n"

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from gateway.headers import to_client, to_provider
+from gateway.edge.headers import to_client, to_provider
 from providers.ground.vendors import VENDORS
 from tests.harness import MASTER, PROVIDER_KEY, Running
 

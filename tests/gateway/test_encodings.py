@@ -14,7 +14,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.encodings import decoded, encoding_of
+from gateway.edge.encodings import decoded, encoding_of
 from gateway.errors import CallError
 from tests.harness import Running
 

@@ -14,7 +14,7 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import http2
+from gateway.edge import http2
 from tests.harness import Running, running
 
 

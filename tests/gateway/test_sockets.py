@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gateway import session, sockets
-from gateway.server import SocketProtocol
+from gateway.edge.server import SocketProtocol
 from ledger.records import Extend, LedgerUnavailable
 from tests.harness import PROVIDER_KEY, Running, running
 from tests.upstream import Line, Seen

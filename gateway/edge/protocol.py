@@ -24,7 +24,7 @@ import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from gateway import http2
+from gateway.asgi import CONNECTION
 from gateway.bounds import (
     BODY_CLOSE_S,
     HEAD_BYTES_MAX,
@@ -35,9 +35,7 @@ from gateway.bounds import (
     UPLOAD_TIMEOUT_S,
     WRITE_TIMEOUT_S,
 )
-
-CONNECTION = "farthing.connection"
-"""Where the ASGI scope carries the client's connection."""
+from gateway.edge import http2
 
 NEVER = math.inf
 _ASGI = {"version": "3.0", "spec_version": "2.3"}

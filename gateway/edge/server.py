@@ -18,6 +18,7 @@ import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
+from gateway.asgi import CONNECTION
 from gateway.bounds import (
     BACKLOG,
     DRAIN_S,
@@ -27,7 +28,7 @@ from gateway.bounds import (
     SOCKET_WAITING_BYTES,
     WRITE_TIMEOUT_S,
 )
-from gateway.client import CONNECTION, ClientProtocol, unsent_bytes
+from gateway.edge.protocol import ClientProtocol, unsent_bytes
 
 _LATE_TICKS = 3  # of 0.1 s: how often clients are looked for that are late
 _NO_HANDSHAKE = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"

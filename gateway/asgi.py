@@ -1,0 +1,49 @@
+"""What ASGI hands us, by name; and a client's connection, as far as a call needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+CONNECTION = "farthing.connection"
+"""Where a scope carries the client's `Connection`."""
+
+
+class ClientGone(Exception):
+    """The client closed its connection before its request was complete."""
+
+
+async def receive_body(receive: Receive) -> dict[str, Any]:
+    """The next part of a request's body. Raises ClientGone."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return message
+
+
+class Connection(Protocol):
+    """The client's connection, as far as a call needs it."""
+
+    on_gone: Callable[[], None] | None
+    gone: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether the whole request has arrived."""
+        ...
+
+    @property
+    def answering(self) -> bool:
+        """Whether the head of an answer has been sent."""
+        ...
+
+    def expect_upload(self, bytes_max: int) -> None:
+        """The request that is coming may be so long, and may take its time while it moves."""
+        ...
+
+    def abort(self) -> None:
+        """Break it off, so that the client cannot take what it got for a whole answer."""
+        ...

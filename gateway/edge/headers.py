@@ -1,0 +1,111 @@
+"""What passes in each direction: allow-lists, both ways.
+
+Promises: no credential of the client, no cookie, no hop-by-hop field and no header of ours ever reaches a provider;
+no cookie, server banner or account id of the operator ever reaches a client.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from types import MappingProxyType
+
+from gateway.bounds import HEADER_BYTES_MAX, HEADERS_MAX
+from providers.ground.vendors import VENDORS, Vendor
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?")
+_REQUEST_NAMES = ("accept", "content-type", "idempotency-key", "user-agent")
+_RESPONSE_NAMES = (
+    "cache-control",
+    "content-type",
+    "request-id",
+    "retry-after",
+    "retry-after-ms",
+    "x-request-id",
+    "x-should-retry",
+)
+
+
+class _Allowed:
+    """A list of header names, some of them prefixes."""
+
+    __slots__ = ("_names", "_prefixes")
+
+    def __init__(self, names: Iterable[str]) -> None:
+        names = tuple(names)
+        self._names = frozenset(name for name in names if not name.endswith("*"))
+        self._prefixes = tuple(name[:-1] for name in names if name.endswith("*"))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names or name.startswith(self._prefixes)
+
+
+_PASSES = MappingProxyType({name: _Allowed((*_REQUEST_NAMES, *vendor.passes)) for name, vendor in VENDORS.items()})
+_RETURNS = MappingProxyType({name: _Allowed((*_RESPONSE_NAMES, *vendor.returns)) for name, vendor in VENDORS.items()})
+
+
+def as_mapping(raw: RawHeaders) -> dict[str, str]:
+    """Header fields by lower-case name; of a repeated one the last. Credentials are looked for in the raw list."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+
+
+def origin(scheme: str, headers: Mapping[str, str]) -> str:
+    """Where the client found us, as it says itself: for its own use, and for no decision. "" where it says no host."""
+    host = headers.get("host", "")
+    if _HOST.fullmatch(host) is None:
+        return ""
+    return f"{'https' if headers.get('x-forwarded-proto') == 'https' else scheme}://{host}"
+
+
+def too_large(raw: RawHeaders) -> bool:
+    """Whether there are more header fields, or larger ones, than anybody needs."""
+    return len(raw) > HEADERS_MAX or sum(len(name) + len(value) for name, value in raw) > HEADER_BYTES_MAX
+
+
+def to_provider(raw: RawHeaders, vendor: Vendor, credential: str, tenant: int = 0) -> dict[str, str]:
+    """The headers of the forwarded request: the client's allowed ones, our credential, our own.
+
+    An idempotency key is the tenant's own: all tenants are one account to the provider, which would answer one of them
+    with what it had answered another under the same key.
+    """
+    forwarded: dict[str, str] = {}
+    named: set[str] = set()
+    passes = _PASSES[vendor.name]
+    for name_bytes, value_bytes in raw:
+        name = name_bytes.decode("latin-1")
+        if name in passes:
+            value = value_bytes.decode("latin-1")
+            forwarded[name] = f"{forwarded[name]}, {value}" if name in forwarded else value
+        elif name == "connection":
+            named.update(part.strip().lower() for part in value_bytes.decode("latin-1").split(","))
+    for name in named:
+        forwarded.pop(name, None)
+    if (once := forwarded.get("idempotency-key")) is not None:
+        forwarded["idempotency-key"] = blake2b(f"{tenant}\0{once}".encode(), digest_size=20).hexdigest()
+    for name, value in vendor.headers:
+        forwarded.setdefault(name, value)
+    forwarded["accept-encoding"] = "identity"
+    forwarded["via"] = "1.1 farthing"
+    forwarded[vendor.key_header] = vendor.key_prefix + credential
+    return forwarded
+
+
+def to_provider_socket(raw: RawHeaders, vendor: Vendor, credential: str) -> dict[str, str]:
+    """The headers of a forwarded WebSocket handshake, but for those of the handshake itself."""
+    forwarded = to_provider(raw, vendor, credential)
+    del forwarded["accept-encoding"]
+    return forwarded
+
+
+def to_client(headers: Mapping[str, str] | Iterable[tuple[str, str]], vendor: Vendor) -> RawHeaders:
+    """The provider's headers that a client gets to see."""
+    items = headers.items() if isinstance(headers, Mapping) else headers
+    returns = _RETURNS[vendor.name]
+    return [
+        (lower.encode("latin-1"), value.encode("latin-1"))
+        for name, value in items
+        if (lower := name.lower()) in returns
+    ]
