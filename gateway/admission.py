@@ -30,9 +30,9 @@ from gateway.config import Settings
 from gateway.edge.credentials import Credentials, credentials
 from gateway.edge.encodings import decoded, encoding_of
 from gateway.edge.headers import RawHeaders, too_large
-from gateway.errors import RETRY_AFTER_S_MAX, CallError, over_limit
 from gateway.flight import Flights
 from gateway.loops import LoopCounts
+from gateway.problems import RETRY_AFTER_S_MAX, CallError, over_limit
 from gateway.quote import FREE, Quote, dearest, quote
 from gateway.rates import KEYS_MAX, Rate
 from gateway.reading import Readings

@@ -8,7 +8,7 @@ money refuses as a cap does, everything else as a rate.
 from __future__ import annotations
 
 from gateway.admission import Admitted
-from gateway.errors import RETRY_AFTER_S_MAX, CallError
+from gateway.problems import RETRY_AFTER_S_MAX, CallError
 from gateway.quote import quote
 from gateway.upload import Upload
 from ledger.ledger import Ledger

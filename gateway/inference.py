@@ -10,8 +10,8 @@ from gateway.admission import Admission, Inbound
 from gateway.asgi import CONNECTION, ClientGone, Connection, Receive, Send
 from gateway.edge.cors import Cors
 from gateway.edge.headers import RawHeaders, as_mapping, origin
-from gateway.errors import CallError, render
 from gateway.flight import Flights
+from gateway.problems import CallError, render
 from gateway.relay import Relay
 from gateway.telemetry import Metrics
 from keys.ids import new_body

@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 
 from gateway.admission import Admitted
 from gateway.bounds import ERROR_BODY_BYTES_MAX
-from gateway.errors import CallError, render
+from gateway.problems import CallError, render
 from gateway.upstream import Answer, Forward, Upstream, UpstreamFailed
 from ledger.accounts import NotFound
 from ledger.ledger import Ledger

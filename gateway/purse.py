@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from gateway.admission import Admitted
 from gateway.bounds import SOCKET_EXTEND_AGAIN_S
-from gateway.errors import RETRY_AFTER_S_MAX, CallError
+from gateway.problems import RETRY_AFTER_S_MAX, CallError
 from gateway.settlement import bound_of, cost_of
 from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO

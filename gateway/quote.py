@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from gateway.bounds import INFLIGHT_OUTPUT_TOKENS, INFLIGHT_OUTPUT_TOKENS_MIN, REMOTE_INPUT_TOKENS
-from gateway.errors import CallError
+from gateway.problems import CallError
 from providers.contract.batch_bound import BatchBound
 from providers.contract.shapes import Call, Grant
 from providers.ground.usage import Usage

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.apart import Apart, Helper, HelperFailed, serve
-from gateway.errors import CallError
+from gateway.problems import CallError
 from providers.contract.shapes import Asked, Call, Reference
 from providers.ground.errors import BadRequest
 from providers.operations import TABLE

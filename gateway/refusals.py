@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from gateway.bounds import ERROR_BODY_BYTES_MAX
-from gateway.errors import CallError
+from gateway.problems import CallError
 from gateway.telemetry import Metrics
 from providers.reading.account import about_account, carries, without_ids
 

@@ -31,10 +31,10 @@ from gateway.bounds import (
 from gateway.config import Place
 from gateway.edge.credentials import without_key
 from gateway.edge.headers import RawHeaders, to_client, to_provider
-from gateway.errors import CallError, in_stream, render
 from gateway.flight import Flight, Flights
 from gateway.grants import Grants
 from gateway.lists import Lists
+from gateway.problems import CallError, in_stream, render
 from gateway.reading import Readings
 from gateway.refusals import Refusals
 from gateway.settlement import Ending, Till

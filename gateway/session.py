@@ -30,8 +30,8 @@ from gateway.config import Place
 from gateway.duplex import BROKEN, Client, Duplex, Handshake, HandshakeRefused, SocketClosed, SocketUpstream
 from gateway.edge.credentials import without_key
 from gateway.edge.headers import RawHeaders, to_client, to_provider_socket
-from gateway.errors import CallError, in_socket, render
 from gateway.flight import Flight, Flights
+from gateway.problems import CallError, in_socket, render
 from gateway.purse import Purse
 from gateway.refusals import Refusals
 from gateway.settlement import Ending, Till

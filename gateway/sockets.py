@@ -21,8 +21,8 @@ from gateway.config import Place
 from gateway.duplex import Client, SocketClosed, SocketUpstream
 from gateway.edge.credentials import credentials, subprotocols
 from gateway.edge.headers import RawHeaders, as_mapping
-from gateway.errors import CallError, in_socket, render
 from gateway.flight import Flights
+from gateway.problems import CallError, in_socket, render
 from gateway.refusals import Refusals
 from gateway.session import Means, Session, scrubbed
 from gateway.settlement import Till

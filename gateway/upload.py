@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from gateway.asgi import Receive, receive_body
 from gateway.bounds import BODY_BYTES_MAX, BODY_TIMEOUT_S, UPLOAD_GRANT_BYTES, UPLOAD_HEAD_BYTES
-from gateway.errors import CallError
+from gateway.problems import CallError
 from providers.contract.shapes import Arrival, Call
 from providers.ground.errors import BadRequest
 from providers.reading.multipart import Form, is_form

@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 
 from gateway.apart import HelperFailed, joined
 from gateway.bounds import BODY_BYTES_MAX, CONNECT_TIMEOUT_S, READ_APART_BYTES
-from gateway.errors import CallError
+from gateway.problems import CallError
 from gateway.simulating import Asked, Simulations
 from gateway.upload import Upload
 from gateway.wire import Pool, trusting

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.errors import CallError
+from gateway.problems import CallError
 from keys.keyring import Key
 from ledger.ledger import Ledger
 from ledger.objects import Object

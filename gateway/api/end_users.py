@@ -9,7 +9,7 @@ from starlette.responses import Response
 from gateway.api.endpoint import Call, json_response
 from gateway.api.keys import limit_object
 from gateway.bounds import SUBJECT_BYTES_MAX
-from gateway.errors import CallError
+from gateway.problems import CallError
 from keys.plans import EndUserSpec
 from ledger.accounts import AccountView
 

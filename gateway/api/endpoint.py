@@ -23,7 +23,7 @@ from gateway.bounds import API_BODY_BYTES_MAX
 from gateway.edge.credentials import credentials
 from gateway.edge.encodings import decoded, encoding_of
 from gateway.edge.headers import too_large
-from gateway.errors import RETRY_AFTER_S_MAX, CallError, render
+from gateway.problems import RETRY_AFTER_S_MAX, CallError, render
 from gateway.rates import Rate
 from keys.hashing import Overloaded
 from keys.ids import new_body

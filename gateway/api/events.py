@@ -12,7 +12,7 @@ from gateway.api.endpoint import Call, choice, integer, json_response, list_resp
 from gateway.api.keys import key_object
 from gateway.api.tables import csv_response, jsonl_response
 from gateway.api.usage import RANGE_MS_MAX
-from gateway.errors import CallError
+from gateway.problems import CallError
 from ledger.accounts import NotFound
 from ledger.events import EventQuery, EventView, HoldView
 from ledger.ledger import Unsettled

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from gateway.api.endpoint import Call, decode, json_response
 from gateway.api.reservations import ReportedUsage, Subject, policy_of, whom
-from gateway.errors import CallError
+from gateway.problems import CallError
 from keys.ids import derived_id, new_body
 from keys.minting import Metadata, ScopeRefused
 from ledger.accounts import AccountView, NotFound

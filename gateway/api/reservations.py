@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from gateway.api.endpoint import Call, choice, json_response, replayed
 from gateway.bounds import SUBJECT_BYTES_MAX
-from gateway.errors import CallError, over_limit
+from gateway.problems import CallError, over_limit
 from keys.ids import derived_id, new_body, new_id
 from keys.minting import Metadata, ScopeRefused
 from keys.policy import Policy, read_policy

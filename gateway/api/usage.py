@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from gateway.api.endpoint import Call, choice, integer, json_response, livemode
 from gateway.api.tables import csv_response
-from gateway.errors import CallError
+from gateway.problems import CallError
 from keys.policy import read_policy
 from ledger.latency import percentile_ms
 from ledger.usage import MEASURES, Group, Names, Query, Sums, UsageReport

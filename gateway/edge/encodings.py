@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import zstandard
 
 from gateway.bounds import DECODED_RATIO_FREE_BYTES, DECODED_RATIO_MAX, DECODED_WINDOW_BYTES_MAX
-from gateway.errors import CallError
+from gateway.problems import CallError
 
 _PIECE_BYTES = 64 * 1024  # read at a time
 _AT_ONCE_BYTES = 16 * 1024  # a larger body is decoded in a thread, so that nobody waits for it

@@ -24,7 +24,7 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: As it stands in events, `allowed_providers` and mounts; lower case.
         aliases: Further names that are accepted as a mount (`/grok/…` for xai).
-        dialect: The error shape that its SDKs expect; a key of `gateway.errors`' table.
+        dialect: The error shape that its SDKs expect; a key of `gateway.problems`' table.
         setting: Suffix of the setting that moves it elsewhere: `FARTHING_UPSTREAM_<setting>`.
         origin: Where it lives unless that setting says otherwise; an origin without a path.
         path_prefix: What the upstream paths of its OpenAI-compatible operations begin with, before the version.

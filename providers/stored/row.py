@@ -28,7 +28,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         name: Stable, for events and logs: "chat.completions", "messages.count_tokens", ….
         shape: Reads its requests and meters its answers.
         billable: False where the provider never charges for it; then nothing need be held.
-        dialect: The error shape that its callers expect; a key of `gateway.errors`' table.
+        dialect: The error shape that its callers expect; a key of `gateway.problems`' table.
         upload_bytes_max: The longest body that the provider takes, where bodies are forwarded while they arrive: then
             the shape is an `Uploading` one. 0 where they are read whole first. Providers that share a path agree on
             which of the two it is.

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.edge.encodings import decoded, encoding_of
-from gateway.errors import CallError
+from gateway.problems import CallError
 from tests.harness import Running
 
 CHAT: dict[str, Any] = {"model": "gpt-4o-mini", "max_tokens": 5, "messages": [{"role": "user", "content": "hi " * 400}]}

@@ -1,0 +1,1 @@
+"""Alibaba's Qwen, beside what it shares with OpenAI."""
