@@ -35,7 +35,6 @@ from gateway.asgi import Receive, Send
 from gateway.batches import Batches
 from gateway.bounds import DRAIN_S, FIGURES_INTERVAL_S, RETENTION_INTERVAL_S, REVOCATIONS_INTERVAL_S, SWEEP_INTERVAL_S
 from gateway.config import Settings
-from gateway.duplex import SimulatedSockets, WebSocketUpstream
 from gateway.edge.cors import Cors
 from gateway.edge.headers import as_mapping
 from gateway.flight import Flights
@@ -46,9 +45,11 @@ from gateway.reading import Readings
 from gateway.refusals import Refusals
 from gateway.relay import Patience, Relay
 from gateway.settlement import Till, Unsettled
-from gateway.sockets import Sockets
+from gateway.sockets.endpoint import Sockets
 from gateway.telemetry import Board, Metrics
-from gateway.upstream import HttpUpstream, SimulatedUpstream
+from gateway.upstream.http import HttpUpstream
+from gateway.upstream.simulated import SimulatedSockets, SimulatedUpstream
+from gateway.upstream.websocket import WebSocketUpstream
 from gateway.walls import Walls
 from keys.hashing import SecretHasher
 from keys.ids import new_body

@@ -26,7 +26,7 @@ from gateway.bounds import (
 )
 from gateway.config import Place
 from gateway.edge.headers import to_provider
-from gateway.upstream import Answer, Forward, Upstream, UpstreamFailed
+from gateway.upstream.base import Answer, Forward, Upstream, UpstreamFailed
 from keys.ids import new_body
 from keys.keyring import Key
 from ledger.ledger import Ledger

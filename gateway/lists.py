@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 from gateway.admission import Admitted
 from gateway.bounds import ERROR_BODY_BYTES_MAX
 from gateway.problems import CallError, render
-from gateway.upstream import Answer, Forward, Upstream, UpstreamFailed
+from gateway.upstream.base import Answer, Forward, Upstream, UpstreamFailed
 from ledger.accounts import NotFound
 from ledger.ledger import Ledger
 from ledger.objects import Object, Page

@@ -40,7 +40,7 @@ from gateway.refusals import Refusals
 from gateway.settlement import Ending, Till
 from gateway.telemetry import Metrics
 from gateway.upload import Upload
-from gateway.upstream import Answer, Forward, Upstream, UpstreamFailed
+from gateway.upstream.base import Answer, Forward, Upstream, UpstreamFailed
 from gateway.walls import Walls
 from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO

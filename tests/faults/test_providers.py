@@ -85,7 +85,7 @@ async def test_a_provider_that_cannot_be_reached_costs_nothing(
     tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F8: 502 or 504 in the native shape, soon, and the hold is released, for it was provably never sent."""
-    monkeypatch.setattr("gateway.upstream.CONNECT_TIMEOUT_S", 0.4)
+    monkeypatch.setattr("gateway.upstream.http.CONNECT_TIMEOUT_S", 0.4)
     if how == "dns":
         loop = asyncio.get_running_loop()
         resolve = loop.getaddrinfo

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from gateway.bounds import READ_APART_BYTES
-from gateway.simulating import Asked, Simulations
+from gateway.upstream.simulating import Asked, Simulations
 from providers.simulator import Faults, sounds
 from tests.gateway.test_uploads import FORM, form
 from tests.harness import Running, running
@@ -61,7 +61,7 @@ async def simulations() -> AsyncIterator[Simulations]:
 
 
 def helpers() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children() if "gateway.simulating" in " ".join(each.cmdline())]
+    return [each for each in psutil.Process().children() if "gateway.upstream.simulating" in " ".join(each.cmdline())]
 
 
 @pytest.mark.parametrize("faults", FAULTS)
@@ -144,7 +144,7 @@ async def test_an_answer_at_the_threshold_is_the_same_on_both_sides(
     key = await farthing.mint(livemode=False)
     seen = []
     for threshold in (READ_APART_BYTES, 1 << 30):
-        monkeypatch.setattr("gateway.upstream.READ_APART_BYTES", threshold)
+        monkeypatch.setattr("gateway.upstream.simulated.READ_APART_BYTES", threshold)
         status, _, answer = await farthing.call(key["secret"], CHAT)
         assert status == 200
         told = json.loads(answer)

@@ -16,8 +16,9 @@ from uvicorn.server import ServerState
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from gateway import session, sockets
 from gateway.edge.server import SocketProtocol
+from gateway.sockets import endpoint as sockets
+from gateway.sockets import session
 from ledger.records import Extend, LedgerUnavailable
 from tests.harness import PROVIDER_KEY, Running, running
 from tests.upstream import Line, Seen

@@ -15,7 +15,8 @@ import aiohttp
 import psutil
 import pytest
 
-from gateway import relay, upload, upstream
+from gateway import relay, upload
+from gateway.upstream import http as upstream
 from providers.simulator import sounds
 from tests.harness import PROVIDER_KEY, Running, running
 from tests.process import Served

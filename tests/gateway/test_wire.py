@@ -27,8 +27,10 @@ from gateway.bounds import (
     IDLE_CONNECTIONS_MAX,
     WHOLE_BYTES_MAX,
 )
-from gateway.upstream import Forward, HttpUpstream
-from gateway.wire import Fields, Pool, UpstreamFailed, WireAnswer
+from gateway.upstream.base import Forward, UpstreamFailed
+from gateway.upstream.connection import Fields, WireAnswer
+from gateway.upstream.http import HttpUpstream
+from gateway.upstream.pool import Pool
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -668,7 +670,7 @@ async def test_what_the_provider_says_of_its_patience_is_believed(hint: str, kep
 
 async def test_idle_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert IDLE_CONNECTIONS_MAX >= 100
-    monkeypatch.setattr("gateway.wire.IDLE_CONNECTIONS_MAX", 5)
+    monkeypatch.setattr("gateway.upstream.pool.IDLE_CONNECTIONS_MAX", 5)
     async with Server(script(OK + b"Content-Length: 2\r\n\r\nhi")) as server, pool_to(server) as pool:
         for answer in await asyncio.gather(*(post(pool) for _ in range(20))):
             await read(answer)

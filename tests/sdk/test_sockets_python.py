@@ -14,7 +14,7 @@ from deepgram.core.api_error import ApiError as DeepgramError
 from elevenlabs.core.api_error import ApiError as ElevenLabsError
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from gateway import session
+from gateway.sockets import session
 from providers.ground.usage import Usage
 from tests.certificates import Certificates
 from tests.harness import PROVIDER_KEY, Running, running

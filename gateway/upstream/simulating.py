@@ -61,7 +61,7 @@ class Simulations:
     """Answers to large bodies, made one after the other. One for the process."""
 
     def __init__(self) -> None:
-        self._apart = Apart("gateway.simulating")
+        self._apart = Apart("gateway.upstream.simulating")
 
     async def answer(self, asked: Asked, body: bytes) -> Answer:
         """The simulator's answer; its bill is not told. Raises HelperFailed."""

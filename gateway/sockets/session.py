@@ -27,16 +27,24 @@ from gateway.bounds import (
     WRITE_TIMEOUT_S,
 )
 from gateway.config import Place
-from gateway.duplex import BROKEN, Client, Duplex, Handshake, HandshakeRefused, SocketClosed, SocketUpstream
 from gateway.edge.credentials import without_key
 from gateway.edge.headers import RawHeaders, to_client, to_provider_socket
 from gateway.flight import Flight, Flights
 from gateway.problems import CallError, in_socket, render
-from gateway.purse import Purse
 from gateway.refusals import Refusals
 from gateway.settlement import Ending, Till
+from gateway.sockets.client import Client
+from gateway.sockets.purse import Purse
 from gateway.telemetry import Metrics
-from gateway.upstream import UpstreamFailed
+from gateway.upstream.base import (
+    BROKEN,
+    Duplex,
+    Handshake,
+    HandshakeRefused,
+    SocketClosed,
+    SocketUpstream,
+    UpstreamFailed,
+)
 from ledger.ledger import Ledger
 from providers.contract.metering import Conclusion, conclude
 from providers.contract.shapes import Asked

@@ -18,15 +18,16 @@ from gateway.admission import Admission, Inbound
 from gateway.asgi import CONNECTION, Receive, Send
 from gateway.bounds import SOCKET_FIRST_FRAME_S, WRITE_TIMEOUT_S
 from gateway.config import Place
-from gateway.duplex import Client, SocketClosed, SocketUpstream
 from gateway.edge.credentials import credentials, subprotocols
 from gateway.edge.headers import RawHeaders, as_mapping
 from gateway.flight import Flights
 from gateway.problems import CallError, in_socket, render
 from gateway.refusals import Refusals
-from gateway.session import Means, Session, scrubbed
 from gateway.settlement import Till
+from gateway.sockets.client import Client
+from gateway.sockets.session import Means, Session, scrubbed
 from gateway.telemetry import Metrics
+from gateway.upstream.base import SocketClosed, SocketUpstream
 from keys.ids import new_body
 from ledger.ledger import Ledger
 from providers.contract.shapes import Asked
