@@ -18,7 +18,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from gateway.admission import Admission
 from gateway.api import end_users, events, keys, plans, reports, reservations, usage
 from gateway.api.endpoint import (
     REFUSALS,
@@ -31,26 +30,27 @@ from gateway.api.endpoint import (
     http_error,
     json_response,
 )
+from gateway.api.names import CatalogueNames
 from gateway.asgi import Receive, Send
-from gateway.batches import Batches
 from gateway.bounds import DRAIN_S, FIGURES_INTERVAL_S, RETENTION_INTERVAL_S, REVOCATIONS_INTERVAL_S, SWEEP_INTERVAL_S
+from gateway.call.admission import Admission
+from gateway.call.endpoint import Inference, answer_empty
+from gateway.call.flight import Flights
+from gateway.call.reading import Readings
+from gateway.call.refusals import Refusals
+from gateway.call.relay import Patience, Relay
+from gateway.call.settlement import Till, Unsettled
 from gateway.config import Settings
 from gateway.edge.cors import Cors
 from gateway.edge.headers import as_mapping
-from gateway.flight import Flights
-from gateway.inference import Inference, answer_empty
-from gateway.names import CatalogueNames
 from gateway.rates import Rate
-from gateway.reading import Readings
-from gateway.refusals import Refusals
-from gateway.relay import Patience, Relay
-from gateway.settlement import Till, Unsettled
 from gateway.sockets.endpoint import Sockets
+from gateway.stored.batches import Batches
+from gateway.stored.ownership import Ownership
 from gateway.telemetry import Board, Metrics
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.simulated import SimulatedSockets, SimulatedUpstream
 from gateway.upstream.websocket import WebSocketUpstream
-from gateway.walls import Walls
 from keys.hashing import SecretHasher
 from keys.ids import new_body
 from keys.keyring import Key, Keyring
@@ -186,7 +186,7 @@ class Gateway:
         )
         self._live, self._simulated = HttpUpstream(), SimulatedUpstream(clock_ms)
         self.minter = Minter(ledger, keyring, hasher, ledger.clock_ms, self._names)
-        walls = Walls(ledger, clock_ms)
+        walls = Ownership(ledger, clock_ms)
         upstreams = self._live, self._simulated
         self.batches = Batches(ledger, self.catalogue, *upstreams, settings.places, clock_ms)
         self._readings = Readings()

@@ -67,7 +67,7 @@ FIGURES_INTERVAL_S = 1.0  # how old the figures may be that one worker tells of 
 DRAIN_S = 30.0  # how long a stop waits for streams; afterwards they are cut and settled as estimates
 FLIGHTS_MAX = 20_000  # calls at the same time; beyond it 503 before anything is held
 
-# Quotes (see `gateway.quote`).
+# Quotes (see `gateway.call.quote`).
 INFLIGHT_OUTPUT_TOKENS = 4096  # held per choice by default, whatever the client declared above it
 INFLIGHT_OUTPUT_TOKENS_MIN = 256  # the last cents of a cap: so little is still worth a call
 REMOTE_INPUT_TOKENS = 32_768  # held for input that the request only refers to, unless the cap must provably hold
@@ -87,7 +87,7 @@ SOCKET_FINISH_S = 20.0  # for what is in flight when a limit is reached
 SOCKET_CLOSE_TIMEOUT_S = 2.0  # for the other side to answer a close
 SOCKET_EXTEND_AGAIN_S = 1.0  # after a limit had no room: it may have been raised since
 
-# Batches (see `gateway.batches`).
+# Batches (see `gateway.stored.batches`).
 BATCH_ROUND_S = 1.0  # between looks whether any batch is due
 BATCH_LOOKS = 4  # batches asked after at the same time
 BATCH_LOOK_FIRST_MS = 15_000  # till a new batch is asked after; then after an eighth of its age

@@ -14,16 +14,17 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs
 
-from gateway.admission import Admission, Inbound
 from gateway.asgi import CONNECTION, Receive, Send
 from gateway.bounds import SOCKET_FIRST_FRAME_S, WRITE_TIMEOUT_S
+from gateway.call.admission import Admission
+from gateway.call.flight import Flights
+from gateway.call.records import Inbound
+from gateway.call.refusals import Refusals
+from gateway.call.settlement import Till
 from gateway.config import Place
 from gateway.edge.credentials import credentials, subprotocols
 from gateway.edge.headers import RawHeaders, as_mapping
-from gateway.flight import Flights
 from gateway.problems import CallError, in_socket, render
-from gateway.refusals import Refusals
-from gateway.settlement import Till
 from gateway.sockets.client import Client
 from gateway.sockets.session import Means, Session, scrubbed
 from gateway.telemetry import Metrics

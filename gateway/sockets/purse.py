@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from gateway.admission import Admitted
 from gateway.bounds import SOCKET_EXTEND_AGAIN_S
+from gateway.call.records import Admitted
+from gateway.call.settlement import bound_of, cost_of
 from gateway.problems import RETRY_AFTER_S_MAX, CallError
-from gateway.settlement import bound_of, cost_of
 from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import Extend, LedgerUnavailable

@@ -16,7 +16,6 @@ import contextlib
 
 import msgspec
 
-from gateway.admission import Admission, Admitted, Inbound
 from gateway.bounds import (
     SOCKET_CLOSE_TIMEOUT_S,
     SOCKET_CONNECT_TIMEOUT_S,
@@ -26,13 +25,15 @@ from gateway.bounds import (
     SOCKET_S_MAX,
     WRITE_TIMEOUT_S,
 )
+from gateway.call.admission import Admission
+from gateway.call.flight import Flight, Flights
+from gateway.call.records import Admitted, Inbound
+from gateway.call.refusals import Refusals
+from gateway.call.settlement import Ending, Till
 from gateway.config import Place
 from gateway.edge.credentials import without_key
 from gateway.edge.headers import RawHeaders, to_client, to_provider_socket
-from gateway.flight import Flight, Flights
 from gateway.problems import CallError, in_socket, render
-from gateway.refusals import Refusals
-from gateway.settlement import Ending, Till
 from gateway.sockets.client import Client
 from gateway.sockets.purse import Purse
 from gateway.telemetry import Metrics

@@ -288,7 +288,7 @@ async def test_an_answer_of_another_model_is_priced_as_that_one(field: Field) ->
 
 async def test_silence_is_broken_by_comments_between_two_events(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
     """A provider that thinks for long is waited for, and its client hears that we are still there."""
-    monkeypatch.setattr("gateway.relay.COMMENT_S", 0.3)
+    monkeypatch.setattr("gateway.call.relay.COMMENT_S", 0.3)
     first, second = chunks("Hello", " there")
     assert isinstance(first, bytes)
     assert isinstance(second, bytes)

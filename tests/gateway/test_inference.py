@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from gateway.admission import Admission
-from gateway.relay import Relay
+from gateway.call.admission import Admission
+from gateway.call.relay import Relay
 from tests.harness import Running
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "a canary of the prompt"}]}

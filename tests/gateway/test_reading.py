@@ -13,9 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
-from gateway import apart, reading
+from gateway import apart
 from gateway.bounds import READ_APART_BYTES
-from gateway.reading import Readings
+from gateway.call import reading
+from gateway.call.reading import Readings
 from providers.reading.request import replaced
 from providers.stored import files
 from tests.gateway.test_uploads import FORM, chunks, form, post
@@ -32,7 +33,7 @@ async def farthing(tmp_path: Path) -> AsyncIterator[Running]:
 
 
 def helpers() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children() if "gateway.reading" in " ".join(each.cmdline())]
+    return [each for each in psutil.Process().children() if "gateway.call.reading" in " ".join(each.cmdline())]
 
 
 async def test_a_large_call_is_priced_like_one_that_is_read_here(
@@ -48,7 +49,7 @@ async def test_a_large_call_is_priced_like_one_that_is_read_here(
     )
     seen: list[list[bytes]] = []
     for threshold in (READ_APART_BYTES, 1 << 30):
-        monkeypatch.setattr("gateway.admission.READ_APART_BYTES", threshold)
+        monkeypatch.setattr("gateway.call.admission.READ_APART_BYTES", threshold)
         farthing.upstream.requests.clear()
         for path, body in calls:
             status, _, answer = await farthing.call(key["secret"], body, path)

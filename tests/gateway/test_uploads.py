@@ -15,8 +15,8 @@ import aiohttp
 import psutil
 import pytest
 
-from gateway import relay, upload
-from gateway.upstream import http as upstream
+from gateway.call import relay, upload
+from gateway.upstream import simulated
 from providers.simulator import sounds
 from tests.harness import PROVIDER_KEY, Running, running
 from tests.process import Served
@@ -443,7 +443,7 @@ async def test_the_simulator_takes_no_longer_uploads_than_ordinary_bodies(
     farthing: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It needs them whole: a test key's long upload is refused rather than held."""
-    monkeypatch.setattr(upstream, "BODY_BYTES_MAX", 1_000_000)
+    monkeypatch.setattr(simulated, "BODY_BYTES_MAX", 1_000_000)
     key = await farthing.mint(livemode=False)
     status, answer, _ = await post(farthing, key["secret"], LISTEN, chunks(sounds.wav(62.5)), SOUND)
     assert (status, answer["code"]) == (413, "request_too_large")

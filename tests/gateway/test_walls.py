@@ -1,4 +1,4 @@
-"""Walls between tenants: an object belongs to the key that made it, whatever the operation. Over real sockets.
+"""Ownership between tenants: an object belongs to the key that made it, whatever the operation. Over real sockets.
 
 The first tests are generated from the table of operations: a new row with an id and without a wall fails.
 """

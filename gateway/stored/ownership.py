@@ -26,7 +26,7 @@ from providers.stored.objects import Made, Makes, Refers, StreamMakes, made_in_b
 _log = logging.getLogger("farthing.call")
 
 
-class Walls:
+class Ownership:
     """The wall around each key's objects. One for the process."""
 
     def __init__(self, ledger: Ledger, clock_ms: Callable[[], int]) -> None:
@@ -109,7 +109,7 @@ class Walls:
 class Makings:
     """What one answer makes."""
 
-    def __init__(self, walls: Walls, key: Key, route: Route, makes: Sequence[Makes]) -> None:
+    def __init__(self, walls: Ownership, key: Key, route: Route, makes: Sequence[Makes]) -> None:
         self._walls = walls
         self._key = key
         self._route = route

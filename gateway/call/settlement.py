@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.admission import Admitted
+from gateway.call.records import Admitted
 from gateway.telemetry import Metrics
 from ledger.ledger import Ledger
 from ledger.ledger import Unsettled as Policy

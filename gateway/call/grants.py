@@ -7,10 +7,10 @@ money refuses as a cap does, everything else as a rate.
 
 from __future__ import annotations
 
-from gateway.admission import Admitted
+from gateway.call.quote import quote
+from gateway.call.records import Admitted
+from gateway.call.upload import Upload
 from gateway.problems import RETRY_AFTER_S_MAX, CallError
-from gateway.quote import quote
-from gateway.upload import Upload
 from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import Extend, LedgerUnavailable

@@ -109,7 +109,7 @@ class Readings:
     """Reads large bodies, one after the other. One for the process."""
 
     def __init__(self) -> None:
-        self._apart = Apart("gateway.reading")
+        self._apart = Apart("gateway.call.reading")
 
     @contextlib.asynccontextmanager
     async def of(self, body: bytes) -> AsyncIterator[Body]:
@@ -168,7 +168,7 @@ def _tell(ask: _Ask, body: bytes) -> _Told:
     if ask.what == "makes":
         return _Told(makes=[number for number, each in enumerate(operation.makes) if each.by(body)])
     if ask.what == "line":
-        assert isinstance(operation.shape, FileUpload)  # noqa: S101 - see `gateway.upload`
+        assert isinstance(operation.shape, FileUpload)  # noqa: S101 - see `gateway.call.upload`
         return _Told(line=operation.shape.line(ask.number, body))
     if ask.what == "digest":
         return _Told(digest=blake2b(body, digest_size=32).digest())

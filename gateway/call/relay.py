@@ -13,9 +13,7 @@ import re
 
 import msgspec
 
-from gateway.admission import Admitted
 from gateway.asgi import ClientGone, Connection, Send
-from gateway.batches import KIND, Batches
 from gateway.bounds import (
     BATCH_LOOK_FIRST_MS,
     CALL_TIMEOUT_S,
@@ -28,20 +26,22 @@ from gateway.bounds import (
     UPLOAD_TIMEOUT_S,
     WRITE_TIMEOUT_S,
 )
+from gateway.call.flight import Flight, Flights
+from gateway.call.grants import Grants
+from gateway.call.reading import Readings
+from gateway.call.records import Admitted
+from gateway.call.refusals import Refusals
+from gateway.call.settlement import Ending, Till
+from gateway.call.upload import Upload
 from gateway.config import Place
 from gateway.edge.credentials import without_key
 from gateway.edge.headers import RawHeaders, to_client, to_provider
-from gateway.flight import Flight, Flights
-from gateway.grants import Grants
-from gateway.lists import Lists
 from gateway.problems import CallError, in_stream, render
-from gateway.reading import Readings
-from gateway.refusals import Refusals
-from gateway.settlement import Ending, Till
+from gateway.stored.batches import KIND, Batches
+from gateway.stored.listing import Listings
+from gateway.stored.ownership import Ownership
 from gateway.telemetry import Metrics
-from gateway.upload import Upload
 from gateway.upstream.base import Answer, Forward, Upstream, UpstreamFailed
-from gateway.walls import Walls
 from ledger.ledger import Ledger
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import Extend, LedgerUnavailable
@@ -90,7 +90,7 @@ class Relay:
         live: Upstream,
         simulated: Upstream,
         places: dict[str, Place],
-        walls: Walls,
+        walls: Ownership,
         batches: Batches,
         till: Till,
         refusals: Refusals,
@@ -101,7 +101,7 @@ class Relay:
         self.ledger = ledger
         self.batches = batches
         self.walls = walls
-        self.lists = Lists(ledger)
+        self.lists = Listings(ledger)
         self.till = till
         self.refusals = refusals
         self.patience = patience

@@ -1,4 +1,4 @@
-"""Lists of what a key has made, out of our own table: it knows whose an object is, the provider knows what it is.
+"""Listings of what a key has made, out of our own table: it knows whose an object is, the provider knows what it is.
 
 Promises: a page holds the caller's own objects only, in the order in which they were made, and is not made short by
 anybody else's, nor by those that the provider has no more (they are forgotten on the way). Each object is fetched from
@@ -14,8 +14,8 @@ from urllib.parse import parse_qs
 import msgspec
 from multidict import CIMultiDict
 
-from gateway.admission import Admitted
 from gateway.bounds import ERROR_BODY_BYTES_MAX
+from gateway.call.records import Admitted
 from gateway.problems import CallError, render
 from gateway.upstream.base import Answer, Forward, Upstream, UpstreamFailed
 from ledger.accounts import NotFound
@@ -57,7 +57,7 @@ class _Refused(Exception):
         self.answer = answer
 
 
-class Lists:
+class Listings:
     """Answers lists in a provider's stead. One for the process."""
 
     def __init__(self, ledger: Ledger) -> None:

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from gateway.admission import Admission, Inbound
 from gateway.asgi import CONNECTION, ClientGone, Connection, Receive, Send
+from gateway.call.admission import Admission
+from gateway.call.flight import Flights
+from gateway.call.records import Inbound
+from gateway.call.relay import Relay
 from gateway.edge.cors import Cors
 from gateway.edge.headers import RawHeaders, as_mapping, origin
-from gateway.flight import Flights
 from gateway.problems import CallError, render
-from gateway.relay import Relay
 from gateway.telemetry import Metrics
 from keys.ids import new_body
 from providers.routing import Refusal, Shared, match

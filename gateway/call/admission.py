@@ -13,8 +13,8 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from gateway.apart import edited, joined
-from gateway.asgi import Receive, receive_body
+from gateway.apart import joined
+from gateway.asgi import receive_body
 from gateway.bounds import (
     BODY_BYTES_MAX,
     BODY_TIMEOUT_S,
@@ -26,18 +26,19 @@ from gateway.bounds import (
     SUBJECT_BYTES_MAX,
     UPLOAD_BYTES_MAX,
 )
+from gateway.call.flight import Flights
+from gateway.call.loop_guard import LoopCounts
+from gateway.call.quote import FREE, Quote, dearest, quote
+from gateway.call.reading import Readings
+from gateway.call.records import Admitted, Inbound, Options
+from gateway.call.upload import Upload, over_bytes, refused
 from gateway.config import Settings
 from gateway.edge.credentials import Credentials, credentials
 from gateway.edge.encodings import decoded, encoding_of
 from gateway.edge.headers import RawHeaders, too_large
-from gateway.flight import Flights
-from gateway.loops import LoopCounts
 from gateway.problems import RETRY_AFTER_S_MAX, CallError, over_limit
-from gateway.quote import FREE, Quote, dearest, quote
 from gateway.rates import KEYS_MAX, Rate
-from gateway.reading import Readings
-from gateway.upload import Upload, over_bytes, refused
-from gateway.walls import Walls
+from gateway.stored.ownership import Ownership
 from keys.hashing import Overloaded
 from keys.ids import new_id
 from keys.keyring import Denied, Key, Keyring
@@ -100,75 +101,6 @@ _ONCE = frozenset(
 _decode_metadata = msgspec.json.Decoder(Metadata).decode
 
 
-class Inbound(msgspec.Struct, kw_only=True):
-    """A request as it came in. `route` is where it goes, as far as is known yet."""
-
-    call_id: str
-    route: Route
-    method: str
-    path: str
-    query: bytes
-    raw_headers: RawHeaders
-    receive: Receive
-    whole: bool = False  # the body has arrived: receiving it takes no time
-    origin: str = ""  # where the client found us
-    expect_upload: Callable[[int], None] | None = None  # tells the connection that so many bytes may come
-    opening: bytes | None = None  # of a WebSocket, which has no body: its first message, if the call is told by that
-    secret: str | None = None  # the key, where a first message carried it
-
-
-class Wishes(msgspec.Struct, frozen=True, kw_only=True):
-    """What the caller said in Farthing's own headers."""
-
-    end_user: str | None = None
-    end_user_cap_micros: int | None = None
-    call_cap_micros: int | None = None
-    run: str | None = None
-    metadata: dict[str, str] = {}
-    faults: Faults | None = None
-
-
-class Admitted(msgspec.Struct, kw_only=True):
-    """A call with a durable hold, ready to be forwarded."""
-
-    call_id: str
-    method: str
-    key: Key
-    route: Route
-    call: Call
-    price: Price | None
-    beside: dict[str, Price]  # of further models that it may put to work
-    terms: Quote
-    held: Held
-    body: bytes  # as the client sent it
-    upload: Upload | None  # instead of a body: it is still coming
-    makes: tuple[Makes, ...] = ()  # what its answer makes
-    faults: Faults | None
-    origin: str = ""  # where the client found us
-    cap_micros: int | None = None  # the call's own: no hold of it grows beyond
-
-    async def outgoing(self, readings: Readings) -> bytes | Upload:
-        """The body to forward: the client's bytes, save what the hold and the metering need in them."""
-        if self.upload is not None:
-            return self.upload
-        shape, limit = self.route.operation.shape, self.terms.output_limit(self.held.granted)
-        if len(self.body) > READ_APART_BYTES:
-            if limit is None and not self.call.splice:
-                return self.body
-            async with readings.of(self.body) as reading:
-                edits = await reading.outgoing(self.route, self.call, limit)
-            return await edited(self.body, edits) if edits else self.body
-        body = self.body if limit is None else shape.limit(self.body, self.call, limit)
-        return shape.prepare(body, self.call) if body else body
-
-    def made_facts(self) -> dict[str, Any]:
-        """What is known from the request of the objects that the answer makes."""
-        facts = dict(self.call.facts)
-        if self.route.operation.upload_bytes_max and not self.route.operation.billable and self.key.capped:
-            facts["bytes"] = len(self.body) if self.upload is None else self.upload.received_bytes
-        return facts
-
-
 class Admission:
     """The door. One for the process."""
 
@@ -180,7 +112,7 @@ class Admission:
         settings: Settings,
         flights: Flights,
         clock_ms: Callable[[], int],
-        walls: Walls,
+        walls: Ownership,
         readings: Readings,
     ) -> None:
         self._ledger = ledger
@@ -214,44 +146,44 @@ class Admission:
             upload, call = await self._read_upload(inbound, shared, headers, key)
             route, body = inbound.route, upload.head
             makes, identity = tuple(each for each in route.operation.makes if each.by(body)), body
-            wishes = self._wishes(headers, key)
+            options = self._options(headers, key)
         else:
             body = await _read_body(inbound, headers)
             if len(body) > READ_APART_BYTES and inbound.opening is None:
                 call, makes, identity = await self._read_apart(key, inbound, shared, body, headers)
                 route = inbound.route
-                wishes = self._wishes(headers, key)
+                options = self._options(headers, key)
             else:
                 if shared is not None:
                     route = inbound.route = await self._choose(key, shared, model_of(body))
-                wishes = self._wishes(headers, key)
+                options = self._options(headers, key)
                 call = await self._read(key, inbound, body, headers)
                 makes, identity = tuple(each for each in route.operation.makes if each.by(body)), body
-        facts = self._facts(route, call, None, wishes, key)
+        facts = self._facts(route, call, None, options, key)
         if not route.operation.billable and key.capped:
-            await self._check_free(inbound.call_id, key, route, facts, wishes, upload)
+            await self._check_free(inbound.call_id, key, route, facts, options, upload)
         counted = False
         for attempt in range(ATTEMPTS):
             if attempt:
                 key = await self._authenticate(secret, inbound.call_id, facts, fresh=True)
             try:
                 _check_origin(key, headers)
-                price, terms, beside = self._decide(route, call, key, wishes)
+                price, terms, beside = self._decide(route, call, key, options)
                 counted, again = True, counted
                 # Conversations that begin alike are no loop.
                 once = identity if inbound.opening is None else b""
-                self._check_loop(key, facts, once, upload, wishes, again=again)
+                self._check_loop(key, facts, once, upload, options, again=again)
             except CallError as error:
                 if not attempt:
                     continue  # by what is remembered of the key; it may have been allowed more since
                 if error.code in _BLOCKS:
                     self._block(inbound.call_id, key.account_id, facts, error)
                 raise
-            facts = self._facts(route, call, price, wishes, key)
+            facts = self._facts(route, call, price, options, key)
             lasting_ms = hold_ms(call.facts) if call.bulk is not None else 0
             unpriced = _unpriced(call, price) if route.operation.billable else ""
             outcome = await self._hold(
-                inbound.call_id, key, facts, terms, wishes, lasting_ms=lasting_ms, unpriced=bool(unpriced)
+                inbound.call_id, key, facts, terms, options, lasting_ms=lasting_ms, unpriced=bool(unpriced)
             )
             if isinstance(outcome, Held):
                 if not route.operation.billable and key.capped:
@@ -269,11 +201,11 @@ class Admission:
                     body=body if upload is None or upload.whole else b"",
                     upload=None if upload is None or upload.whole else upload,
                     makes=makes,
-                    faults=wishes.faults,
+                    faults=options.faults,
                     origin=inbound.origin,
-                    cap_micros=_own_cap(outcome, wishes),
+                    cap_micros=_own_cap(outcome, options),
                 )
-            self._forget_subjects(key, wishes)
+            self._forget_subjects(key, options)
             if outcome.reason != "stale":
                 if outcome.reason == "model_not_priced":
                     raise _not_priced(call.model) if unpriced == "model" else _no_price(unpriced)
@@ -291,20 +223,20 @@ class Admission:
         facts = Facts(provider=route.provider, route=route.operation.name, stream=True)
         for fresh in (False, True):
             key = await self._authenticate(secret, inbound.call_id, facts, fresh=fresh)
-            wishes = self._wishes(headers, key)
+            options = self._options(headers, key)
             try:
                 _check_origin(key, headers)
-                self._check_key(route, "", key, wishes)
+                self._check_key(route, "", key, options)
             except CallError as error:
                 if not fresh:
                     continue  # by what is remembered of the key; it may have been allowed more since
                 if error.code in _BLOCKS:
                     self._block(inbound.call_id, key.account_id, facts, error)
                 raise
-            outcome = await self._hold(inbound.call_id, key, facts, _A_LITTLE, wishes, dry_run=True)
+            outcome = await self._hold(inbound.call_id, key, facts, _A_LITTLE, options, dry_run=True)
             if isinstance(outcome, Held):
                 return
-            self._forget_subjects(key, wishes)
+            self._forget_subjects(key, options)
             if outcome.reason != "stale":
                 refused = self._refused(outcome, key, inbound.call_id)
                 self._block(inbound.call_id, key.account_id, facts, refused)
@@ -312,7 +244,7 @@ class Admission:
         raise CallError(503, "overloaded", "This key is being changed too fast; try again.", retry=True)
 
     async def _check_free(
-        self, call_id: str, key: Key, route: Route, facts: Facts, wishes: Wishes, upload: Upload | None
+        self, call_id: str, key: Key, route: Route, facts: Facts, options: Options, upload: Upload | None
     ) -> None:
         """Bound what costs nothing, for a key that others have: how often, and how much it keeps at providers.
 
@@ -325,15 +257,15 @@ class Admission:
             message = "This key asks too often for what costs nothing."
             error = CallError(429, "rate_limited", message, retry=True, retry_after_s=min(wait_s, RETRY_AFTER_S_MAX))
         elif route.operation.makes and route.operation.batch is None:
-            error = await self._check_kept(call_id, key, route, facts, wishes, upload)
+            error = await self._check_kept(call_id, key, route, facts, options, upload)
         if error is not None:
             self._block(call_id, key.account_id, facts, error)
             raise error
 
     async def _check_kept(
-        self, call_id: str, key: Key, route: Route, facts: Facts, wishes: Wishes, upload: Upload | None
+        self, call_id: str, key: Key, route: Route, facts: Facts, options: Options, upload: Upload | None
     ) -> CallError | None:
-        outcome = await self._hold(call_id, key, facts, _A_LITTLE, wishes, dry_run=True)
+        outcome = await self._hold(call_id, key, facts, _A_LITTLE, options, dry_run=True)
         if isinstance(outcome, Refused):
             return self._refused(outcome, key, call_id) if outcome.reason != "stale" else None
         kinds = tuple({each.kind for each in route.operation.makes})
@@ -540,7 +472,7 @@ class Admission:
         await self._check_call(key, inbound.route, call)
         return upload, call
 
-    def _wishes(self, headers: dict[str, str], key: Key) -> Wishes:
+    def _options(self, headers: dict[str, str], key: Key) -> Options:
         end_user = _subject(headers, "x-end-user-id")
         end_user_cap_micros = _dollars(headers, "x-end-user-cap-usd")
         if end_user_cap_micros is not None and end_user is None:
@@ -557,7 +489,7 @@ class Admission:
                 faults = Faults.parse(simulate)
             except ValueError as error:
                 raise CallError(400, "invalid_request", f"x-farthing-sim: {error}", param="x-farthing-sim") from None
-        return Wishes(
+        return Options(
             end_user=end_user,
             end_user_cap_micros=end_user_cap_micros,
             call_cap_micros=_dollars(headers, "x-farthing-max-cost-usd"),
@@ -567,12 +499,12 @@ class Admission:
         )
 
     def _decide(
-        self, route: Route, call: Call, key: Key, wishes: Wishes
+        self, route: Route, call: Call, key: Key, options: Options
     ) -> tuple[Price | None, Quote, dict[str, Price]]:
         """What the key's policies say: the price, the amounts to hold, and the prices of further models."""
         beside: dict[str, Price] = {}
         model = route.params.get("id", "") if route.operation.lists_models else call.model
-        self._check_key(route, model, key, wishes)
+        self._check_key(route, model, key, options)
         if not route.operation.billable:
             return None, FREE, beside
         price = self._catalogue.find(route.provider, call.priced_as or call.model, self._clock_ms())
@@ -595,9 +527,9 @@ class Admission:
                 beside[model].bound_picos(held[never]) for model, held in call.beside.items() if model in beside
             )
             terms = msgspec.structs.replace(terms, fixed_picos=terms.fixed_picos + picos)
-        if call.grant is not None and wishes.end_user_cap_micros is not None and terms.each_picos:
+        if call.grant is not None and options.end_user_cap_micros is not None and terms.each_picos:
             # This cap binds when the hold is made and is not known afterwards: the hold is all that it has room for.
-            most = min(wishes.end_user_cap_micros * PICOS_PER_MICRO // terms.each_picos, ALLOWANCE_MAX)
+            most = min(options.end_user_cap_micros * PICOS_PER_MICRO // terms.each_picos, ALLOWANCE_MAX)
             terms = msgspec.structs.replace(terms, want=max(most, 1))
         return price, terms, beside
 
@@ -610,9 +542,9 @@ class Admission:
         message = f"{model} is not served at this path, but at {path} ({home})."
         return CallError(400, "model_not_priced", message, param="model")
 
-    def _check_key(self, route: Route, model: str, key: Key, wishes: Wishes) -> None:
+    def _check_key(self, route: Route, model: str, key: Key, options: Options) -> None:
         """Refuse what the key's policies do not allow, whatever it costs."""
-        if wishes.end_user is None and any(policy.end_user_required for policy in key.policies):
+        if options.end_user is None and any(policy.end_user_required for policy in key.policies):
             raise CallError(400, "end_user_required", "This key needs an x-end-user-id header.", param="x-end-user-id")
         if not key.allows_provider(route.provider):
             raise CallError(403, "route_not_allowed", f"This key may not use {route.provider}.")
@@ -635,7 +567,7 @@ class Admission:
         facts: Facts,
         body: bytes,
         upload: Upload | None,
-        wishes: Wishes,
+        options: Options,
         *,
         again: bool,
     ) -> None:
@@ -645,13 +577,13 @@ class Admission:
             return
         if upload is not None:
             body = upload.identity(upload.call.content_type)
-        caller = f"{facts.route}\0{wishes.end_user or ''}"
+        caller = f"{facts.route}\0{options.end_user or ''}"
         wait_s = self._loops.count(key.account_id, caller, body, guard.max_identical, guard.window_seconds, again=again)
         if wait_s is not None:
             message = f"This call was made {guard.max_identical} times in {guard.window_seconds} s."
             raise CallError(429, "loop_detected", message, retry=False, retry_after_s=min(wait_s, RETRY_AFTER_S_MAX))
 
-    def _facts(self, route: Route, call: Call, price: Price | None, wishes: Wishes, key: Key) -> Facts:
+    def _facts(self, route: Route, call: Call, price: Price | None, options: Options, key: Key) -> Facts:
         return Facts(
             provider=route.provider,
             model=call.model,
@@ -659,7 +591,7 @@ class Admission:
             route=route.operation.name,
             stream=call.stream,
             price_version=price.version if price is not None else "",
-            metadata=wishes.metadata,
+            metadata=options.metadata,
             markup_ppm=key.policy.markup_ppm,
         )
 
@@ -671,15 +603,15 @@ class Admission:
         key: Key,
         facts: Facts,
         terms: Quote,
-        wishes: Wishes,
+        options: Options,
         *,
         lasting_ms: int = 0,
         unpriced: bool = False,
         dry_run: bool = False,
     ) -> Held | Refused:
         try:
-            subject_id = await self._known(key, "end_user", wishes.end_user)
-            run_id = await self._known(key, "run", wishes.run)
+            subject_id = await self._known(key, "end_user", options.end_user)
+            run_id = await self._known(key, "run", options.run)
             ask = Ask(
                 id=call_id,
                 account_id=key.account_id,
@@ -698,8 +630,8 @@ class Admission:
                 least=terms.least,
                 concurrent=0 if lasting_ms else 1,  # nobody waits for a batch
                 expires_ms=self._clock_ms() + lasting_ms if lasting_ms else None,
-                call_max_micros=wishes.call_cap_micros,
-                subject_max_micros=wishes.end_user_cap_micros,
+                call_max_micros=options.call_cap_micros,
+                subject_max_micros=options.end_user_cap_micros,
                 unpriced=unpriced,
                 dry_run=dry_run,
             )
@@ -710,8 +642,8 @@ class Admission:
                     return outcome
                 ask = msgspec.structs.replace(
                     ask,
-                    subject_id=await self._opened(key, "end_user", wishes.end_user),
-                    run_id=await self._opened(key, "run", wishes.run),
+                    subject_id=await self._opened(key, "end_user", options.end_user),
+                    run_id=await self._opened(key, "run", options.run),
                 )
             return await self._ledger.hold(ask, fold=True)
         except LedgerUnavailable:
@@ -749,10 +681,10 @@ class Admission:
             self._subjects.clear()
         self._subjects[key.account_id, kind, subject] = account_id
 
-    def _forget_subjects(self, key: Key, wishes: Wishes) -> None:
+    def _forget_subjects(self, key: Key, options: Options) -> None:
         """An end user may have been forgotten meanwhile; the next look opens it anew."""
-        self._subjects.pop((key.account_id, "end_user", wishes.end_user or ""), None)
-        self._subjects.pop((key.account_id, "run", wishes.run or ""), None)
+        self._subjects.pop((key.account_id, "end_user", options.end_user or ""), None)
+        self._subjects.pop((key.account_id, "run", options.run or ""), None)
 
     def _refused(self, refused: Refused, key: Key, call_id: str) -> CallError:
         if refused.shortfall is not None:
@@ -767,9 +699,9 @@ class Admission:
         return CallError(403, refused.reason, "This end user is blocked.")
 
 
-def _own_cap(held: Held, wishes: Wishes) -> int | None:
+def _own_cap(held: Held, options: Options) -> int | None:
     """The most that the call may hold in all, where it brought a cap of its own."""
-    return held.amount_micros if wishes.end_user_cap_micros is not None else wishes.call_cap_micros
+    return held.amount_micros if options.end_user_cap_micros is not None else options.call_cap_micros
 
 
 def _not_priced(model: str, param: str = "model") -> CallError:

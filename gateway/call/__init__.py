@@ -1,0 +1,1 @@
+"""A call's way: read, admitted, held for, forwarded, relayed, settled."""
