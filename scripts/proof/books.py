@@ -124,6 +124,8 @@ class Books:
             for call in self._site.calls
             if call.key == hold["key_id"] and not call.status and call.mark not in self._marked()
         ]
+        if hold["expires_at_ms"]:
+            unseen = ["none, it is a caller's own reservation"]
         return (
             f"a hold is open: {hold['id']} of {names.get(hold['key_id'], hold['key_id'])},"
             f" {hold['amount']} {hold['unit']}, state {hold['state']},"

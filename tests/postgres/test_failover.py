@@ -19,7 +19,7 @@ from tests.ledger.world import World, assert_sound, opened, settlement
 from tests.postgres.wire import wired
 
 ANSWER_S = 1.0
-"""How long the ledger is patient here."""
+"""How long a ledger waits for a commit that does not come."""
 
 
 @pytest.fixture
@@ -90,8 +90,6 @@ async def test_nothing_is_answered_that_the_standby_has_not(
     pair: tuple[Cluster, Cluster], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A commit that nobody waits for any more can be seen, and is on the primary alone: it is no answer to anybody."""
-    monkeypatch.setattr("ledger.postgres.ANSWER_S", ANSWER_S)
-    monkeypatch.setattr(writer_module, "RETRY_S", (0.05,))
     primary, standby = pair
     database = primary.database()
     both = url_of(primary, standby, database=database)
@@ -105,20 +103,22 @@ async def test_nothing_is_answered_that_the_standby_has_not(
         await one.revoke(old)
         call = await one.held(key, 10)
         await two.view(key)
-        standby.stop()
-        one.ledger.settle(settlement(call, 7))
-        async with asyncio.timeout(10):
-            while query(database, "SELECT 1 FROM holds"):  # noqa: ASYNC110 - it commits in another process
-                await asyncio.sleep(0.02)
-        again = asyncio.create_task(two.settle(call, 7))
-        await asyncio.sleep(2.5 * ANSWER_S)  # in which both try it again, and must not take it for done
-        assert not again.done()
-        with pytest.raises(LedgerUnavailable):
-            await three.revoke(old)
+        with monkeypatch.context() as impatient:
+            impatient.setattr("ledger.postgres.ANSWER_S", ANSWER_S)
+            impatient.setattr(writer_module, "RETRY_S", (0.05,))
+            standby.stop()
+            one.ledger.settle(settlement(call, 7))
+            async with asyncio.timeout(20):
+                while query(database, "SELECT 1 FROM holds"):  # noqa: ASYNC110 - it commits in another process
+                    await asyncio.sleep(0.02)
+            again = asyncio.create_task(two.settle(call, 7))
+            await asyncio.sleep(2.5 * ANSWER_S)  # in which both try it again, and must not take it for done
+            assert not again.done()
+            with pytest.raises(LedgerUnavailable):
+                await three.revoke(old)
         primary.kill()
         standby.start()
         standby.promote()
-        assert query(url_of(standby, database=database), "SELECT state FROM holds") == [("open",)]
         settled = await asyncio.wait_for(again, 30)
         assert settled is not None
         assert settled.cost_micros == 7
@@ -139,18 +139,19 @@ async def test_a_silent_server_does_not_hide_the_other(postgres: Cluster, monkey
     """A machine that has gone without a word costs its share of the time, once; then the other one is asked first."""
     database = postgres.database()
     name = database.partition("@/")[2].partition("?")[0]
-    monkeypatch.setattr("ledger.postgres.ANSWER_S", 2 * ANSWER_S)
+    share_s = 2.0
+    monkeypatch.setattr("ledger.postgres.ANSWER_S", 2 * share_s)
     async with silent() as gone, _port(postgres) as port:
         started = time.monotonic()
         async with opened(f"postgresql://postgres@{gone},127.0.0.1:{port}/{name}") as world:
-            assert time.monotonic() - started > ANSWER_S
+            assert share_s < time.monotonic() - started < 2 * share_s
             key = await world.open(cap=100)
             engine = world.ledger._engine
             assert isinstance(engine, PostgresEngine)
             await engine._drop()
             started = time.monotonic()
             await world.spend(key, 5)
-            assert time.monotonic() - started < ANSWER_S
+            assert time.monotonic() - started < share_s
         with pytest.raises(LedgerUnavailable, match="no server takes writes"):
             await PostgresEngine.open(f"postgresql://postgres@{gone},127.0.0.1:1/{name}", owner="nobody")
 
