@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from gateway.bounds import SWEEP_INTERVAL_S
+from ledger.refusals import FIRST, FOLD_S, LIST_S
 from scripts.proof.calls import CALL_TIMEOUT_S, Call
 from scripts.proof.site import HEAL_S, LEASE_S, RESERVED_S, USER_MICROS, Site, metadata_mark
 from tests.faults.support import MICRO, PROMPT
@@ -23,6 +24,7 @@ from tests.harness import MASTER, PROVIDER_KEY
 
 FOUND_DEAD_S = 4 * LEASE_S  # two leases of the dead, and as much again on a busy machine
 SWEEP_S = 2 * SWEEP_INTERVAL_S
+REFUSALS_S = FOLD_S + 2 * LIST_S  # how long refusals may wait in their gateway
 QUIET_S = 20.0  # for what was under way to be settled: the drain, and the ledger's own retries
 FUTURE_MS = 40 * 86_400_000  # a gateway's clock may have been there
 FDS_MAX = 96  # more than a gateway has at its start: kept connections to the provider and the database
@@ -201,13 +203,19 @@ class Books:
         if not first:
             if arrived:
                 problems.append(("lost", f"served for {picos} picos, and there is no event"))
-            if call.status in (200, 402):
+            if call.status == 200 or (call.status == 402 and not self._forgotten(call)):
                 problems.append(("other", "answered, and there is no event"))
             if call.expect and "none" not in call.expect:
                 problems.append(("other", f"no event, expected {call.expect}"))
         else:
             problems += self._event(call, first[0], late, arrived, picos)
         return problems + self._client(call, arrived)
+
+    def _forgotten(self, call: Call) -> bool:
+        """Whether a refusal may have died with its gateway: of a key that is refused often they are written later."""
+        refused = sum(other.key == call.key and other.status == 402 for other in self._site.calls)
+        deaths = [death for node in self._site.nodes if node.place.name == call.node for death in node.deaths]
+        return refused > FIRST and any(call.began_s <= death <= call.ended_s + REFUSALS_S for death in deaths)
 
     def _event(
         self, call: Call, event: dict[str, Any], late: list[dict[str, Any]], arrived: int, picos: int

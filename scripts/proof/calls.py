@@ -36,7 +36,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 class Call(msgspec.Struct, kw_only=True):
     """One call, from the client's side. `key` is the key's id; `fault` names the fault that it was made under.
 
-    `expect`: how its event may stand at the end ("none": there is no event); empty for "in any honest way".
+    `expect`: how its event may stand at the end ("none": there is no event); empty for "in any honest way". `node`: the
+    gateway's name. `began_s`, `ended_s`: on the monotonic clock.
     """
 
     mark: str
@@ -51,6 +52,9 @@ class Call(msgspec.Struct, kw_only=True):
     got: bytearray = msgspec.field(default_factory=bytearray)
     end: End = "open"
     seconds: float = 0.0
+    node: str = ""
+    began_s: float = 0.0
+    ended_s: float = 0.0
 
     @property
     def code(self) -> str:
@@ -80,7 +84,7 @@ async def make(http: aiohttp.ClientSession, url: str, secret: str, call: Call, *
     headers = {"authorization": f"Bearer {secret}", "x-farthing-metadata": call.metadata}
     if call.user:
         headers["x-end-user-id"] = call.user
-    started = time.monotonic()
+    call.began_s = started = time.monotonic()
     try:
         async with http.post(
             url + call.path,
@@ -100,7 +104,8 @@ async def make(http: aiohttp.ClientSession, url: str, secret: str, call: Call, *
     except aiohttp.ClientError:
         call.end = "broken"
     finally:
-        call.seconds = time.monotonic() - started
+        call.ended_s = time.monotonic()
+        call.seconds = call.ended_s - started
         if call.end == "open":
             call.end = "left"  # cancelled
     return call
@@ -117,6 +122,7 @@ class Raw:
     @classmethod
     async def open(cls, url: str, secret: str, call: Call, *, receive_buffer: int = 0, **more: Any) -> Raw:
         """Connect; nothing has been sent."""
+        call.began_s = time.monotonic()
         client = await Client.connect(url, receive_buffer=receive_buffer)
         body = json.dumps(call.body(**more)).encode()
         return cls(call, client, request_bytes(secret, body, call.path, f"x-farthing-metadata: {call.metadata}"))
@@ -153,6 +159,7 @@ class Raw:
             self.call.headers = {name.lower(): value for name, value in lines}
             self.call.got = bytearray(body_of(got))
         self.call.end = end
+        self.call.ended_s = time.monotonic()
 
 
 def _is_complete(got: bytes) -> bool:

@@ -69,8 +69,21 @@ class Node(Served):
         self.to_spare = to_spare
         self.usual = dict(settings)
         self.stopped = False
+        self.deaths: list[float] = []  # when a process of it ended otherwise than it should, on the monotonic clock
+        self._watching: set[asyncio.Task[None]] = set()
 
     async def _spawn(self, log: IO[bytes]) -> Child:
+        child = await self._born(log)
+        watching = asyncio.create_task(self._note_end(child))
+        self._watching.add(watching)
+        watching.add_done_callback(self._watching.discard)
+        return child
+
+    async def _note_end(self, child: Child) -> None:
+        if await child.wait() != 0:
+            self.deaths.append(time.monotonic())
+
+    async def _born(self, log: IO[bytes]) -> Child:
         if self.settings.keys() & {"LD_PRELOAD", "FARTHING_WORKERS"}:  # these take a process from its very beginning
             return await super()._spawn(log)
         path = self.place / "gateway.log"
@@ -261,7 +274,7 @@ class Site:
         return await self._make(node or self.node, key, self.record(key, kind, sim, expect), **more)
 
     async def _make(self, node: Node, key: Key, call: Call, **more: Any) -> Call:
-        url = node.url
+        url, call.node = node.url, node.place.name
         await calls.make(self.http, url, key.secret, call, **more)
         if call.status and "x-farthing-request-id" not in call.headers and (not node.alive or node.url != url):
             # The gateway has died, and the system has given its port to another program, which has answered.
@@ -275,7 +288,9 @@ class Site:
     ) -> Raw:  # fmt: skip
         """A call on a socket of its own; nothing sent yet."""
         key = key or self.keys["wide"]
-        raw = await Raw.open(node.url, key.secret, self.record(key, kind, sim, expect), **options)
+        call = self.record(key, kind, sim, expect)
+        call.node = node.place.name
+        raw = await Raw.open(node.url, key.secret, call, **options)
         self._raws.append(raw)
         return raw
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ledger.refusals import FIRST
 from scripts.proof import books as books_module
 from scripts.proof import supervisor, tally
 from scripts.proof.books import Books
@@ -159,6 +160,26 @@ async def test_what_is_wrong_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
             problems = set(await Books(site).verify(final=False))
             assert any(found == kind for found, _ in problems - known), (wrong, problems)
             known |= problems
+
+
+async def test_a_refusal_may_die_with_its_gateway_and_in_no_other_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a key that is refused often, refusals are written after their answer; the first ones are written before."""
+    async with opened(SqliteFile(tmp_path, small=False), tmp_path, SEED) as site:
+        (node,) = site.nodes
+        broke = await site.mint("broke", max_spend_micros=0)
+        calls = [await site.call(broke) for _ in range(FIRST + 2)]
+        assert {call.status for call in calls} == {402}
+        assert await Books(site).verify(final=False) == []
+        monkeypatch.setattr(books_module, "QUIET_S", 0.0)
+        request = calls[-1].headers["x-farthing-request-id"].removeprefix("req_")
+        connection = sqlite3.connect(site.sqlite.path, isolation_level=None)
+        assert connection.execute("DELETE FROM events WHERE id = ?", (request,)).rowcount == 1
+        connection.close()
+        for deaths, found in (([], 1), ([calls[0].began_s], 1), ([calls[-1].ended_s], 0)):
+            node.deaths[:] = deaths
+            assert len(await Books(site).verify(final=False)) == found, deaths
 
 
 async def test_what_may_still_live_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import resource
 import signal
+import time
 
 import psutil
 
@@ -145,6 +146,7 @@ def _crew(*, parent: bool) -> Act:
                     site.found("other", f"{len(left)} workers outlive the process that started them")
             else:
                 site.dice.choice(crew).kill()
+                node.deaths.append(time.monotonic())
                 await asyncio.sleep(0.5)
                 if (await site.call(site.keys["wide"], node=node)).status not in (0, 200):
                     site.found("other", "no call after a worker's death")
