@@ -20,10 +20,8 @@ from starlette.routing import Route
 
 from gateway.api import end_users, events, keys, plans, reports, reservations, usage
 from gateway.api.endpoint import (
-    REFUSALS,
     Handler,
     Services,
-    as_call_error,
     authenticated,
     endpoint,
     error_response,
@@ -34,15 +32,21 @@ from gateway.api.names import CatalogueNames
 from gateway.asgi import Receive, Send
 from gateway.bounds import DRAIN_S, FIGURES_INTERVAL_S, RETENTION_INTERVAL_S, REVOCATIONS_INTERVAL_S, SWEEP_INTERVAL_S
 from gateway.call.admission import Admission
+from gateway.call.caller import Callers
 from gateway.call.endpoint import Inference, answer_empty
 from gateway.call.flight import Flights
+from gateway.call.free_operations import FreeOperations
+from gateway.call.holding import Holds
+from gateway.call.policy import Policy
+from gateway.call.provider_errors import ProviderErrors
 from gateway.call.reading import Readings
-from gateway.call.refusals import Refusals
 from gateway.call.relay import Patience, Relay
+from gateway.call.request import Requests
 from gateway.call.settlement import Till, Unsettled
 from gateway.config import Settings
 from gateway.edge.cors import Cors
 from gateway.edge.headers import as_mapping
+from gateway.problems import PROBLEMS, as_problem
 from gateway.rates import Rate
 from gateway.sockets.endpoint import Sockets
 from gateway.stored.batches import Batches
@@ -176,9 +180,7 @@ class Gateway:
         self._clock_ms = clock_ms
         self._hasher = hasher
         self._keyring = keyring
-        self.catalogue = Catalogue.load(
-            overrides=settings.price_files, elevenlabs_picos_per_credit=settings.elevenlabs_picos_per_credit
-        )
+        self.catalogue = Catalogue.load(overrides=settings.price_files, picos_per_credit=settings.picos_per_credit)
         self._names = CatalogueNames(self.catalogue)
         self.flights = Flights(settings.disconnect_drain_s)
         self.metrics = Metrics(
@@ -186,16 +188,26 @@ class Gateway:
         )
         self._live, self._simulated = HttpUpstream(), SimulatedUpstream(clock_ms)
         self.minter = Minter(ledger, keyring, hasher, ledger.clock_ms, self._names)
-        walls = Ownership(ledger, clock_ms)
+        ownership = Ownership(ledger, clock_ms)
         upstreams = self._live, self._simulated
         self.batches = Batches(ledger, self.catalogue, *upstreams, settings.places, clock_ms)
         self._readings = Readings()
-        admission = Admission(ledger, keyring, self.catalogue, settings, self.flights, clock_ms, walls, self._readings)
+        holds = Holds(ledger, clock_ms)
+        admission = Admission(
+            ledger,
+            self.catalogue,
+            self.flights,
+            Callers(keyring, ledger),
+            Requests(ownership, self._readings, self.catalogue),
+            Policy(self.catalogue, settings, clock_ms),
+            holds,
+            FreeOperations(ledger, holds, settings, clock_ms),
+        )
         unanswered_ms = settings.unanswered_s * 1000 or None
         till = Till(
             ledger, self.metrics, self.catalogue, Unsettled(left=settings.unsettled, unanswered_ms=unanswered_ms)
         )
-        refusals = Refusals(self.metrics, {name: place.credential for name, place in settings.places.items()})
+        errors = ProviderErrors(self.metrics, {name: place.credential for name, place in settings.places.items()})
         patience = Patience(head_s=settings.head_timeout_s, silence_s=settings.silence_timeout_s)
         self.relay = Relay(
             ledger,
@@ -204,10 +216,10 @@ class Gateway:
             self._live,
             self._simulated,
             settings.places,
-            walls,
+            ownership,
             self.batches,
             till,
-            refusals,
+            errors,
             patience,
             self._readings,
         )
@@ -217,7 +229,7 @@ class Gateway:
             admission,
             ledger,
             till,
-            refusals,
+            errors,
             self.flights,
             self.metrics,
             WebSocketUpstream(),
@@ -384,6 +396,6 @@ class Gateway:
                     await authenticated(request, self._keyring, _may_watch)
                 except LedgerUnavailable:  # that is when metrics are wanted most: by what is remembered of the key
                     await authenticated(request, self._keyring, _may_watch, fresh=False)
-            except REFUSALS as error:
-                return error_response(as_call_error(error), new_body(self._clock_ms()))
+            except PROBLEMS as error:
+                return error_response(as_problem(error), new_body(self._clock_ms()))
         return PlainTextResponse(self.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

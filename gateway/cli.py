@@ -406,9 +406,7 @@ async def _move(options: argparse.Namespace, settings: config.Settings) -> int:
 
 def _catalogue(settings: config.Settings) -> Catalogue:
     """The prices that the gateway would serve with."""
-    return Catalogue.load(
-        overrides=settings.price_files, elevenlabs_picos_per_credit=settings.elevenlabs_picos_per_credit
-    )
+    return Catalogue.load(overrides=settings.price_files, picos_per_credit=settings.picos_per_credit)
 
 
 async def _prices(options: argparse.Namespace, settings: config.Settings) -> int:

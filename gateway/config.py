@@ -17,7 +17,7 @@ from gateway.bounds import HEAD_TIMEOUT_S, SILENCE_TIMEOUT_S
 from keys.policy import ORIGIN
 from ledger.ledger import Unsettled
 from providers.ground.vendors import VENDORS
-from providers.pricing.catalogue import ELEVENLABS_PICOS_PER_CREDIT
+from providers.pricing.catalogue import CREDIT_SETTING, PICOS_PER_CREDIT
 
 WORKERS_MAX = 64
 RETENTION_DAYS_MIN = 7  # a report that is sent again is known by its event
@@ -62,7 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     free_per_minute: int
     free_storage_mb: int
     state_dir: Path
-    elevenlabs_picos_per_credit: int
+    picos_per_credit: int
     price_files: tuple[Path, ...]
     places: dict[str, Place]
     metrics_port: int = 0  # where metrics need no key; 0 = nowhere
@@ -117,7 +117,7 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
         free_storage_mb=_integer(values, "FARTHING_FREE_STORAGE_MB", 10_000, 0, 1_000_000_000),
         mints_per_minute=_integer(values, "FARTHING_MINTS_PER_MINUTE", 600, 0, 1_000_000),
         state_dir=Path(values.get("FARTHING_STATE_DIR", ".")),
-        elevenlabs_picos_per_credit=_picos(values, "FARTHING_ELEVENLABS_USD_PER_CREDIT", ELEVENLABS_PICOS_PER_CREDIT),
+        picos_per_credit=_picos(values, CREDIT_SETTING, PICOS_PER_CREDIT),
         disconnect_drain_s=_integer(values, "FARTHING_DISCONNECT_DRAIN_S", 30, 0, 3_600),
         price_files=tuple(Path(each) for each in values.get("FARTHING_PRICES", "").split(os.pathsep) if each),
         places={

@@ -1,4 +1,4 @@
-"""Refusals and failures of ours. The one module that renders them, in the dialect of the SDK that called.
+"""Refusals and failures of ours: the one table of them, and how they are told in the dialect of the SDK that called.
 
 An error has a public message and, apart from it, whatever the log may say; only the public one is rendered here.
 A vendor's dialect stands in its family's folder (`providers.dialects`). Who retries what: providers.md §4.
@@ -6,13 +6,22 @@ A vendor's dialect stands in its family's folder (`providers.dialects`). Who ret
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from ledger.records import Shortfall
+from keys.hashing import Overloaded
+from keys.keyring import Denied
+from keys.minting import Exceeds, Invalid, ScopeRefused
+from ledger.accounts import NotFound
+from ledger.changes import Closed, InUse, ReplayMismatch, TooDeep, TooManySubjects, Uncapped
+from ledger.records import LedgerUnavailable, Shortfall
+from ledger.retention import Dropped
 from providers.contract.dialect import Dialect, Problem, close_code
 from providers.dialects import DIALECTS
+from providers.ground.errors import BadRequest
+from providers.routing import Route
 
 JSON = (b"content-type", b"application/json")
 _encode = msgspec.json.Encoder().encode
@@ -28,7 +37,10 @@ class CallError(Exception):
         retry: `x-should-retry`: False where trying again is pointless or could spend twice; None says nothing.
         retry_after_s: Only where waiting helps.
         farthing: Which limit refused, and what it has left.
+        route: Where the call was to go, where that is known better than by its path: in its dialect it is told.
     """
+
+    route: Route | None = None
 
     def __init__(
         self,
@@ -51,6 +63,74 @@ class CallError(Exception):
         self.retry_after_s = retry_after_s
         self.farthing = farthing
         self.allow = allow
+
+    def at(self, route: Route) -> CallError:
+        """The same, of a call to this route."""
+        if self.route is None:
+            self.route = route
+        return self
+
+
+DENIED = {
+    "invalid_key": "This is not a valid key.",
+    "key_revoked": "This key has been revoked.",
+    "key_disabled": "This key is disabled.",
+    "key_expired": "This key has expired.",
+}
+
+
+def denied(reason: str) -> CallError:
+    """Why a key lets nobody in."""
+    return CallError(401, reason, DENIED[reason])
+
+
+def _ledger_unavailable(error: LedgerUnavailable) -> CallError:
+    message = "The ledger does not answer; nothing was called, changed or charged."
+    return CallError(503, "ledger_unavailable", message, retry=True, retry_after_s=1)
+
+
+def _overloaded(error: Overloaded) -> CallError:
+    return CallError(503, "overloaded", "Too many new keys at once; try again.", retry=True, retry_after_s=1)
+
+
+def _dropped(error: Dropped) -> CallError:
+    kept = f"Events before {error.kept_from_ms} are gone: ask from then on, or for whole UTC days and no tag."
+    return CallError(400, "events_dropped", kept, param="from_ms")
+
+
+def _mismatch(error: ReplayMismatch) -> CallError:
+    message = "This Idempotency-Key was used with another request."
+    return CallError(422, "idempotency_mismatch", message, param="Idempotency-Key")
+
+
+_PROBLEMS: dict[type[Exception], Callable[[Any], CallError]] = {
+    LedgerUnavailable: _ledger_unavailable,
+    Overloaded: _overloaded,
+    Denied: lambda error: denied(error.reason),
+    BadRequest: lambda error: CallError(400, error.code, error.message, param=error.param),
+    TooManySubjects: lambda _: CallError(429, "too_many_end_users", "This key has too many end users or runs."),
+    Exceeds: lambda error: CallError(403, "exceeds_parent", f"{error.param}: {error.message}.", param=error.param),
+    Invalid: lambda error: CallError(400, "invalid_request", f"{error.param}: {error.message}.", param=error.param),
+    ScopeRefused: lambda error: CallError(403, "scope_not_allowed", f"{error}"),
+    NotFound: lambda _: CallError(404, "not_found", "There is nothing with this id."),
+    Closed: lambda error: CallError(400, f"key_{error.status}", f"The key is {error.status}."),
+    InUse: lambda _: CallError(400, "plan_in_use", "Some key is on this plan."),
+    Uncapped: lambda _: CallError(400, "no_cap", "The key has no cap that could be raised."),
+    Dropped: _dropped,
+    TooDeep: lambda _: CallError(400, "too_deep", "Keys cannot be nested any deeper."),
+    ReplayMismatch: _mismatch,
+}
+"""What the other rooms refuse with, and how a client is told, of a call and of the management API alike."""
+
+PROBLEMS: tuple[type[Exception], ...] = (CallError, *_PROBLEMS)
+"""Everything that `as_problem` takes."""
+
+
+def as_problem(error: Exception) -> CallError:
+    """The public face of one of `PROBLEMS`."""
+    if isinstance(error, CallError):
+        return error
+    return next(made for kind in type(error).__mro__ if (made := _PROBLEMS.get(kind)) is not None)(error)
 
 
 def over_limit(shortfall: Shortfall, *, over_cap_status: int, request_id: str, now_ms: int) -> CallError:

@@ -23,19 +23,15 @@ from gateway.bounds import API_BODY_BYTES_MAX
 from gateway.edge.credentials import credentials
 from gateway.edge.encodings import decoded, encoding_of
 from gateway.edge.headers import too_large
-from gateway.problems import RETRY_AFTER_S_MAX, CallError, render
+from gateway.problems import PROBLEMS, RETRY_AFTER_S_MAX, CallError, as_problem, render
 from gateway.rates import Rate
-from keys.hashing import Overloaded
 from keys.ids import new_body
-from keys.keyring import Denied, Key, Keyring
-from keys.minting import Exceeds, Invalid, Minter, ScopeRefused
+from keys.keyring import Key, Keyring
+from keys.minting import Minter, ScopeRefused
 from keys.plans import EndUsers, Plans
-from ledger.accounts import NotFound
-from ledger.changes import Closed, InUse, Once, ReplayMismatch, TooDeep, TooManySubjects, Uncapped
+from ledger.changes import Once
 from ledger.ledger import Ledger
 from ledger.money import is_plain_decimal
-from ledger.records import LedgerUnavailable
-from ledger.retention import Dropped
 from providers.pricing.catalogue import Catalogue
 
 _log = logging.getLogger("farthing.api")
@@ -261,31 +257,13 @@ def replayed(is_replay: bool) -> dict[str, str]:
     return {"idempotent-replayed": "true"} if is_replay else {}
 
 
-REFUSALS = (
-    CallError,
-    Denied,
-    Overloaded,
-    LedgerUnavailable,
-    NotFound,
-    Invalid,
-    ScopeRefused,
-    Closed,
-    TooDeep,
-    ReplayMismatch,
-    InUse,
-    Uncapped,
-    TooManySubjects,
-    Dropped,
-)
-"""What the other rooms refuse with: each has its answer in `as_call_error`."""
-
 Handler = Callable[[Call], Awaitable[Response]]
 
 
 async def authenticated(
     request: Request, keyring: Keyring, may: Callable[[Key], bool], *, fresh: bool = True
 ) -> tuple[Key, str]:
-    """Who asks, and his secret. `may` says which keys are let in. Raises one of `REFUSALS`."""
+    """Who asks, and his secret. `may` says which keys are let in. Raises one of `PROBLEMS`."""
     if too_large(request.scope["headers"]):
         raise CallError(431, "headers_too_large", "The request has too many header fields.")
     found = credentials(request.scope["headers"], request.scope["query_string"], keyring.is_ours)
@@ -314,57 +292,12 @@ def endpoint(services: Services, handler: Handler, may: Callable[[Key], bool]) -
             response = await handler(Call(request, services, key, secret))
         except ClientDisconnect:
             return Response(status_code=400)
-        except REFUSALS as error:
-            response = error_response(as_call_error(error), request_id)
+        except PROBLEMS as error:
+            response = error_response(as_problem(error), request_id)
         response.headers["x-farthing-request-id"] = f"req_{request_id}"
         return response
 
     return run
-
-
-def as_call_error(error: Exception) -> CallError:
-    """The public face of a domain error."""
-    match error:
-        case CallError():
-            return error
-        case Denied():
-            return CallError(401, error.reason, "The key opens nothing, or nothing any more.")
-        case Exceeds():
-            return CallError(403, "exceeds_parent", f"{error.param}: {error.message}.", param=error.param)
-        case Invalid():
-            return CallError(400, "invalid_request", f"{error.param}: {error.message}.", param=error.param)
-        case ScopeRefused():
-            return CallError(403, "scope_not_allowed", f"{error}")
-        case NotFound():
-            return CallError(404, "not_found", "There is nothing with this id.")
-        case Closed():
-            return CallError(400, f"key_{error.status}", f"The key is {error.status}.")
-        case InUse():
-            return CallError(400, "plan_in_use", "Some key is on this plan.")
-        case Uncapped():
-            return CallError(400, "no_cap", "The key has no cap that could be raised.")
-        case TooManySubjects():
-            return CallError(429, "too_many_end_users", "This key has too many end users or runs.")
-        case Dropped():
-            kept = f"Events before {error.kept_from_ms} are gone: ask from then on, or for whole UTC days and no tag."
-            return CallError(400, "events_dropped", kept, param="from_ms")
-        case TooDeep():
-            return CallError(400, "too_deep", "Keys cannot be nested any deeper.")
-        case ReplayMismatch():
-            return CallError(
-                422,
-                "idempotency_mismatch",
-                "This Idempotency-Key was used with another request.",
-                param="Idempotency-Key",
-            )
-        case _:
-            return CallError(
-                503,
-                "ledger_unavailable",
-                "The ledger does not answer; nothing was changed.",
-                retry=True,
-                retry_after_s=1,
-            )
 
 
 def error_response(error: CallError, request_id: str) -> Response:

@@ -17,7 +17,7 @@ class CatalogueNames:
         self._catalogue = catalogue
 
     def provider(self, name: str) -> str | None:
-        """A provider's own name: `gemini` is google."""
+        """A provider's own name, by any of its aliases."""
         return _PROVIDERS.get(name)
 
     def model(self, name: str, provider: str | None) -> str | None:

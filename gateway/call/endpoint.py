@@ -64,26 +64,27 @@ class Inference:
         if route.operation.here:
             await answer_empty(send, [])
             return
-        inbound: Inbound | None = None
         try:
             if self.draining:
                 raise CallError(503, "overloaded", "The gateway is stopping.", retry=True, retry_after_s=1)
             inbound = Inbound(
                 call_id=call_id,
                 route=route,
+                shared=shared,
                 method=scope["method"],
                 path=path,
                 query=query,
                 raw_headers=raw,
+                headers=headers,
                 receive=receive,
                 origin=origin(scope.get("scheme", "http"), headers),
                 whole=connection is not None and connection.whole,
                 expect_upload=connection.expect_upload if connection is not None else None,
             )
-            admitted = await self._admission.admit(inbound, shared, headers)
+            admitted = await self._admission.admit(inbound)
             await self._relay.fly(admitted, raw, query, connection, send, started)
         except CallError as error:
-            route = inbound.route if inbound is not None else route
+            route = error.route or route
             await self._refuse(error, route.provider, route.operation.name, route.operation.dialect, call_id, send)
         except ClientGone:
             self._metrics.request(route.provider, route.operation.name, "client_gone")

@@ -24,7 +24,7 @@ class Grants:
         self._admitted = admitted
         self._upload = upload
         self._ledger = ledger
-        terms = admitted.terms
+        terms = admitted.quote
         self._picos, self._tokens, self._seconds = terms.fixed_picos, terms.fixed_tokens, terms.seconds
 
     async def grant(self, least_bytes: int) -> int:

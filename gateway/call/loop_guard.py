@@ -13,7 +13,7 @@ from hashlib import blake2b
 REMEMBERED_MAX = 50_000  # distinct calls: about 10 MB; beyond it the oldest are forgotten, which only ever allows more
 
 
-class LoopCounts:
+class LoopGuard:
     """How often each call was made in its present window."""
 
     def __init__(self, clock_ms: Callable[[], int]) -> None:

@@ -1,4 +1,4 @@
-"""A call's values on its way: as it came in, what its caller chose, and as it was admitted."""
+"""A call's values on its way, each made in one place: as it came in, what it asks for, and as it was admitted."""
 
 from __future__ import annotations
 
@@ -7,52 +7,89 @@ from typing import Any
 
 import msgspec
 
-from gateway.apart import edited
 from gateway.asgi import Receive
-from gateway.bounds import READ_APART_BYTES
+from gateway.call.options import Options
 from gateway.call.quote import Quote
-from gateway.call.reading import Readings
 from gateway.call.upload import Upload
 from gateway.edge.headers import RawHeaders
 from keys.keyring import Key
 from ledger.records import Held
 from providers.contract.shapes import Call
 from providers.pricing.prices import Price
-from providers.routing import Route
+from providers.routing import Route, Shared
 from providers.simulator import Faults
 from providers.stored.objects import Makes
 
 
-class Inbound(msgspec.Struct, kw_only=True):
-    """A request as it came in. `route` is where it goes, as far as is known yet."""
+class Inbound(msgspec.Struct, frozen=True, kw_only=True):
+    """A request as it came in.
+
+    Attributes:
+        route: Where it goes, as far as its path tells.
+        shared: The providers that share its path, where there are several: the model that it names decides.
+        headers: By lower-case name.
+        whole: The body has arrived: receiving it takes no time.
+        origin: Where the client found us.
+        expect_upload: Tells the connection that so many bytes may come.
+        opening: Of a WebSocket, which has no body: its first message, if the call is told by that.
+        secret: The key, where a first message carried it.
+    """
 
     call_id: str
     route: Route
+    shared: Shared | None = None
     method: str
     path: str
     query: bytes
     raw_headers: RawHeaders
+    headers: dict[str, str]
     receive: Receive
-    whole: bool = False  # the body has arrived: receiving it takes no time
-    origin: str = ""  # where the client found us
-    expect_upload: Callable[[int], None] | None = None  # tells the connection that so many bytes may come
-    opening: bytes | None = None  # of a WebSocket, which has no body: its first message, if the call is told by that
-    secret: str | None = None  # the key, where a first message carried it
+    whole: bool = False
+    origin: str = ""
+    expect_upload: Callable[[int], None] | None = None
+    opening: bytes | None = None
+    secret: str | None = None
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the caller said in Farthing's own headers."""
+class Request(msgspec.Struct, frozen=True):
+    """What a call asks for.
 
-    end_user: str | None = None
-    end_user_cap_micros: int | None = None
-    call_cap_micros: int | None = None
-    run: str | None = None
-    metadata: dict[str, str] = {}
-    faults: Faults | None = None
+    Attributes:
+        route: Where it goes.
+        call: What its shape has read.
+        body: As the client sent it; of an upload, its head.
+        upload: A body that is still coming.
+        makes: What its answer makes.
+        identity: What tells it from other requests; empty where that says nothing.
+    """
+
+    route: Route
+    call: Call
+    body: bytes
+    upload: Upload | None
+    makes: tuple[Makes, ...]
+    identity: bytes
 
 
-class Admitted(msgspec.Struct, kw_only=True):
-    """A call with a durable hold, ready to be forwarded."""
+class Terms(msgspec.Struct, frozen=True):
+    """On what terms a call is let in: its price, the amounts to hold, and the prices of further models."""
+
+    price: Price | None
+    quote: Quote
+    beside: dict[str, Price]
+
+
+class Admitted(msgspec.Struct, frozen=True, kw_only=True):
+    """A call with a durable hold, ready to be forwarded.
+
+    Attributes:
+        beside: Prices of further models that it may put to work.
+        body: As the client sent it.
+        upload: Instead of a body: it is still coming.
+        makes: What its answer makes.
+        origin: Where the client found us.
+        cap_micros: The call's own: no hold of it grows beyond.
+    """
 
     call_id: str
     method: str
@@ -60,29 +97,15 @@ class Admitted(msgspec.Struct, kw_only=True):
     route: Route
     call: Call
     price: Price | None
-    beside: dict[str, Price]  # of further models that it may put to work
-    terms: Quote
+    beside: dict[str, Price]
+    quote: Quote
     held: Held
-    body: bytes  # as the client sent it
-    upload: Upload | None  # instead of a body: it is still coming
-    makes: tuple[Makes, ...] = ()  # what its answer makes
+    body: bytes
+    upload: Upload | None
+    makes: tuple[Makes, ...] = ()
     faults: Faults | None
-    origin: str = ""  # where the client found us
-    cap_micros: int | None = None  # the call's own: no hold of it grows beyond
-
-    async def outgoing(self, readings: Readings) -> bytes | Upload:
-        """The body to forward: the client's bytes, save what the hold and the metering need in them."""
-        if self.upload is not None:
-            return self.upload
-        shape, limit = self.route.operation.shape, self.terms.output_limit(self.held.granted)
-        if len(self.body) > READ_APART_BYTES:
-            if limit is None and not self.call.splice:
-                return self.body
-            async with readings.of(self.body) as reading:
-                edits = await reading.outgoing(self.route, self.call, limit)
-            return await edited(self.body, edits) if edits else self.body
-        body = self.body if limit is None else shape.limit(self.body, self.call, limit)
-        return shape.prepare(body, self.call) if body else body
+    origin: str = ""
+    cap_micros: int | None = None
 
     def made_facts(self) -> dict[str, Any]:
         """What is known from the request of the objects that the answer makes."""
@@ -90,3 +113,26 @@ class Admitted(msgspec.Struct, kw_only=True):
         if self.route.operation.upload_bytes_max and not self.route.operation.billable and self.key.capped:
             facts["bytes"] = len(self.body) if self.upload is None else self.upload.received_bytes
         return facts
+
+
+def admitted_as(inbound: Inbound, key: Key, request: Request, terms: Terms, held: Held, options: Options) -> Admitted:
+    """The call that these make."""
+    upload = request.upload
+    return Admitted(
+        call_id=inbound.call_id,
+        method=inbound.method,
+        key=key,
+        route=request.route,
+        call=request.call,
+        price=terms.price,
+        beside=terms.beside,
+        quote=terms.quote,
+        held=held,
+        body=request.body if upload is None or upload.whole else b"",
+        upload=None if upload is None or upload.whole else upload,
+        makes=request.makes,
+        faults=options.faults,
+        origin=inbound.origin,
+        # Where the caller states an end user's cap, the hold is all that it has room for.
+        cap_micros=held.amount_micros if options.end_user_cap_micros is not None else options.call_cap_micros,
+    )

@@ -26,11 +26,12 @@ from gateway.bounds import (
     UPLOAD_TIMEOUT_S,
     WRITE_TIMEOUT_S,
 )
+from gateway.call.body import outgoing
 from gateway.call.flight import Flight, Flights
 from gateway.call.grants import Grants
+from gateway.call.provider_errors import ProviderErrors
 from gateway.call.reading import Readings
 from gateway.call.records import Admitted
-from gateway.call.refusals import Refusals
 from gateway.call.settlement import Ending, Till
 from gateway.call.upload import Upload
 from gateway.config import Place
@@ -93,7 +94,7 @@ class Relay:
         walls: Ownership,
         batches: Batches,
         till: Till,
-        refusals: Refusals,
+        errors: ProviderErrors,
         patience: Patience,
         readings: Readings,
     ) -> None:
@@ -103,7 +104,7 @@ class Relay:
         self.walls = walls
         self.lists = Listings(ledger)
         self.till = till
-        self.refusals = refusals
+        self.errors = errors
         self.patience = patience
         self.flights = flights
         self.metrics = metrics
@@ -148,8 +149,8 @@ class _Trip:
         self._streamed_bytes = 0
         self._held_picos = admitted.held.amount_micros * PICOS_PER_MICRO
         self._allowance = admitted.held.granted  # output tokens per choice that the hold covers
-        limit = admitted.terms.output_limit(self._allowance)
-        self._most = admitted.terms.most if limit is None else limit
+        limit = admitted.quote.output_limit(self._allowance)
+        self._most = admitted.quote.most if limit is None else limit
         self._look_at_bytes = self._allowance if self._extension() else NEVER
         self._makings = relay.walls.makings(admitted.key, admitted.route, admitted.makes)
         self._patience = relay.patience
@@ -178,7 +179,7 @@ class _Trip:
         ended: Ended = "error"
         sent = False
         try:
-            forward = self._forward(raw, query, await self._admitted.outgoing(self._relay.readings))
+            forward = self._forward(raw, query, await outgoing(self._admitted, self._relay.readings))
             if flight.client_gone:
                 return
             if self._admitted.route.operation.forgets and not await self._may_delete():
@@ -226,8 +227,8 @@ class _Trip:
         provider = admitted.route.provider
         place = self._relay.places[provider]
         target = admitted.route.upstream_path
-        if provider == "google":
-            query = without_key(query)
+        if keys := VENDORS[provider].url_keys:
+            query = without_key(query, keys)
         if query:
             target += "?" + query.decode("latin-1")
         headers = to_provider(raw, VENDORS[provider], place.credential, admitted.key.account_id)
@@ -277,7 +278,7 @@ class _Trip:
 
     async def _relay_answer(self, answer: Answer) -> None:
         if self._upload is not None and self._upload.done:
-            self._admitted.call = self._upload.call
+            self._admitted = msgspec.structs.replace(self._admitted, call=self._upload.call)
         shape, call = self._admitted.route.operation.shape, self._admitted.call
         if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
             await self._shaped(502, "upstream_encoding", "The provider sent an encoded answer that was not asked for.")
@@ -359,7 +360,7 @@ class _Trip:
             if event is None or not _FAILED.search(data := event.data()):
                 continue
             try:
-                self._relay.refusals.refuse_account(self._admitted.route.provider, 200, data)
+                self._relay.errors.refuse_account(self._admitted.route.provider, 200, data)
             except CallError as error:
                 return error
         return None
@@ -375,7 +376,7 @@ class _Trip:
 
     def _extend(self, meter: Meter) -> None:
         """Hold more, once the answer has used three quarters of its hold. A refusal lets this answer finish."""
-        terms, seen = self._admitted.terms, meter.output_tokens_seen()
+        terms, seen = self._admitted.quote, meter.output_tokens_seen()
         allowance = self._allowance * max(self._admitted.call.choices, 1)
         if seen * 4 < allowance * 3:
             # A token is at least a byte of the answer: not much sooner than this can the mark be reached.
@@ -393,13 +394,13 @@ class _Trip:
 
     def _extension(self) -> int:
         """By how much the hold's output allowance would be raised: as much again, but not beyond what can come."""
-        if not self._admitted.terms.each_picos:
+        if not self._admitted.quote.each_picos:
             return 0
         return self._allowance if self._most is None else min(self._allowance, max(self._most - self._allowance, 0))
 
     def _extended(self, extending: asyncio.Future[bool]) -> None:
         if not extending.cancelled() and extending.exception() is None and extending.result():
-            self._held_picos += self._admitted.terms.each_picos * self._extension()
+            self._held_picos += self._admitted.quote.each_picos * self._extension()
             self._allowance += self._extension()
             self._look_at_bytes = self._streamed_bytes if self._extension() else NEVER
 
@@ -438,7 +439,7 @@ class _Trip:
             await self._finish(b"")
             return
         if self._concluded == "released":  # a refusal inside a 200
-            self._relay.refusals.refuse_account(self._admitted.route.provider, 200, body)
+            self._relay.errors.refuse_account(self._admitted.route.provider, 200, body)
         if narrows:
             try:
                 body = narrowed(body, self._admitted.key.allows_model)
@@ -488,7 +489,7 @@ class _Trip:
         self._land("complete", sent=True)
         kind = answer.headers.get("Content-Type", "")
         try:
-            body = self._relay.refusals.shown(self._admitted.route.provider, answer.status, kind, body)
+            body = self._relay.errors.shown(self._admitted.route.provider, answer.status, kind, body)
         except CallError as error:
             await self._answer_error(error)
             return

@@ -6,22 +6,23 @@ a URL is told. What is taken out of a request never reaches a provider.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from urllib.parse import parse_qsl, unquote_plus
 
 import msgspec
 
 from gateway.edge.headers import RawHeaders
 from keys.token import LIVE, TEST
+from providers.ground.vendors import VENDORS
 
 _KEY_HEADERS = ("x-goog-api-key", "xi-api-key", "x-api-key", "api-key")
 _SCHEMES = ("bearer ", "token ")
 _BARE_SCHEMES = ("bearer", "token")  # with nothing behind: a client without a key
 _SUBPROTOCOLS = b"sec-websocket-protocol"
-_SECRET_SUBPROTOCOLS = ("openai-insecure-api-key.", "xai-client-secret.")
-_SCHEME_SUBPROTOCOLS = ("token", "bearer")  # the next one is the key (Deepgram)
-_OPERATORS_SUBPROTOCOLS = ("openai-organization.", "openai-project.")  # of the client's own account with the provider
-_URL_CREDENTIALS = frozenset(  # with "_" for "-", in any case, and without Google's "$"
+_SECRET_SUBPROTOCOLS = tuple(each for vendor in VENDORS.values() for each in vendor.secret_subprotocols)
+_SCHEME_SUBPROTOCOLS = ("token", "bearer")  # the next one is the key
+_ACCOUNT_SUBPROTOCOLS = tuple(each for vendor in VENDORS.values() for each in vendor.account_subprotocols)
+_URL_CREDENTIALS = frozenset(  # with "_" for "-", in any case, and without a "$" before
     [
         "key",
         "api_key",
@@ -46,12 +47,14 @@ class Credentials(msgspec.Struct, frozen=True):
     in_url: bool = False
 
 
-def credentials(raw: RawHeaders, query: bytes, ours: Callable[[str], bool], *, url_key: bool = False) -> Credentials:
+def credentials(
+    raw: RawHeaders, query: bytes, ours: Callable[[str], bool], *, url_keys: Collection[str] = ()
+) -> Credentials:
     """Find the client's key in any of the places where an SDK puts it.
 
     `ours` tells a secret of ours from anything else, which is no key: `Basic …`, a key of the provider's that a client
-    has in its environment. It is asked where there are several. `url_key` says that this provider's own clients put
-    theirs into the URL, as `?key=` or, on WebSockets, as `?access_token=`; elsewhere a key there is refused.
+    has in its environment. It is asked where there are several. `url_keys` are the parameters in which this provider's
+    own clients put theirs into the URL (`Vendor.url_keys`); elsewhere a key there is refused.
     """
     found: list[str] = []  # each once, almost always one
     for name_bytes, value_bytes in raw:
@@ -73,7 +76,7 @@ def credentials(raw: RawHeaders, query: bytes, ours: Callable[[str], bool], *, u
     in_url = False
     if query:
         for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
-            if url_key and name in ("key", "access_token"):
+            if name in url_keys:
                 if value:
                     found.append(value)
             elif name.lower().lstrip("$").replace("-", "_") in _URL_CREDENTIALS or value.startswith((LIVE, TEST)):
@@ -83,9 +86,8 @@ def credentials(raw: RawHeaders, query: bytes, ours: Callable[[str], bool], *, u
     return Credentials(found[0] if found else None, len(found) > 1, in_url)
 
 
-def without_key(query: bytes) -> bytes:
-    """The query as it came, but for the client's key."""
-    names = ("key", "access_token")
+def without_key(query: bytes, names: Collection[str]) -> bytes:
+    """The query as it came, but for the client's key, which stands under one of these names."""
     kept = (part for part in query.split(b"&") if unquote_plus(part.partition(b"=")[0].decode("latin-1")) not in names)
     return b"&".join(kept)
 
@@ -116,6 +118,6 @@ def _split(raw: RawHeaders) -> tuple[list[str], list[str], list[str]]:
             elif offer.lower() in _SCHEME_SUBPROTOCOLS:
                 schemes.append(offer)
                 announced = True
-            elif offer and not offer.startswith((*_OPERATORS_SUBPROTOCOLS, LIVE, TEST)):
+            elif offer and not offer.startswith((*_ACCOUNT_SUBPROTOCOLS, LIVE, TEST)):
                 plain.append(offer)
     return plain, secrets, schemes

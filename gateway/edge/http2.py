@@ -7,10 +7,12 @@ stream. Sans I/O, in bounded memory. Source: RFC 9113 §§4 and 6, RFC 7541 §6.
 
 from __future__ import annotations
 
+from providers.ground.vendors import VENDORS
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 MESSAGE = (
-    "Farthing is an HTTP/1.1 gateway and serves no gRPC: "
-    "use xAI through the OpenAI SDK (base URL http(s)://HOST/v1) or the Vercel AI SDK."
+    f"Farthing is an HTTP/1.1 gateway and serves no gRPC: "
+    f"{'; '.join(vendor.grpc for vendor in VENDORS.values() if vendor.grpc)}."
 )
 
 _FRAME_BYTES_MAX = 16_384  # what a peer may send unless told otherwise

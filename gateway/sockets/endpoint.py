@@ -14,12 +14,14 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs
 
+import msgspec
+
 from gateway.asgi import CONNECTION, Receive, Send
 from gateway.bounds import SOCKET_FIRST_FRAME_S, WRITE_TIMEOUT_S
 from gateway.call.admission import Admission
 from gateway.call.flight import Flights
+from gateway.call.provider_errors import ProviderErrors
 from gateway.call.records import Inbound
-from gateway.call.refusals import Refusals
 from gateway.call.settlement import Till
 from gateway.config import Place
 from gateway.edge.credentials import credentials, subprotocols
@@ -47,7 +49,7 @@ class Sockets:
         admission: Admission,
         ledger: Ledger,
         till: Till,
-        refusals: Refusals,
+        errors: ProviderErrors,
         flights: Flights,
         metrics: Metrics,
         live: SocketUpstream,
@@ -55,7 +57,7 @@ class Sockets:
         places: dict[str, Place],
         clock_ms: Callable[[], int],
     ) -> None:
-        self._means = Means(admission, ledger, till, refusals, flights, metrics, live, simulated, places)
+        self._means = Means(admission, ledger, till, errors, flights, metrics, live, simulated, places)
         self._clock_ms = clock_ms
         self.draining = False
 
@@ -86,6 +88,7 @@ class Sockets:
             path=path,
             query=query,
             raw_headers=raw,
+            headers=headers,
             receive=receive,
             opening=b"",
         )
@@ -141,21 +144,22 @@ class _Handshake:
     async def serve(self) -> None:
         """Take the call, and fly it. Raises CallError where it is refused, SocketClosed where the client leaves."""
         inbound, admission = self._inbound, self._means.admission
-        headers = dict(self._asked.headers)
         plain, answer = subprotocols(inbound.raw_headers)
         first: Frame | None = None
         if self._shape.first_frame == "call":
-            await admission.knock(inbound, headers)
+            await admission.precheck(inbound)
             first = await self._first_frame(answer)
-            inbound.opening = first if isinstance(first, bytes) else first.encode()
+            opening = first if isinstance(first, bytes) else first.encode()
+            inbound = msgspec.structs.replace(inbound, opening=opening)
         elif self._shape.first_frame == "secret":
             found = credentials(inbound.raw_headers, inbound.query, admission.is_ours)
-            inbound.secret = found.secret
-            if found.secret is None and not found.in_url:
-                first, secrets = scrubbed(await self._first_frame(answer))
+            secret = found.secret
+            if secret is None and not found.in_url:
+                first, secrets = scrubbed(await self._first_frame(answer), self._shape)
                 distinct = {*filter(admission.is_ours, secrets)} or {*secrets}
-                inbound.secret = distinct.pop() if len(distinct) == 1 else None
-        admitted = await admission.admit(inbound, None, headers)
+                secret = distinct.pop() if len(distinct) == 1 else None
+            inbound = msgspec.structs.replace(inbound, secret=secret)
+        admitted = await admission.admit(inbound)
         await Session(self._means, self._shape, admitted, inbound, self._asked, self._client, self._started).run(
             plain, answer, first
         )

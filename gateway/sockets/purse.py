@@ -49,7 +49,7 @@ class Purse:
     async def afford(self, due: Due) -> CallError | None:
         """Hold more, if three quarters are used or this message needs it; an error if there is no room for that."""
         price = self._admitted.price
-        if price is None or not self._admitted.terms.each_picos:
+        if price is None or not self._admitted.quote.each_picos:
             return None
         need = self._need(due, price)
         if need * 4 <= self.held_picos * 3:
@@ -71,7 +71,7 @@ class Purse:
 
     async def _raise(self, need: int) -> bool:
         """Hold so many steps more as are usual or needed, or as many as there is room for."""
-        terms, cap, grant = self._admitted.terms, self._admitted.cap_micros, self._admitted.call.grant
+        terms, cap, grant = self._admitted.quote, self._admitted.cap_micros, self._admitted.call.grant
         steps = max(grant.steps if grant is not None else 1, -(-(need - self.held_picos) // terms.each_picos))
         if cap is not None:
             steps = min(steps, (cap * PICOS_PER_MICRO - self.held_picos) // terms.each_picos)
@@ -97,7 +97,7 @@ class Purse:
 
     async def _has_money(self) -> bool:
         """Whether it is not money that there is no room for. What is held to find out goes back at the end."""
-        each_picos, cap = self._admitted.terms.each_picos, self._admitted.cap_micros
+        each_picos, cap = self._admitted.quote.each_picos, self._admitted.cap_micros
         if cap is not None and self.held_picos + each_picos > cap * PICOS_PER_MICRO:
             return False
         try:

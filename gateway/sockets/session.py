@@ -27,8 +27,8 @@ from gateway.bounds import (
 )
 from gateway.call.admission import Admission
 from gateway.call.flight import Flight, Flights
+from gateway.call.provider_errors import ProviderErrors
 from gateway.call.records import Admitted, Inbound
-from gateway.call.refusals import Refusals
 from gateway.call.settlement import Ending, Till
 from gateway.config import Place
 from gateway.edge.credentials import without_key
@@ -50,10 +50,10 @@ from ledger.ledger import Ledger
 from providers.contract.metering import Conclusion, conclude
 from providers.contract.shapes import Asked
 from providers.contract.sockets import NOTHING_DUE, Due, Frame, SocketShape, Stop
-from providers.elevenlabs.live import opening_secret
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.ground.vendors import VENDORS
+from providers.reading.frames import without_secrets
 
 _SWITCHED = 101
 _ENDINGS = {
@@ -70,7 +70,7 @@ class Means(msgspec.Struct, frozen=True):
     admission: Admission
     ledger: Ledger
     till: Till
-    refusals: Refusals
+    errors: ProviderErrors
     flights: Flights
     metrics: Metrics
     live: SocketUpstream
@@ -78,10 +78,10 @@ class Means(msgspec.Struct, frozen=True):
     places: dict[str, Place]
 
 
-def scrubbed(frame: Frame) -> tuple[Frame, list[str]]:
+def scrubbed(frame: Frame, shape: SocketShape) -> tuple[Frame, list[str]]:
     """A message without the keys in it, and those keys. Raises CallError."""
     try:
-        return opening_secret(frame)
+        return without_secrets(frame, shape.secrets)
     except BadRequest as error:
         raise CallError(400, error.code, error.message, param=error.param) from None
 
@@ -181,8 +181,8 @@ class Session:
         provider = admitted.route.provider
         place = self._means.places[provider]
         query = self._inbound.query
-        if provider == "google":
-            query = without_key(query)
+        if keys := VENDORS[provider].url_keys:
+            query = without_key(query, keys)
         target = admitted.route.upstream_path
         if query:
             target += "?" + query.decode("latin-1")
@@ -264,7 +264,7 @@ class Session:
     def _weighed(self, frame: Frame) -> tuple[Frame, Due]:
         """The message to forward, and what it adds. Raises CallError where it must not be."""
         if self._shape.first_frame == "secret":
-            frame, secrets = scrubbed(frame)
+            frame, secrets = scrubbed(frame, self._shape)
             if any(secret != self._inbound.secret for secret in secrets):
                 raise CallError(401, "conflicting_credentials", "The socket carries two different keys.")
         try:
@@ -276,7 +276,9 @@ class Session:
             raise CallError(403 if due.code == "model_not_allowed" else 400, due.code, due.message, param=due.param)
         if self._admitted.price is not None:
             for model in self._meter.models(due) - self._purse.beside.keys():
-                self._purse.beside[model] = self._means.admission.price_beside(self._admitted, model)
+                self._purse.beside[model] = self._means.admission.price_of(
+                    self._admitted.route, self._admitted.key, model
+                )
         return frame, due
 
     async def _inward(self, provider: Duplex) -> _Over:
@@ -392,7 +394,7 @@ class Session:
         """Pass the provider's own refusal on, unless it is about our account with it or not in its shape."""
         kind = refusal.headers.get("Content-Type", "")
         provider = self._admitted.route.provider
-        status, body = refusal.status, self._means.refusals.shown(provider, refusal.status, kind, refusal.body)
+        status, body = refusal.status, self._means.errors.shown(provider, refusal.status, kind, refusal.body)
         if self._client.accepted:
             raise CallError(status, "upstream_error", f"The provider answered {status}.")
         headers = to_client(refusal.headers, VENDORS[self._admitted.route.provider])

@@ -100,6 +100,7 @@ class SocketShape(Protocol):
     Attributes:
         first_frame: "" where path and headers tell the call; "call" where the client's first frame does; "secret"
             where that may carry the client's key, which then must not be forwarded.
+        secrets: Names of the members of a frame that carry it.
     """
 
     @property
@@ -110,6 +111,11 @@ class SocketShape(Protocol):
     @property
     def first_frame(self) -> str:
         """What the client's first frame tells."""
+        ...
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Under what names the client's key may stand in a frame."""
         ...
 
     def read(self, opening: bytes, asked: Asked = NOTHING_ELSE) -> Call:

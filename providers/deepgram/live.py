@@ -35,6 +35,7 @@ class _Listen:
     """The shape of both versions."""
 
     first_frame = ""
+    secrets = frozenset[str]()
 
     def __init__(self, version: int) -> None:
         self.name = f"deepgram_listen_v{version}"
@@ -173,6 +174,7 @@ class _Speak:
 
     name = "deepgram_speak_live"
     first_frame = ""
+    secrets = frozenset[str]()
 
     def read(self, opening: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read a handshake. Raises BadRequest."""

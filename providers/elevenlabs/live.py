@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import re
 
-import msgspec
-
 from providers.contract.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
 from providers.contract.sockets import NOTHING_DUE, Characters, Due, Frame, SocketMeter, Stop
 from providers.elevenlabs.hearing import SURCHARGES
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.reading.frames import as_bytes, base64_bytes, bounded, frame_object, refuse_unclear
-from providers.reading.json_text import UNREADABLE
-from providers.reading.request import members
+from providers.reading.frames import base64_bytes, frame_object, refuse_unclear
 
 _CHARACTERS_STEP = 100
 _CHARACTERS_STEPS = 20
@@ -36,6 +32,7 @@ class _StreamInput:
 
     name = "elevenlabs_stream_input"
     first_frame = "secret"
+    secrets = _SECRETS
 
     def read(self, opening: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read a handshake. Raises BadRequest."""
@@ -71,6 +68,7 @@ class _Transcribe:
 
     name = "elevenlabs_transcribe_live"
     first_frame = ""
+    secrets = frozenset[str]()
 
     def read(self, opening: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read a handshake. Raises BadRequest."""
@@ -135,31 +133,6 @@ class _TranscribeMeter:
     def finish(self) -> Reading:
         """Say what was seen."""
         return Reading(usage=self.used(), complete=True)
-
-
-def opening_secret(frame: Frame) -> tuple[Frame, list[str]]:
-    """A client's message without the keys in it, and those keys. Raises BadRequest where they are no texts."""
-    bounded(frame)
-    message = frame_object(frame)
-    if message is None or _SECRETS.isdisjoint(message):
-        return frame, []
-    raw = as_bytes(frame)
-    secrets: list[str] = []
-    try:
-        found = members(raw)
-    except UNREADABLE:
-        raise BadRequest("The message cannot be read.") from None
-    kept = [raw[member.key : member.value_end] for member in found if member.name not in _SECRETS]
-    for member in found:
-        if member.name in _SECRETS:
-            value = msgspec.json.decode(raw[member.value : member.value_end])
-            if not isinstance(value, str):
-                raise BadRequest(f"{member.name!r} must be a string.", param=member.name)
-            scheme, _, rest = value.strip().partition(" ")
-            secrets.append(rest.strip() if scheme.lower() in ("bearer", "token") and rest else value.strip())
-    # Rebuilt from its own members' bytes: what is left is as the client wrote it.
-    scrubbed = b"{" + b",".join(kept) + b"}"
-    return (scrubbed.decode() if isinstance(frame, str) else scrubbed), secrets
 
 
 def _one(asked: Asked, name: str) -> str:

@@ -73,6 +73,7 @@ class _GeminiLive:
 
     name = "gemini_live"
     first_frame = "call"
+    secrets = frozenset[str]()
 
     def read(self, opening: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read the client's first message. Raises BadRequest."""

@@ -30,6 +30,10 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
         path_prefix: What the upstream paths of its OpenAI-compatible operations begin with, before the version.
         key_env: Environment variable that holds our credential, by the name that its own SDK uses.
         key_header: Lower-case name of the request header that carries our credential upstream.
+        url_keys: Parameters of a URL in which its own clients put a key.
+        secret_subprotocols: What a WebSocket's subprotocol begins with that is a key.
+        account_subprotocols: What one begins with that names the client's own account at the provider.
+        grpc: What clients of its gRPC API, which is not served here, are told to do instead.
         key_prefix: What stands before the credential in that header ("Bearer ").
         headers: Further request headers it insists on, sent when the client sent none.
         speaks: Names of OpenAI's operations that it offers in OpenAI's shape (`providers.compatible.offers`).
@@ -61,6 +65,10 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     key_env: str
     key_header: str = "authorization"
     key_prefix: str = "Bearer "
+    url_keys: tuple[str, ...] = ()
+    secret_subprotocols: tuple[str, ...] = ()
+    account_subprotocols: tuple[str, ...] = ()
+    grpc: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     speaks: tuple[str, ...] = ()
     quirks: Quirks = PLAIN
@@ -104,6 +112,8 @@ _ROWS = (
         setting="OPENAI",
         origin="https://api.openai.com",
         key_env="OPENAI_API_KEY",
+        secret_subprotocols=("openai-insecure-api-key.",),
+        account_subprotocols=("openai-organization.", "openai-project."),
         account=(
             *_ACCOUNT, "unsupported_country_region_territory", "invalid_organization", "ip_not_authorized",
             "missing_scope",
@@ -167,6 +177,7 @@ _ROWS = (
         native="/v1beta/models/{model}:generateContent",
         key_header="x-goog-api-key",
         key_prefix="",
+        url_keys=("key", "access_token"),  # on WebSockets, the second
         models=r"gemini-|gemma-|imagen|veo|learnlm|text-embedding-00|embedding-00",
         shows=r"gemini-(1|2\.0)|gemma-|learnlm|.*embedding",
         clients=("google-genai-sdk",),
@@ -232,6 +243,8 @@ _ROWS = (
         setting="XAI",
         origin="https://api.x.ai",
         key_env="XAI_API_KEY",
+        secret_subprotocols=("xai-client-secret.",),
+        grpc="use xAI through the OpenAI SDK (base URL http(s)://HOST/v1) or the Vercel AI SDK",
         account=_ACCOUNT,
         native="/v1/chat/completions",
         speaks=("chat.completions", "responses", "responses.stored", "models"),

@@ -82,6 +82,7 @@ class _Realtime:
 
     name = "openai_realtime"
     first_frame = ""
+    secrets = frozenset[str]()
 
     def read(self, opening: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read a handshake. Raises BadRequest."""

@@ -34,7 +34,8 @@ from providers.pricing.prices import INSTEAD, MEASURES, TOKEN_UNITS, TOOL, Price
 
 PROVIDERS: Final = tuple(VENDORS)
 UNITS: Final = frozenset((*TOKEN_UNITS, *MEASURES, *(name + INSTEAD for name in MEASURES)))
-ELEVENLABS_PICOS_PER_CREDIT: Final = 80_000_000  # the list price that the catalogue's character prices are made of
+PICOS_PER_CREDIT: Final = 80_000_000  # the list price that the catalogue's character prices are made of
+CREDIT_SETTING: Final = "FARTHING_ELEVENLABS_USD_PER_CREDIT"
 _FILE: Final = Path(__file__).with_name("catalogue.json")
 _MODEL_CHARS_MAX: Final = 256  # longer names are nobody's, and are not even looked at
 _SNAPSHOT: Final = re.compile(r"-20\d{2}(-?)(0[1-9]|1[0-2])\1(0[1-9]|[12]\d|3[01])\Z")
@@ -189,7 +190,7 @@ class Catalogue:
         rows: Iterable[ModelRow],
         version: str,
         *,
-        elevenlabs_picos_per_credit: int = ELEVENLABS_PICOS_PER_CREDIT,
+        picos_per_credit: int = PICOS_PER_CREDIT,
     ) -> None:
         """See `load`."""
         self.version = version
@@ -200,7 +201,7 @@ class Catalogue:
         for row in rows:
             self._rows[row.provider, row.id] = row
         for row in self._rows.values():
-            entry = _Entry(row, version, elevenlabs_picos_per_credit if row.provider == "elevenlabs" else 0)
+            entry = _Entry(row, version, picos_per_credit if row.provider == "elevenlabs" else 0)
             for name in (row.id, *row.aliases):
                 if name == row.id or (row.provider, name) not in self._rows:
                     self._entries[row.provider, name] = entry
@@ -213,12 +214,12 @@ class Catalogue:
         path: Path | None = None,
         overrides: Sequence[Path] = (),
         *,
-        elevenlabs_picos_per_credit: int = ELEVENLABS_PICOS_PER_CREDIT,
+        picos_per_credit: int = PICOS_PER_CREDIT,
     ) -> Catalogue:
         """Reads a catalogue (ours unless `path` names another) and an operator's files, a later one winning.
 
         Args:
-            elevenlabs_picos_per_credit: The contract's rate; the character prices of ElevenLabs follow it, and where it
+            picos_per_credit: The contract's rate; the character prices of ElevenLabs follow it, and where it
                 states credits they are priced at it.
 
         Raises:
@@ -229,12 +230,12 @@ class Catalogue:
         for extra in overrides:
             rows = _overridden(rows, _read(extra)[1])
             added.update(extra.read_bytes())
-        if elevenlabs_picos_per_credit != ELEVENLABS_PICOS_PER_CREDIT:
-            rows = [_at_credit_rate(row, elevenlabs_picos_per_credit) for row in rows]
-            added.update(str(elevenlabs_picos_per_credit).encode())
-        if overrides or elevenlabs_picos_per_credit != ELEVENLABS_PICOS_PER_CREDIT:
+        if picos_per_credit != PICOS_PER_CREDIT:
+            rows = [_at_credit_rate(row, picos_per_credit) for row in rows]
+            added.update(str(picos_per_credit).encode())
+        if overrides or picos_per_credit != PICOS_PER_CREDIT:
             version += "+" + added.hexdigest()[:8]
-        return cls(rows, version, elevenlabs_picos_per_credit=elevenlabs_picos_per_credit)
+        return cls(rows, version, picos_per_credit=picos_per_credit)
 
     def __len__(self) -> int:
         """How many models are priced; aliases do not count."""
@@ -370,8 +371,8 @@ def _at_credit_rate(row: ModelRow, picos_per_credit: int) -> ModelRow:
     for period in row.periods:
         rates = dict(period.rates)
         if isinstance(rate := rates.get("characters"), int):
-            shared = math.gcd(rate * picos_per_credit, ELEVENLABS_PICOS_PER_CREDIT)
-            rates["characters"] = Measured(rate * picos_per_credit // shared, ELEVENLABS_PICOS_PER_CREDIT // shared)
+            shared = math.gcd(rate * picos_per_credit, PICOS_PER_CREDIT)
+            rates["characters"] = Measured(rate * picos_per_credit // shared, PICOS_PER_CREDIT // shared)
         periods.append(msgspec.structs.replace(period, rates=rates))
     return msgspec.structs.replace(row, periods=periods)
 

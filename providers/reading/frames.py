@@ -8,7 +8,7 @@ from providers.contract.flags import Flags
 from providers.contract.sockets import Frame
 from providers.ground.errors import BadRequest
 from providers.reading.json_text import UNREADABLE, Object
-from providers.reading.request import read_object, skeleton
+from providers.reading.request import members, read_object, skeleton
 
 _LARGE_BYTES = 256 << 10
 _ESCAPES_MAX = 1_000_000
@@ -71,3 +71,31 @@ def size(frame: Frame) -> int:
 def base64_bytes(text: object) -> int:
     """Bytes that a base64 text stands for; 0 for what is no text."""
     return len(text) * 3 // 4 - text[-2:].count("=") if isinstance(text, str) and text else 0
+
+
+def without_secrets(frame: Frame, names: frozenset[str]) -> tuple[Frame, list[str]]:
+    """A client's message without the keys in it, which stand under these names, and those keys.
+
+    Raises BadRequest where they are no texts.
+    """
+    bounded(frame)
+    message = frame_object(frame)
+    if message is None or names.isdisjoint(message):
+        return frame, []
+    raw = as_bytes(frame)
+    secrets: list[str] = []
+    try:
+        found = members(raw)
+    except UNREADABLE:
+        raise BadRequest("The message cannot be read.") from None
+    kept = [raw[member.key : member.value_end] for member in found if member.name not in names]
+    for member in found:
+        if member.name in names:
+            value = msgspec.json.decode(raw[member.value : member.value_end])
+            if not isinstance(value, str):
+                raise BadRequest(f"{member.name!r} must be a string.", param=member.name)
+            scheme, _, rest = value.strip().partition(" ")
+            secrets.append(rest.strip() if scheme.lower() in ("bearer", "token") and rest else value.strip())
+    # Rebuilt from its own members' bytes: what is left is as the client wrote it.
+    scrubbed = b"{" + b",".join(kept) + b"}"
+    return (scrubbed.decode() if isinstance(frame, str) else scrubbed), secrets

@@ -128,7 +128,7 @@ async def test_slow_heads_and_bodies_are_ended_while_good_calls_flow(
     """F3: a head or a body that does not come in time ends the connection; no hold is made; others notice nothing."""
     monkeypatch.setattr("gateway.edge.protocol.HEADERS_TIMEOUT_S", 0.5)
     monkeypatch.setattr("gateway.edge.protocol.BODY_CLOSE_S", 1.0)
-    monkeypatch.setattr("gateway.call.admission.BODY_TIMEOUT_S", 0.6)
+    monkeypatch.setattr("gateway.call.body.BODY_TIMEOUT_S", 0.6)
     secret = await site.key()
     slow = [
         b"",

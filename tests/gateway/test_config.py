@@ -25,9 +25,9 @@ def test_every_setting_has_a_default() -> None:
 
 def test_a_credit_s_price_is_exact() -> None:
     """Dollars become picos without a float between."""
-    assert config.load({}).elevenlabs_picos_per_credit == 80_000_000
-    assert config.load({"FARTHING_ELEVENLABS_USD_PER_CREDIT": "0.000066"}).elevenlabs_picos_per_credit == 66_000_000
-    assert config.load({"FARTHING_ELEVENLABS_USD_PER_CREDIT": "1"}).elevenlabs_picos_per_credit == 10**12
+    assert config.load({}).picos_per_credit == 80_000_000
+    assert config.load({"FARTHING_ELEVENLABS_USD_PER_CREDIT": "0.000066"}).picos_per_credit == 66_000_000
+    assert config.load({"FARTHING_ELEVENLABS_USD_PER_CREDIT": "1"}).picos_per_credit == 10**12
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ async def test_a_large_call_is_priced_like_one_that_is_read_here(
     )
     seen: list[list[bytes]] = []
     for threshold in (READ_APART_BYTES, 1 << 30):
-        monkeypatch.setattr("gateway.call.admission.READ_APART_BYTES", threshold)
+        monkeypatch.setattr("gateway.call.request.READ_APART_BYTES", threshold)
         farthing.upstream.requests.clear()
         for path, body in calls:
             status, _, answer = await farthing.call(key["secret"], body, path)

@@ -178,7 +178,7 @@ def test_elevenlabs_follows_the_contracts_credit_rate() -> None:
     """Half the price of a credit is half the price of a character, exactly, and another version."""
     usage = Usage(characters=3)
     for picos, cost in ((40_000_000, 120_000_000), (80_000_000, 240_000_000), (1, 3)):
-        catalogue = Catalogue.load(elevenlabs_picos_per_credit=picos)
+        catalogue = Catalogue.load(picos_per_credit=picos)
         found = catalogue.find("elevenlabs", "eleven_multilingual_v2", NOW)
         assert found is not None
         assert found.cost_picos(usage) == cost

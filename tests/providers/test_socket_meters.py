@@ -10,13 +10,14 @@ import pytest
 from providers.contract.shapes import Asked
 from providers.contract.sockets import Due, SocketMeter, SocketShape, Stop
 from providers.deepgram.live import DEEPGRAM_FLUX, DEEPGRAM_LISTEN, DEEPGRAM_SPEAK
-from providers.elevenlabs.live import ELEVENLABS_STREAM_INPUT, ELEVENLABS_TRANSCRIBE, opening_secret
+from providers.elevenlabs.live import ELEVENLABS_STREAM_INPUT, ELEVENLABS_TRANSCRIBE
 from providers.google.live import GEMINI_LIVE
 from providers.google.live import usage_of as gemini_usage
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.openai.realtime import OPENAI_REALTIME, transcription_usage
 from providers.openai.realtime import usage_of as realtime_usage
+from providers.reading.frames import without_secrets
 from tests.wires import said
 
 
@@ -312,11 +313,11 @@ def test_speech_counts_every_character(shape: SocketShape) -> None:
 def test_a_key_in_a_message_is_taken_out_and_nothing_else() -> None:
     """What is left is as the client wrote it, byte for byte; a message without a key is not touched."""
     message = '{"text": "a\\u00e9",  "xi_api_key" : "K1" , "authorization":"Bearer K2","n": 1.50}'
-    assert opening_secret(message) == ('{"text": "a\\u00e9","n": 1.50}', ["K1", "K2"])
+    assert without_secrets(message, ELEVENLABS_STREAM_INPUT.secrets) == ('{"text": "a\\u00e9","n": 1.50}', ["K1", "K2"])
     for untouched in ('{"text":"xi_api_key"}', "no json", b"\0\1"):
-        assert opening_secret(untouched) == (untouched, [])
+        assert without_secrets(untouched, ELEVENLABS_STREAM_INPUT.secrets) == (untouched, [])
     with pytest.raises(BadRequest):
-        opening_secret('{"xi_api_key":{"a":1}}')
+        without_secrets('{"xi_api_key":{"a":1}}', ELEVENLABS_STREAM_INPUT.secrets)
 
 
 def test_dearer_transcriptions_are_told_apart() -> None:

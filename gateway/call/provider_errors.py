@@ -1,0 +1,50 @@
+"""A provider's own error, as a client may see it: in the provider's words, or in ours.
+
+Promises: what is about the operator's account with the provider is told to the operator, in the log and the metrics,
+and to no client; no credential and no id of that account leaves by an error. Everything else passes as it came.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from gateway.bounds import ERROR_BODY_BYTES_MAX
+from gateway.problems import CallError
+from gateway.telemetry import Metrics
+from providers.reading.account import about_account, carries, without_ids
+
+_log = logging.getLogger("farthing.call")
+
+
+class ProviderErrors:
+    """Judges providers' errors. One for the process; `credentials` are the operator's own, by provider."""
+
+    def __init__(self, metrics: Metrics, credentials: dict[str, str]) -> None:
+        self._metrics = metrics
+        self._credentials = credentials
+
+    def shown(self, provider: str, status: int, content_type: str, body: bytes) -> bytes:
+        """What a client gets of an error: its bytes, but for the operator's ids. `body` may be cut above the bound.
+
+        Raises:
+            CallError: What it gets instead.
+        """
+        if status < 400:
+            raise CallError(502, "upstream_redirect", "The provider sent a redirect, which is never followed.")
+        self.refuse_account(provider, status, body)
+        if (
+            not content_type.startswith("application/json")
+            or len(body) > ERROR_BODY_BYTES_MAX
+            or carries(body, self._credentials[provider])
+        ):
+            raise CallError(status, "upstream_error", f"The provider answered {status}.")
+        return without_ids(body)
+
+    def refuse_account(self, provider: str, status: int, body: bytes) -> None:
+        """Raises CallError if an error is about the operator's account; `status` is 200 for one within an answer."""
+        if not about_account(provider, status, body):
+            return
+        self._metrics.account_refused(provider)
+        _log.error("the provider refuses this gateway's account", extra={"provider": provider, "status": status})
+        reason = "has no credit at the provider" if status == 402 else "was refused by the provider"
+        raise CallError(502, "upstream_account", f"The gateway's own account {reason}.")

@@ -1,0 +1,45 @@
+"""The house stays as it is drawn: no vendor's name in the gateway, no module that nobody would want to live in."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from providers.ground.vendors import VENDORS
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("gateway", "keys", "ledger", "providers")
+GATEWAY = sorted((ROOT / "gateway").rglob("*.py"))
+NAMES = re.compile("|".join(sorted({*VENDORS, "gemini", "dashscope", "grok", "moonshot"})), re.IGNORECASE)
+
+
+def test_there_is_a_gateway_to_look_at() -> None:
+    assert len(GATEWAY) > 50
+    assert NAMES.search("What OpenAI says")
+
+
+@pytest.mark.parametrize("path", GATEWAY, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_vendor_is_named_in_the_gateway(path: Path) -> None:
+    """What is one vendor's stands in its folder of `providers`, or in its row."""
+    found = [
+        f"{number}: {line.strip()}"
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if NAMES.search(line)
+    ]
+    assert found == []
+
+
+def functions(tree: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function's code: without its docstring."""
+    lines = (function.end_lineno or 0) - function.lineno + 1
+    if ast.get_docstring(function) is not None:
+        doc = function.body[0]
+        lines -= (doc.end_lineno or 0) - doc.lineno + 1
+    return lines
