@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from gateway.bounds import JOINED_HERE_BYTES, READING_PIECE_BYTES, READING_TIMEOUT_S, READINGS_WAITING_MAX
+from gateway.bounds import APART_WAITING_BYTES_MAX, JOINED_HERE_BYTES, READING_PIECE_BYTES, READING_TIMEOUT_S
 
 Work = Callable[[bytes, bytes], bytes]
 """What a helper does: a question and the body that came last, in; the answer out."""
@@ -89,11 +89,12 @@ def _framed(question: bytes, body_bytes: int) -> bytes:
 class Apart:
     """One helper, for one body after the other; it starts with the first of them."""
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, *, waiting_max: int) -> None:
         self._module = module
+        self._waiting_max = waiting_max
         self._helper: Helper | None = None
         self._turn = asyncio.Lock()
-        self._waiting = 0
+        self._waiting = self._waiting_bytes = 0
         self._closed = False
 
     @contextlib.asynccontextmanager
@@ -103,9 +104,11 @@ class Apart:
         Raises:
             HelperFailed: As it says.
         """
-        if self._waiting >= READINGS_WAITING_MAX or self._closed:
+        full = self._waiting >= self._waiting_max or self._waiting_bytes + len(body) > APART_WAITING_BYTES_MAX
+        if full or self._closed:
             raise HelperFailed
         self._waiting += 1
+        self._waiting_bytes += len(body)
         asking = False
         try:
             async with self._turn:
@@ -129,6 +132,7 @@ class Apart:
             raise
         finally:
             self._waiting -= 1
+            self._waiting_bytes -= len(body)
 
     async def _give_up(self) -> None:
         """An answer may still be on its way, to nobody: the next body gets another helper."""

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.apart import Apart, Helper, HelperFailed, serve
+from gateway.bounds import READINGS_WAITING_MAX
 from gateway.problems import CallError
 from providers.contract.shapes import Asked, Call, Reference
 from providers.ground.errors import BadRequest
@@ -109,7 +110,7 @@ class Readings:
     """Reads large bodies, one after the other. One for the process."""
 
     def __init__(self) -> None:
-        self._apart = Apart("gateway.call.reading")
+        self._apart = Apart("gateway.call.reading", waiting_max=READINGS_WAITING_MAX)
 
     @contextlib.asynccontextmanager
     async def of(self, body: bytes) -> AsyncIterator[Body]:

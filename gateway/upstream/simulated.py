@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from multidict import CIMultiDict
 
 from gateway.apart import HelperFailed, joined
-from gateway.bounds import BODY_BYTES_MAX, READ_APART_BYTES, SOCKET_MESSAGES_WAITING
+from gateway.bounds import BODY_BYTES_MAX, SOCKET_MESSAGES_WAITING
 from gateway.problems import CallError
 from gateway.upstream.base import (
     BROKEN,
@@ -75,13 +75,11 @@ class SimulatedUpstream:
             request_id=f"req_{request.call_id}",  # as the providers' own look
             now_s=self._clock_ms() // 1000,
         )
-        if len(body) <= READ_APART_BYTES:
-            simulated = asked.answered(body)
-        else:  # of which it counts every word: that takes seconds
-            try:
-                simulated = await self._simulations.answer(asked, body)
-            except HelperFailed:
-                raise UpstreamFailed("simulator overloaded", sent=False) from None
+        try:
+            long = asked.is_long_work(body)
+            simulated = await self._simulations.answer(asked, body) if long else asked.answered(body)
+        except HelperFailed:
+            raise UpstreamFailed("simulator overloaded", sent=False) from None
         steps = iter(simulated.steps)
         first: bytes | None = None
         for step in steps:  # the head is sent with the first byte of the body

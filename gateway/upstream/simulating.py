@@ -1,18 +1,20 @@
-"""Test keys' large requests, answered by the simulator in a process of its own (see `gateway.apart`).
+"""Test keys' long work, done by the simulator in a process of its own (see `gateway.apart`).
 
-Promises: the answer is the simulator's, step for step as if it had been asked here. Its steps come in packed pieces:
+Promises: the answer is the simulator's, byte for byte as if it had been asked here. Its steps come in packed pieces:
 two hundred thousand events are too many to be kept as they are, and the helper is not to wait for a slow client.
 """
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from gateway.apart import Apart, HelperFailed, serve
-from providers.simulator import Answer, Cut, Faults, Pause, answer
+from gateway.bounds import SIMULATION_MEMORY_BYTES_MAX, SIMULATIONS_WAITING_MAX
+from providers.simulator import Answer, Cut, Faults, Pause, answer, is_long_work
 from providers.simulator.answers import Step
 
 _PIECE_BYTES = 64 * 1024  # of steps that are packed, and unpacked, at once
@@ -29,6 +31,10 @@ class Asked(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     faults: Faults
     request_id: str
     now_s: int
+
+    def is_long_work(self, body: bytes) -> bool:
+        """Whether others would wait for it."""
+        return is_long_work(self.path, body, self.faults)
 
     def answered(self, body: bytes) -> Answer:
         """The simulator's answer."""
@@ -61,7 +67,7 @@ class Simulations:
     """Answers to large bodies, made one after the other. One for the process."""
 
     def __init__(self) -> None:
-        self._apart = Apart("gateway.upstream.simulating")
+        self._apart = Apart("gateway.upstream.simulating", waiting_max=SIMULATIONS_WAITING_MAX)
 
     async def answer(self, asked: Asked, body: bytes) -> Answer:
         """The simulator's answer; its bill is not told. Raises HelperFailed."""
@@ -88,13 +94,21 @@ def _unpacked(packed: list[bytes]) -> Iterator[Step]:
 def _packed(steps: Iterator[Step]) -> Iterator[bytes]:
     waiting: list[_Packed] = []
     size = 0
-    for step in steps:
+    for step in _split(steps):
         waiting.append(step if isinstance(step, bytes) else step.ms if isinstance(step, Pause) else None)
         size += len(step) if isinstance(step, bytes) else 1
         if size >= _PIECE_BYTES:
             yield zlib.compress(_encode(waiting), 1)
             waiting, size = [], 0
     yield zlib.compress(_encode(waiting), 1)
+
+
+def _split(steps: Iterator[Step]) -> Iterator[Step]:
+    for step in steps:
+        if isinstance(step, bytes) and len(step) > _PIECE_BYTES:
+            yield from (step[start : start + _PIECE_BYTES] for start in range(0, len(step), _PIECE_BYTES))
+        else:
+            yield step
 
 
 def _work(question: bytes, body: bytes) -> bytes:
@@ -109,5 +123,14 @@ def _work(question: bytes, body: bytes) -> bytes:
     return _encode(_Told(answer.status, answer.headers, packed))
 
 
+def _limit_memory() -> None:
+    """So that it is this process that ends where a request asks for more than anybody has."""
+    if sys.platform == "linux":  # elsewhere it is not kept, or not there
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (SIMULATION_MEMORY_BYTES_MAX, SIMULATION_MEMORY_BYTES_MAX))
+
+
 if __name__ == "__main__":
+    _limit_memory()
     serve(_work)

@@ -6,6 +6,6 @@ counted by a rule of the simulator's own, so that what it bills is a witness of 
 
 from providers.simulator.answers import Answer, Cut, Pause, Step
 from providers.simulator.faults import Faults
-from providers.simulator.router import answer
+from providers.simulator.router import answer, is_long_work
 
-__all__ = ["Answer", "Cut", "Faults", "Pause", "Step", "answer"]
+__all__ = ["Answer", "Cut", "Faults", "Pause", "Step", "answer", "is_long_work"]

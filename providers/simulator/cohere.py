@@ -20,6 +20,7 @@ from providers.simulator.openai.chat import structured
 from providers.simulator.requests import REFUSED_MODEL, Refusal, Request, streamed
 from providers.simulator.tokens import count, pieces
 from providers.simulator.usages import distorted, invoiced
+from providers.simulator.vectors import vector
 
 T = TypeVar("T")
 
@@ -327,7 +328,7 @@ def _embed(request: Request) -> Draft:
     keys = [*(text.encode() for text in texts), *(image.encode() for image in images)]
     keys += [msgspec.json.encode(turn.content) for turn in turns]
     length = max(1, min(body.output_dimension or 256, 1_536))
-    vectors = [_vector(key, length) for key in keys]
+    vectors = [vector(key, length) for key in keys]
     billed = {"input_tokens": sum(map(count, texts)) + sum(_turn(turn) % _IMAGE_TOKENS for turn in turns)}
     if images:
         # Older models are billed by the picture, newer ones by its tokens.
@@ -342,12 +343,6 @@ def _embed(request: Request) -> Draft:
         full["meta"] = report
     invoice = invoiced({"output_tokens": 0} | billed, request.faults.usage)
     return Whole(headers=_headers(), body=msgspec.json.encode(full), billed=invoice)
-
-
-def _vector(key: bytes, length: int) -> list[float]:
-    raw = hashlib.shake_256(key).digest(length)
-    size = sum((byte * 2 - 255) ** 2 for byte in raw) ** 0.5  # never zero: every term is odd
-    return [(byte * 2 - 255) / size for byte in raw]
 
 
 def _rerank(request: Request) -> Draft:

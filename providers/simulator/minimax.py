@@ -23,6 +23,7 @@ _CODES: Final = {
     402: (1008, "insufficient balance"),
     429: (1002, "rate limit exceeded"),
 }
+_CHARACTERS_MAX: Final = 10_000  # as the provider
 _PIECE: Final = 40  # characters whose sound is one event
 _BYTES: Final = 48  # of noise for each character
 _GARBAGE: Final = b'data: {"data":{"audio":"49\n\n'
@@ -57,6 +58,8 @@ def speech(request: Request) -> Draft:
         return error(request, 400)
     if not body.model or not body.text:
         return error(request, 400, "invalid params, text is empty")
+    if len(body.text) > _CHARACTERS_MAX:
+        return error(request, 400, f"invalid params, text exceeds {_CHARACTERS_MAX} characters")
     kind = request.faults.usage
     used = sum(2 if ord(each) > 0x2E7F else 1 for each in body.text)
     billed = {"characters": 0 if kind == "zero" else used, "output_tokens": 0}

@@ -25,6 +25,7 @@ from providers.simulator.usages import distorted
 _TYPES: Final = {401: "unauthorized", 402: "payment_required", 404: "not_found", 429: "rate_limited"}
 _CATEGORIES: Final = ("sexual", "hate_and_discrimination", "violence_and_threats", "dangerous_and_criminal_content",
                       "selfharm", "health", "financial", "law", "pii")  # fmt: skip
+_SPOKEN_MAX: Final = 10_000  # characters: eleven minutes
 _ELSEWHERE_PAGES: Final = 3
 
 
@@ -172,6 +173,8 @@ def speech(request: Request) -> Draft:
     openai.served_model(request, body.model)
     if not body.input:
         raise Refusal(error(request, 422, "input is required"))
+    if len(body.input) > _SPOKEN_MAX:
+        raise Refusal(error(request, 422, f"input has more than {_SPOKEN_MAX} characters"))
     data = sounds.mp3(len(body.input) / 15)
     billed = {"output_tokens": 0, "characters": len(body.input)}
     if not body.stream:

@@ -1,6 +1,7 @@
 """What the simulated model writes: plain sentences, cut where a maximum or a stop sequence says.
 
-Promises: a function of what is asked; exactly as many tokens as asked for; never more than the maximum.
+Promises: a function of what is asked; exactly as many tokens as asked for; never more than the maximum, or than a long
+answer has.
 Knows nothing of wire shapes.
 """
 
@@ -21,6 +22,8 @@ _VOCABULARY: Final = (
     "reads the line again slowly under a lamp by the river where boats carry grain salt wool iron paper"
 )
 _WORDS: Final = tuple(" " + word for word in _VOCABULARY.split())
+TOKENS_MAX: Final = 200_000  # of one text
+_STOPS_MAX: Final = 64  # providers take 4 to 16; each is looked for in all of the text
 EFFORTS: Final = {"minimal": 8, "low": 16, "medium": 64, "high": 256, "xhigh": 512, "max": 1_024}
 
 
@@ -67,6 +70,7 @@ def ident(prefix: str, request_id: str, salt: str = "") -> str:
 def prose(number: int, *, tokens: int | None, limit: int | None, stops: list[str], hidden: int = 0) -> Text:
     """Sentences of `tokens` tokens in all (24 to 64 where None), within `limit`, up to the first of `stops`."""
     if tokens is not None:
+        tokens = min(tokens, TOKENS_MAX)
         hidden = min(hidden, tokens // 2)
     wanted = 24 + number % 41 if tokens is None else tokens - hidden
     return clip(_sentences(number, wanted), limit=limit, stops=stops, hidden=hidden)
@@ -79,7 +83,7 @@ def clip(said: list[str], *, limit: int | None, stops: list[str], hidden: int = 
         hidden = min(hidden, limit // 2)
     if stops:
         whole = "".join(said)
-        hits = [(whole.find(mark), mark) for mark in stops if mark and mark in whole]
+        hits = [(whole.find(mark), mark) for mark in stops[:_STOPS_MAX] if mark and mark in whole]
         if hits:
             end, stop = min(hits)
             said = _until(said, end)

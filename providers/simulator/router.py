@@ -86,6 +86,9 @@ _POSTS: Final[tuple[tuple[str, Operation], ...]] = (
     ("/text/chatcompletion_v2", chat.answer),
     ("/tokenizers/estimate-token-count", chat.estimate),
 )
+_LONG_BODY_BYTES: Final = 16 * 1024  # of which every word is counted
+_LONG_ANSWER_TOKENS: Final = 1_000  # for which a fault asks; 128 choices at once have no more than 64 each without one
+_MANY_VECTORS: Final = 100
 _ELSEWHERE: Final = "/followed-redirect"  # here again, so that whoever follows is seen and nobody is harmed
 _HTML: Final = (
     b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n"
@@ -133,6 +136,17 @@ def answer(
     except Refusal as refusal:
         draft = refusal.draft
     return deliver(draft, faults)
+
+
+def is_long_work(path: str, body: bytes, faults: Faults) -> bool:
+    """Whether an answer takes longer than some ten milliseconds to make. Who serves others has it made elsewhere."""
+    if len(body) > _LONG_BODY_BYTES or (faults.output_tokens or 0) > _LONG_ANSWER_TOKENS:
+        return True
+    place = path.partition("?")[0]
+    if "mbed" in place and body.count(b",") > _MANY_VECTORS:
+        return True
+    named = place.partition("/v1/")[2].split("/") if "file" in place or "batch" in place else ()
+    return any(files.is_large(name) or batches.is_large(name) for name in named)
 
 
 def is_anthropic(request: Request) -> bool:

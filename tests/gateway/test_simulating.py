@@ -6,16 +6,18 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from gateway.bounds import READ_APART_BYTES
+from gateway.apart import HelperFailed
+from gateway.bounds import SIMULATION_MEMORY_BYTES_MAX
 from gateway.upstream.simulating import Asked, Simulations
-from providers.simulator import Faults, sounds
+from providers.simulator import Faults, Step, sounds
 from tests.gateway.test_uploads import FORM, form
 from tests.harness import Running, running
 
@@ -64,6 +66,17 @@ def helpers() -> list[psutil.Process]:
     return [each for each in psutil.Process().children() if "gateway.upstream.simulating" in " ".join(each.cmdline())]
 
 
+def joined(steps: Iterator[Step]) -> list[Step]:
+    """The steps, bytes that follow each other in one; those of a long answer come in other pieces."""
+    found: list[Step] = []
+    for step in steps:
+        if isinstance(step, bytes) and found and isinstance(found[-1], bytes):
+            found[-1] += step
+        else:
+            found.append(step)
+    return found
+
+
 @pytest.mark.parametrize("faults", FAULTS)
 async def test_the_helper_answers_as_the_simulator_does(simulations: Simulations, faults: str) -> None:
     """Status, head, and every byte, pause and cut, in every shape and with what may go wrong."""
@@ -81,7 +94,7 @@ async def test_the_helper_answers_as_the_simulator_does(simulations: Simulations
         )
         here, there = asked.answered(sent), await simulations.answer(asked, sent)
         assert (there.status, there.headers) == (here.status, here.headers), path
-        assert list(there.steps) == list(here.steps), path
+        assert joined(there.steps) == joined(here.steps), path
 
 
 async def test_a_large_call_of_a_test_key_is_answered_apart(farthing: Running) -> None:
@@ -143,8 +156,8 @@ async def test_an_answer_at_the_threshold_is_the_same_on_both_sides(
     """The bytes to the client do not tell where they were made, but for the ids."""
     key = await farthing.mint(livemode=False)
     seen = []
-    for threshold in (READ_APART_BYTES, 1 << 30):
-        monkeypatch.setattr("gateway.upstream.simulated.READ_APART_BYTES", threshold)
+    for apart in (True, False):
+        monkeypatch.setattr("gateway.upstream.simulating.is_long_work", lambda *_, apart=apart: apart)
         status, _, answer = await farthing.call(key["secret"], CHAT)
         assert status == 200
         told = json.loads(answer)
@@ -160,3 +173,36 @@ async def test_the_helper_ends_with_the_gateway(tmp_path: Path) -> None:
         assert (await farthing.call(key["secret"], CHAT))[0] == 200
         assert len(helpers()) == 1
     assert not helpers()
+
+
+LONG_WORK: dict[str, tuple[str, dict[str, Any], str]] = {
+    "many vectors": ("/v1/embeddings", {"model": "text-embedding-3-large", "input": ["a"] * 2_048}, ""),
+    "a long answer": ("/v1/chat/completions", CHAT | {"messages": [{"role": "user", "content": "hi"}], "n": 128,
+        "logprobs": True}, "output_tokens=200000"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LONG_WORK)
+async def test_long_work_for_a_short_request_is_done_apart(farthing: Running, name: str) -> None:
+    """Ten kilobytes of names to embed, or a hundred that ask for a book, are not made on the loop."""
+    key = await farthing.mint(livemode=False)
+    path, body, faults = LONG_WORK[name]
+    status, _, answer = await farthing.call(key["secret"], body, path, {"x-farthing-sim": faults})
+    assert (status, len(helpers())) == (200, 1)
+    assert len(answer) > 100_000
+    await farthing.audited()
+
+
+async def test_whatever_is_asked_of_the_simulator_takes_no_machine_s_memory(simulations: Simulations) -> None:
+    """A helper that runs out of what it may have ends, and costs its one call; the next has a new one."""
+    asked = Asked(
+        method="POST", path="/v1/embeddings", headers=JSON, provider="openai", faults=Faults(), request_id="1", now_s=0
+    )
+    assert (await simulations.answer(asked, b"{}")).status == 400
+    (helper,) = helpers()
+    if sys.platform == "linux":
+        assert helper.rlimit(psutil.RLIMIT_AS)[0] == SIMULATION_MEMORY_BYTES_MAX
+        helper.rlimit(psutil.RLIMIT_AS, (helper.memory_info().vms + (1 << 20),) * 2)
+        with pytest.raises(HelperFailed):
+            await simulations.answer(asked, b"{}" + b" " * (8 << 20))
+        assert (await simulations.answer(asked, b"{}")).status == 400

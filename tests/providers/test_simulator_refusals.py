@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import struct
 from typing import Any
 
 import pytest
 
-from providers.simulator import Faults, answer
+from providers.simulator import Faults, answer, prose, sounds
 
 HELLO = [{"role": "user", "content": "hello"}]
 CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": HELLO}
@@ -71,3 +72,35 @@ def test_anthropic_says_what_is_wrong(body: Any, message: str) -> None:
 
 def test_anthropic_wants_its_version() -> None:
     assert refused("/v1/messages", MESSAGE, {})["message"] == "anthropic-version: header is required"
+
+
+WILD: tuple[tuple[str, str, Any, tuple[int, ...]], ...] = (
+    *(("deepgram", f"/v1/speak?model=a&encoding=linear16&sample_rate={rate}", {"text": "hello"}, (400,))
+      for rate in ("99999999999", "-5", "x", "0", "²")),
+    *(("elevenlabs", f"/v1/text-to-speech/x?output_format={kind}_{rate}", {"text": "hello"}, (200, 422))
+      for kind in ("pcm", "wav") for rate in ("99999999999", "-5", "x", "0", "²")),
+    ("deepgram", "/v1/speak?model=a", {"text": "x" * 2_001}, (413,)),
+    ("elevenlabs", "/v1/text-to-speech/x", {"text": "x" * 40_001}, (400,)),
+    ("minimax", "/v1/t2a_v2", {"model": "speech-02-hd", "text": "x" * 10_001}, (200,)),
+    ("mistral", "/v1/audio/speech", {"model": "voxtral-tts", "input": "x" * 10_001}, (422,)),
+    ("openai", "/v1/chat/completions", CHAT | {"stop": [f"no{number}" for number in range(5_000)]}, (200,)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("provider", "path", "body", "statuses"), WILD)
+def test_nobody_is_given_more_than_there_is(provider: str, path: str, body: Any, statuses: tuple[int, ...]) -> None:
+    """Rates that no sound has, texts that no voice reads, more words to stop at than any provider takes."""
+    made = answer(
+        "POST", path, {}, json.dumps(body).encode(), provider=provider, faults=Faults(), request_id="req_1", now_s=1
+    )
+    assert made.status in statuses
+    assert sum(len(step) for step in made.steps if isinstance(step, bytes)) < 1 << 20
+
+
+def test_a_sound_is_as_long_as_it_is() -> None:
+    """Not as its head says: of a sample a second, four thousand million."""
+    head = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 1, 1, 1, 8) + b"data" + struct.pack("<I", 0xFFFFFF00)
+    seconds, _ = sounds.heard(b"RIFF" + struct.pack("<I", 0xFFFFFFF0) + head + bytes(60))
+    assert 60 <= seconds <= 104
+    assert len(sounds.mp3(10**9)) == len(sounds.mp3(600))
+    assert prose.prose(1, tokens=10**12, limit=None, stops=[]).tokens == prose.TOKENS_MAX

@@ -33,6 +33,7 @@ _BY_THE_SECOND: Final = {"diarize": "diarize_ms", "redact": "redact_ms", "keyter
 
 _BY_TOKENS: Final = {"summarize": "summary_info", "topics": "topics_info", "intents": "intents_info",
                      "sentiment": "sentiment_info"}  # fmt: skip
+_CHARACTERS_MAX: Final = 2_000  # as the provider
 _CHARACTERS_A_SECOND: Final = 15
 _PIECE_BYTES: Final = 4_180
 
@@ -128,11 +129,16 @@ def speak(request: Request) -> Draft:
     """Answer one request to speak."""
     query = parse_qs(request.query)
     text = _text(request)
+    if len(text) > _CHARACTERS_MAX:
+        raise Refusal(error(request, 413, f"Input text exceeds maximum character limit of {_CHARACTERS_MAX}."))
     model = query.get("model", ["aura-asteria-en"])[0]
     seconds = len(text) / _CHARACTERS_A_SECOND
     content_type, data = "audio/mpeg", sounds.mp3(seconds)
     if query.get("encoding", ["mp3"])[0] == "linear16":
-        rate = int(query.get("sample_rate", ["24000"])[0])
+        asked = query.get("sample_rate", ["24000"])[0]
+        rate = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 6 else 0
+        if rate not in sounds.RATES:
+            raise Refusal(error(request, 400, "Bad Request: unsupported sample_rate"))
         content_type = f"audio/l16;rate={rate};channels=1"
         bare = query.get("container", ["wav"])[0] == "none"
         data = (sounds.pcm if bare else sounds.wav)(seconds, sample_rate=rate)

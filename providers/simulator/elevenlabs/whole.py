@@ -29,6 +29,7 @@ _ERRORS: Final = {
     422: ("invalid", "The request is not valid."),
     429: ("too_many_concurrent_requests", "Too many concurrent requests."),
 }
+_CHARACTERS_MAX: Final = 40_000  # of the models that take most
 _CHARACTERS_A_SECOND: Final = 15
 _PIECE_BYTES: Final = 4_180  # ten frames of the sound
 _HALF: Final = re.compile(r"flash|turbo|conversational")
@@ -92,6 +93,12 @@ def _dialogue(request: Request) -> Draft:
 
 
 def _said(request: Request, text: str, model: str) -> Draft:
+    if len(text) > _CHARACTERS_MAX:
+        message = (
+            f"This request's text has {len(text)} characters and exceeds the limit of {_CHARACTERS_MAX} characters."
+        )
+        body = {"detail": {"status": "max_character_limit_exceeded", "message": message}}
+        raise Refusal(Whole(status=400, headers=headers(request), body=msgspec.json.encode(body)))
     credits_ = math.ceil(len(text) * (0.5 if _HALF.search(model) else 1))
     seconds = len(text) / _CHARACTERS_A_SECOND
     if not request.path.endswith("/with-timestamps"):
@@ -116,7 +123,10 @@ def _sound(request: Request, seconds: float, credits_: float, **more: int) -> Dr
     """Sound, in the format that the query asks for, in pieces."""
     kind = parse_qs(request.query).get("output_format", ["mp3_44100_128"])[0]
     codec, _, rate = kind.partition("_")
-    sample_rate = int(rate.partition("_")[0]) if rate.partition("_")[0].isdigit() else 44_100
+    asked = rate.partition("_")[0]
+    sample_rate = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 6 else 44_100
+    if sample_rate not in sounds.RATES:
+        raise _refuse(request, "output_format", "Input should be a format that is known")
     content_type, data = "audio/mpeg", sounds.mp3(seconds)
     if codec == "pcm":
         content_type, data = "audio/pcm", sounds.pcm(seconds, sample_rate=sample_rate)

@@ -9,7 +9,6 @@ refused.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from providers.simulator.openai.chat import structured
 from providers.simulator.requests import REFUSED_MODEL, Refusal, Request
 from providers.simulator.tokens import pieces
 from providers.simulator.usages import distorted, invoiced
+from providers.simulator.vectors import vector
 
 _VERB: Final = re.compile(r"/v1(?:alpha|beta)?/models/([^/:]+):(\w+)\Z")
 _MODEL: Final = re.compile(r"/v1(?:alpha|beta)?/models(?:/([^/:]+))?\Z")
@@ -338,7 +338,8 @@ def _embedded(request: Request, asked: list[Embed], wrap: Any) -> Draft:
         refuse(request, "* EmbedContentRequest.content: contents is not specified")
     counted = [gemini_input.counted(Body(contents=[each.content] if each.content else []), model) for each in asked]
     vectors = [
-        {"values": _vector(msgspec.json.encode(each.content), each.outputDimensionality or 3_072)} for each in asked
+        {"values": vector(msgspec.json.encode(each.content), max(1, min(each.outputDimensionality or 3_072, 3_072)))}
+        for each in asked
     ]
     total = sum(each.total for each in counted)
     full = dict(wrap(vectors))
@@ -348,12 +349,6 @@ def _embedded(request: Request, asked: list[Embed], wrap: Any) -> Draft:
     return Whole(
         headers=gemini_input.headers(), body=msgspec.json.encode(full), billed=invoiced(billed, request.faults.usage)
     )
-
-
-def _vector(key: bytes, dimensions: int) -> list[float]:
-    raw = hashlib.shake_256(key).digest(max(1, min(dimensions, 3_072)))
-    length = sum((byte * 2 - 255) ** 2 for byte in raw) ** 0.5  # never zero: every term is odd
-    return [(byte * 2 - 255) / length for byte in raw]
 
 
 def _models(request: Request) -> Draft:

@@ -7,7 +7,6 @@ vectors. No meaning is in them.
 from __future__ import annotations
 
 import base64
-import hashlib
 import sys
 from array import array
 from typing import Final, Literal
@@ -19,6 +18,7 @@ from providers.simulator.answers import Draft, Whole
 from providers.simulator.openai import common as openai
 from providers.simulator.requests import Request
 from providers.simulator.usages import distorted, invoiced
+from providers.simulator.vectors import vector
 
 _INPUTS_MAX: Final = 2_048  # as the provider
 _TOKENS_MAX: Final = 300_000  # of one request, as the provider
@@ -35,17 +35,27 @@ class _Body(msgspec.Struct):
 
 def answer(request: Request) -> Draft:
     """Answer one request."""
+    return _answered(request, dimensions_max=_DIMENSIONS_MAX)
+
+
+def counted(request: Request) -> Draft:
+    """The same for whoever wants its bill only."""
+    return _answered(request, dimensions_max=1)
+
+
+def _answered(request: Request, *, dimensions_max: int) -> Draft:
     body = openai.read(request, _Body)
     model = openai.served_model(request, body.model)
     dimensions = body.dimensions if body.dimensions is not None else _NATURAL.get(model, 1_536)
     openai.at_least(request, "dimensions", dimensions, 1, _DIMENSIONS_MAX)
+    dimensions = min(dimensions, dimensions_max)
     texts = _texts(request, body.input)
     total = sum(length for _, length in texts)
     if total > _TOKENS_MAX:
         message = f"Invalid 'input': maximum request size is {_TOKENS_MAX} tokens per request."
         openai.refuse(request, message, param="input", code="max_tokens_per_request")
     data = [
-        {"object": "embedding", "index": number, "embedding": _vector(key, dimensions, body.encoding_format)}
+        {"object": "embedding", "index": number, "embedding": _encoded(key, dimensions, body.encoding_format)}
         for number, (key, _) in enumerate(texts)
     ]
     full: dict[str, object] = {"object": "list", "data": data, "model": model}
@@ -78,12 +88,11 @@ def _texts(request: Request, given: str | list[str | int | list[int]] | None) ->
     ]
 
 
-def _vector(key: bytes, dimensions: int, encoding: str | None) -> str | list[float]:
-    raw = hashlib.shake_256(key).digest(dimensions)
-    length = sum((byte * 2 - 255) ** 2 for byte in raw) ** 0.5  # never zero: every term is odd
-    vector = array("f", [(byte * 2 - 255) / length for byte in raw])
+def _encoded(key: bytes, dimensions: int, encoding: str | None) -> str | list[float]:
+    exact = vector(key, dimensions)
+    values = array("f", exact)
     if encoding != "base64":
-        return vector.tolist()
+        return [single if double else double for single, double in zip(values, exact, strict=True)]
     if sys.byteorder == "big":
-        vector.byteswap()  # the wire is little-endian
-    return base64.b64encode(vector.tobytes()).decode()
+        values.byteswap()  # the wire is little-endian
+    return base64.b64encode(values.tobytes()).decode()

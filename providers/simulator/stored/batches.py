@@ -28,6 +28,7 @@ _DAY_S: Final = 86_400
 _ANTHROPIC: Final = "/v1/messages/batches"
 _OPENAI: Final = "/v1/batches"
 _MISTRAL: Final = "/v1/batch/jobs"
+_LARGE_LINES: Final = 50
 _PREFIXES: Final = {_ANTHROPIC: "msgbatch_", _OPENAI: "batch_", _MISTRAL: "job-"}
 
 
@@ -63,6 +64,12 @@ class _Asked(msgspec.Struct):
 
 class _Requests(msgspec.Struct):
     requests: list[_Asked]
+
+
+def is_large(id_: str) -> bool:
+    """Whether the batch with this id has more results than are written at once."""
+    found = [memory.recall(prefix, id_, _Batch) for prefix in _PREFIXES.values()]
+    return any(each is not None and each.sums.lines > _LARGE_LINES for each in found)
 
 
 def find(method: str, request: Request) -> Callable[[Request], Draft] | None:

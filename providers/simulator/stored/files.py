@@ -26,9 +26,10 @@ OPERATIONS: Final[dict[str, Callable[[Request], Draft]]] = {
     "/v1/chat/completions": chat.answer,
     "/v1/completions": completions.answer,
     "/v1/responses": responses.answer,
-    "/v1/embeddings": embeddings.answer,
+    "/v1/embeddings": embeddings.counted,
 }
 _CONTENT_BYTES_MAX: Final = 1 << 20
+_LARGE_BYTES: Final = 32 * 1024
 _RESULTS: Final = "batch_output"
 
 
@@ -70,6 +71,12 @@ def recall(id_: str, prefix: str = "file-") -> File | None:
     return File(
         packed.nonce, packed.size, packed.purpose, packed.created_s, packed.name, Work(*packed.work), packed.done
     )
+
+
+def is_large(id_: str) -> bool:
+    """Whether there is more in the file with this id than is written at once."""
+    found = recall(id_) or recall(id_, "file_")
+    return found is not None and max(found.size, found.done * 500) > _LARGE_BYTES
 
 
 def find(method: str, request: Request) -> Callable[[Request], Draft] | None:
