@@ -8,37 +8,48 @@ from hashlib import blake2b
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 BODY = 26
-_RANDOM_BYTES = 10
+_RANDOM = 16  # characters, of five bits each
+_FOLD = (_ALPHABET * 8).encode()  # a byte's character: of 256 bytes every character has eight
 
 
-class _Randomness:
-    """The system's random bytes, fetched many at a time: a system call for each id would cost more than the id."""
+class _Maker:
+    """Makes ids from what it keeps for the next one.
+
+    The system's random bytes are fetched many at a time, for a system call for each id would cost more than the id, and
+    become characters all at once; the characters of a millisecond serve every id that is made in it.
+    """
 
     def __init__(self) -> None:
-        self._bytes = b""
-        self._used = 0
+        self._random, self._used = "", 0
+        self._ms, self._time = -1, ""
 
     def forget(self) -> None:
         """Draw nothing twice: a forked process starts afresh."""
-        self._bytes, self._used = b"", 0
+        self._random, self._used = "", 0
 
-    def draw(self) -> int:
-        """80 random bits."""
-        if self._used >= len(self._bytes):
-            self._bytes, self._used = os.urandom(512 * _RANDOM_BYTES), 0
-        self._used += _RANDOM_BYTES
-        return int.from_bytes(self._bytes[self._used - _RANDOM_BYTES : self._used])
+    def make(self, now_ms: int) -> str:
+        """The next body."""
+        if now_ms != self._ms:
+            self._ms, self._time = now_ms, _written(now_ms & 0xFFFFFFFFFFFF, BODY - _RANDOM)
+        start = self._used
+        if start >= len(self._random):
+            self._random, start = os.urandom(512 * _RANDOM).translate(_FOLD).decode("ascii"), 0
+        self._used = end = start + _RANDOM
+        return self._time + self._random[start:end]
 
 
-_randomness = _Randomness()
-os.register_at_fork(after_in_child=_randomness.forget)
+def _written(number: int, characters: int) -> str:
+    """A number in so many characters, an even number of them; the largest digit first."""
+    return "".join([_PAIRS[(number >> shift) & 1023] for shift in range(5 * characters - 10, -1, -10)])
+
+
+_maker = _Maker()
+os.register_at_fork(after_in_child=_maker.forget)
 
 
 def new_body(now_ms: int) -> str:
     """The sortable body of an id: 26 characters, unique without asking anybody. For one thread."""
-    number = ((now_ms & 0xFFFFFFFFFFFF) << 80) | _randomness.draw()
-    pairs = _PAIRS
-    return "".join([pairs[(number >> shift) & 1023] for shift in range(120, -1, -10)])
+    return _maker.make(now_ms)
 
 
 def new_id(prefix: str, now_ms: int) -> str:
@@ -50,4 +61,4 @@ def derived_id(purpose: str, account_id: int, key: str) -> str:
     """The body of an id that the same key of the same account always gets: so what it names is made once."""
     person = f"farthing-{purpose}".encode()[:16]
     number = int.from_bytes(blake2b(f"{account_id}:{key}".encode(), digest_size=16, person=person).digest())
-    return "".join(_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10))
+    return _written(number, BODY)
