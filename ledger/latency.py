@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 _PAIR = struct.Struct("<HI")
 _BUCKET_MAX = 255
+_COUNT_MAX = 0xFFFFFFFF
 
 
 def bucket(latency_ms: int) -> int:
@@ -31,7 +32,10 @@ def _middle_ms(index: int) -> int:
 
 def pack(counts: dict[int, int]) -> bytes:
     """The histogram as bytes for a rollup row."""
-    return b"".join(_PAIR.pack(index, min(count, 0xFFFFFFFF)) for index, count in sorted(counts.items()))
+    flat: list[int] = []
+    for index, count in sorted(counts.items()):
+        flat += index, count if count <= _COUNT_MAX else _COUNT_MAX
+    return struct.pack("<" + "HI" * len(counts), *flat)
 
 
 def unpack(packed: bytes) -> dict[int, int]:
