@@ -15,7 +15,7 @@ from gateway.edge.headers import RawHeaders
 from keys.token import LIVE, TEST
 from providers.ground.vendors import VENDORS
 
-_KEY_HEADERS = ("x-goog-api-key", "xi-api-key", "x-api-key", "api-key")
+_KEY_FIELDS = frozenset((b"authorization", b"x-goog-api-key", b"xi-api-key", b"x-api-key", b"api-key"))
 _SCHEMES = ("bearer ", "token ")
 _BARE_SCHEMES = ("bearer", "token")  # with nothing behind: a client without a key
 _SUBPROTOCOLS = b"sec-websocket-protocol"
@@ -61,16 +61,14 @@ def credentials(
         if name_bytes == _SUBPROTOCOLS:
             found += filter(None, _split([(name_bytes, value_bytes)])[1])
             continue
-        if b"key" not in name_bytes and name_bytes != b"authorization":
+        if name_bytes not in _KEY_FIELDS:
             continue
-        name, value = name_bytes.decode("latin-1"), value_bytes.decode("latin-1").strip()
-        if name == "authorization":
+        value = value_bytes.decode("latin-1").strip()
+        if name_bytes == b"authorization":
             for scheme in _SCHEMES:
                 if value[: len(scheme)].lower() == scheme:
                     value = value[len(scheme) :].strip()
                     break
-        elif name not in _KEY_HEADERS:
-            continue
         if value and value.lower() not in _BARE_SCHEMES:
             found.append(value)
     in_url = False

@@ -29,22 +29,24 @@ _RESPONSE_NAMES = (
 )
 
 
-class _Allowed:
-    """A list of header names, some of them prefixes."""
-
-    __slots__ = ("_names", "_prefixes")
-
-    def __init__(self, names: Iterable[str]) -> None:
-        names = tuple(names)
-        self._names = frozenset(name for name in names if not name.endswith("*"))
-        self._prefixes = tuple(name[:-1] for name in names if name.endswith("*"))
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._names or name.startswith(self._prefixes)
+def _allowed(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A list of header names: whole ones, and with a `*` the beginnings of others."""
+    names = tuple(names)
+    return tuple(name for name in names if name[-1] != "*"), tuple(name[:-1] for name in names if name[-1] == "*")
 
 
-_PASSES = MappingProxyType({name: _Allowed((*_REQUEST_NAMES, *vendor.passes)) for name, vendor in VENDORS.items()})
-_RETURNS = MappingProxyType({name: _Allowed((*_RESPONSE_NAMES, *vendor.returns)) for name, vendor in VENDORS.items()})
+def _passes(vendor: Vendor) -> tuple[dict[bytes, str], tuple[bytes, ...]]:
+    whole, begun = _allowed((*_REQUEST_NAMES, *vendor.passes))
+    return {name.encode(): name for name in whole}, tuple(name.encode() for name in begun)
+
+
+def _returns(vendor: Vendor) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    whole, begun = _allowed((*_RESPONSE_NAMES, *vendor.returns))
+    return {name: name.encode() for name in whole}, begun
+
+
+_PASSES = MappingProxyType({name: _passes(vendor) for name, vendor in VENDORS.items()})
+_RETURNS = MappingProxyType({name: _returns(vendor) for name, vendor in VENDORS.items()})
 
 
 def as_mapping(raw: RawHeaders) -> dict[str, str]:
@@ -73,13 +75,15 @@ def to_provider(raw: RawHeaders, vendor: Vendor, credential: str, tenant: int = 
     """
     forwarded: dict[str, str] = {}
     named: set[str] = set()
-    passes = _PASSES[vendor.name]
+    whole, begun = _PASSES[vendor.name]
     for name_bytes, value_bytes in raw:
-        name = name_bytes.decode("latin-1")
-        if name in passes:
+        name = whole.get(name_bytes)
+        if name is None and name_bytes.startswith(begun):
+            name = name_bytes.decode("latin-1")
+        if name is not None:
             value = value_bytes.decode("latin-1")
             forwarded[name] = f"{forwarded[name]}, {value}" if name in forwarded else value
-        elif name == "connection":
+        elif name_bytes == b"connection":
             named.update(part.strip().lower() for part in value_bytes.decode("latin-1").split(","))
     for name in named:
         forwarded.pop(name, None)
@@ -103,9 +107,13 @@ def to_provider_socket(raw: RawHeaders, vendor: Vendor, credential: str) -> dict
 def to_client(headers: Mapping[str, str] | Iterable[tuple[str, str]], vendor: Vendor) -> RawHeaders:
     """The provider's headers that a client gets to see."""
     items = headers.items() if isinstance(headers, Mapping) else headers
-    returns = _RETURNS[vendor.name]
-    return [
-        (lower.encode("latin-1"), value.encode("latin-1"))
-        for name, value in items
-        if (lower := name.lower()) in returns
-    ]
+    whole, begun = _RETURNS[vendor.name]
+    shown: RawHeaders = []
+    for name, value in items:
+        lower = name.lower()
+        field = whole.get(lower)
+        if field is None and lower.startswith(begun):
+            field = lower.encode("latin-1")
+        if field is not None:
+            shown.append((field, value.encode("latin-1")))
+    return shown

@@ -42,7 +42,7 @@ _ASGI = {"version": "3.0", "spec_version": "2.3"}
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _NO_REQUEST: Final = "Not a valid HTTP request."
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FORBIDDEN = re.compile(rb"[\0-\x08\x0a-\x1f\x7f]")  # in a field's value
+_IN_VALUES = bytes((9, *range(32, 127), *range(128, 256)))  # what may stand in a field's value
 _BODILESS = (204, 304)
 _NOTED = frozenset((b"expect", b"host", b"transfer-encoding", b"upgrade"))
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+;=%:\[\]-]*")  # RFC 9112, §3.2; a list of two is none
@@ -129,9 +129,10 @@ class Exchange(RequestResponseCycle):
         self.response_started = True
         self.waiting_for_100_continue = False
         lines = [STATUS_LINE[status]]
-        for name, value in (*self.default_headers, *fields):
-            if _FORBIDDEN.search(value):
-                raise RuntimeError("a field's value would end its line")
+        fields = (*self.default_headers, *fields)
+        if b"".join([value for _, value in fields]).translate(None, _IN_VALUES):
+            raise RuntimeError("a field's value would end its line")
+        for name, value in fields:
             if name == b"content-length":
                 self._left = int(value)
             elif name == b"connection" and b"close" in value.lower():
@@ -391,7 +392,7 @@ class ClientProtocol(HttpToolsProtocol):
         self._check_head(version)
         self._in_head = False
         self.deadline = self.loop.time() + BODY_CLOSE_S
-        if url.startswith(b"/") and b"#" not in url:
+        if url.startswith(b"/") and url.find(b"#") < 0:
             raw_path, _, query = url.partition(b"?")
         else:
             parsed = httptools.parse_url(url)
