@@ -15,7 +15,7 @@ from providers.contract.shapes import Call, Reading
 from providers.ground.quirks import PLAIN, Quirks
 from providers.ground.tiers import asked_tier, term
 from providers.ground.usage import Usage
-from providers.openai.usage import chat_usage
+from providers.openai.usage import chat_usage, usual_usage
 from providers.reading.answer import (
     LOOSE_BYTES_MAX,
     BodyMeter,
@@ -315,6 +315,8 @@ class JsonMeter(BodyMeter):
                 partial=found is not None,
             )
         tier = term(answer.service_tier) if answer.service_tier else self._tier
+        if not (self._searches or self._quirks.calls) and (usage := usual_usage(answer.usage, tier, self._quirks)):
+            return Reading(usage=usage, complete=True, model=answer.model or "", error=given(answer.error))
         counted = read_usage(answer.usage, flags)
         if counted is None and given(answer.choices):
             counted = self._in_choices(answer.choices, flags)

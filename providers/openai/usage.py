@@ -8,12 +8,15 @@ read so for that vendor only (`providers.ground.quirks`). Never raises. Source: 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
 
 from providers.contract.flags import CONTRADICTORY, INCOMPLETE, Flags
 from providers.ground.quirks import PICOS_PER_TICK, PLAIN, Quirks
 from providers.ground.usage import Usage
-from providers.reading.answer import count, part
-from providers.reading.json_text import Object
+from providers.reading.answer import COUNT_MAX, count, part
+from providers.reading.json_text import UNREADABLE, Object, given
 
 # Where input read from a cache is counted: the first of these that is there.
 _CACHED = (
@@ -27,6 +30,69 @@ _WRITTEN = (
     ("prompt_tokens_details", "cache_write_tokens"),
     ("prompt_tokens_details", "cache_creation_input_tokens"),  # Qwen
 )
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
+
+
+class _Input(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    cached_tokens: _Count = 0
+    cache_write_tokens: _Count = 0
+    audio_tokens: _Count = 0
+
+
+class _Output(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    reasoning_tokens: _Count = 0
+    audio_tokens: _Count = 0
+    accepted_prediction_tokens: _Count = 0  # inside the total, and priced as the rest of it
+    rejected_prediction_tokens: _Count = 0
+
+
+class _Usual(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Chat's usage as OpenAI itself writes it, with no other member."""
+
+    prompt_tokens: _Count
+    completion_tokens: _Count
+    total_tokens: _Count
+    prompt_tokens_details: _Input = msgspec.field(default_factory=_Input)
+    completion_tokens_details: _Output = msgspec.field(default_factory=_Output)
+
+
+_USUAL = msgspec.json.Decoder(_Usual)
+_USUAL_BYTES_MAX = 1024
+
+
+def usual_usage(raw: msgspec.Raw, tier: str, quirks: Quirks = PLAIN) -> Usage | None:
+    """What `chat_usage` says of a chat's usage object, where nothing in it is odd: nearly always. None elsewhere.
+
+    It is read in one go, and nothing has to be weighed: every member is known and a sane count, the sides make the
+    total, and no part is larger than its side.
+    """
+    if quirks.ticks or quirks.server_tools or len(raw) > _USUAL_BYTES_MAX or not given(raw):
+        return None
+    try:
+        usage = _USUAL.decode(raw)
+    except UNREADABLE:
+        return None
+    tokens_in, tokens_out = usage.prompt_tokens, usage.completion_tokens
+    of_input, of_output = usage.prompt_tokens_details, usage.completion_tokens_details
+    if (
+        usage.total_tokens != tokens_in + tokens_out
+        or of_input.cached_tokens + of_input.cache_write_tokens > tokens_in
+        or of_input.audio_tokens > tokens_in
+        or of_output.reasoning_tokens > tokens_out
+        or of_output.audio_tokens > tokens_out
+    ):
+        return None
+    return Usage(
+        input_tokens=tokens_in,
+        cache_read_tokens=of_input.cached_tokens,
+        cache_write_tokens=of_input.cache_write_tokens,
+        input_audio_tokens=of_input.audio_tokens,
+        output_tokens=tokens_out,
+        reasoning_tokens=of_output.reasoning_tokens,
+        output_audio_tokens=of_output.audio_tokens,
+        service_tier=tier,
+    )
 
 
 def chat_usage(

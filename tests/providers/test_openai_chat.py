@@ -11,9 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from providers.contract.flags import Flags
 from providers.ground.errors import BadRequest
+from providers.ground.quirks import PLAIN, Quirks
 from providers.ground.usage import Usage
 from providers.openai.chat import OPENAI_CHAT, OPENAI_COMPLETIONS
+from providers.openai.usage import chat_usage, usual_usage
 from tests.providers.answers import CALL, CUTS, NUMBER, read, sse
 
 USAGE = {
@@ -404,6 +407,62 @@ class TestStream:
         """Whatever the bytes, nothing is raised and the pieces do not matter."""
         for streamed in (True, False):
             assert read(OPENAI_CHAT, data, cuts=cuts, streamed=streamed) == read(OPENAI_CHAT, data, streamed=streamed)
+
+
+class TestUsualUsage:
+    """What is read in one go where nothing is odd is what is read member by member, and is left to it elsewhere."""
+
+    COUNTS = st.one_of(st.integers(0, 60), st.sampled_from([-1, 1.0, 1.5, None, True, "7", 2**53, 2**53 + 1, 2**70]))
+
+    @staticmethod
+    def objects(*names: str) -> st.SearchStrategy[object]:
+        counts = dict.fromkeys(names, TestUsualUsage.COUNTS)
+        return st.one_of(st.none(), st.just([]), st.fixed_dictionaries({}, optional=counts))
+
+    @given(st.data())
+    @settings(max_examples=600)
+    def test_it_says_the_same_or_nothing(self, data: st.DataObject) -> None:
+        into, out, inner = data.draw(st.integers(0, 60)), data.draw(st.integers(0, 60)), data.draw(st.booleans())
+        usage: dict[str, object] = {"prompt_tokens": into, "completion_tokens": out, "total_tokens": into + out}
+        if inner:
+            usage["prompt_tokens_details"] = data.draw(
+                self.objects("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens")
+            )
+            usage["completion_tokens_details"] = data.draw(
+                self.objects("reasoning_tokens", "audio_tokens", "rejected_prediction_tokens")
+            )
+        usage |= data.draw(
+            st.fixed_dictionaries(
+                {},
+                optional=dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens", "extra"), self.COUNTS),
+            )
+        )
+        found = usual_usage(msgspec.Raw(json.dumps(usage).encode()), "flex")
+        flags: Flags = set()
+        read = chat_usage(msgspec.json.decode(json.dumps(usage)), flags, tier="flex")
+        if found is not None:
+            assert (found, flags) == (read, set())
+
+    def test_it_reads_what_openai_writes(self) -> None:
+        """Else nothing would be gained."""
+        assert usual_usage(msgspec.Raw(json.dumps(USAGE).encode()), "") == EXPECTED
+        bare = msgspec.Raw(b'{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}')
+        assert usual_usage(bare, "flex") == Usage(input_tokens=3, output_tokens=2, service_tier="flex")
+
+    @pytest.mark.parametrize(
+        ("text", "quirks"),
+        [
+            (b"null", PLAIN),
+            (b"7", PLAIN),
+            (b'{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5', PLAIN),
+            (b'{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}', Quirks(ticks=True)),
+            (b'{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}', Quirks(server_tools={"a": "b"})),
+            (b'{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}' + b" " * 2000, PLAIN),
+            (b'{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5,"service_tier":"flex"}', PLAIN),
+        ],
+    )
+    def test_it_leaves_what_is_odd(self, text: bytes, quirks: Quirks) -> None:
+        assert usual_usage(msgspec.Raw(text), "", quirks) is None
 
 
 class TestUsage:
