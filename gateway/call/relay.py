@@ -283,7 +283,8 @@ class _Trip:
         if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
             await self._shaped(502, "upstream_encoding", "The provider sent an encoded answer that was not asked for.")
             return
-        await self._relay.walls.answered(self._admitted.key, self._admitted.route, answer.status)
+        if self._admitted.route.operation.forgets:
+            await self._relay.walls.answered(self._admitted.key, self._admitted.route, answer.status)
         if not 200 <= answer.status < 300:
             await self._relay_error(answer)
             return
@@ -412,6 +413,10 @@ class _Trip:
         chunks: list[bytes] = []
         size = 0
         started = False
+        if (whole := answer.rest(most)) is not None:  # nearly always: it came with its head
+            self._first_byte = now()
+            meter.feed(whole)
+            chunks.append(whole)
         async for chunk in answer.chunks():
             if self._first_byte is None:
                 self._first_byte = now()

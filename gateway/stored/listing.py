@@ -42,6 +42,10 @@ class Made:
         """See `Answer`."""
         yield self._body
 
+    def rest(self, bytes_max: int) -> bytes | None:
+        """See `Answer`."""
+        return None
+
     def nudge(self) -> None:
         """There is nothing to wait for."""
 

@@ -59,6 +59,10 @@ class Answer(Protocol):
         """The body's bytes as they arrive. Raises UpstreamFailed if they stop before the end."""
         ...
 
+    def rest(self, bytes_max: int) -> bytes | None:
+        """All that is left of the body, if it is here to its end already and no longer than that; else None."""
+        ...
+
     def nudge(self) -> None:
         """Let who waits for the next chunk have an empty one, if that is possible: to look around."""
         ...

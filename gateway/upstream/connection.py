@@ -473,6 +473,21 @@ class WireAnswer:
                 return connection.take() if connection.pieces else b""
         return connection.take()
 
+    def rest(self, bytes_max: int) -> bytes | None:
+        """All that is left of the body, if it is here to its end already and no longer than that."""
+        connection = self._connection
+        if (
+            connection is None
+            or not connection.ended
+            or connection.failure is not None
+            or connection.waiting_bytes > bytes_max
+        ):
+            return None
+        body = connection.take()
+        self._whole = True
+        self.close()
+        return body
+
     def nudge(self) -> None:
         """Let who waits for the next chunk have an empty one, to look around."""
         if self._connection is not None:

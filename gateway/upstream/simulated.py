@@ -37,6 +37,10 @@ class _SimulatedAnswer:
     def chunks(self) -> AsyncIterator[bytes]:
         return self._chunks
 
+    def rest(self, bytes_max: int) -> bytes | None:
+        """Nothing is here before it is asked for."""
+        return None
+
     def nudge(self) -> None:
         """Whoever waits here waits for nobody."""
 

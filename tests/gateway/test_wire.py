@@ -700,6 +700,31 @@ async def test_a_whole_answer_that_nobody_read_leaves_a_clean_connection() -> No
         assert server.accepted == 1
 
 
+async def test_the_rest_of_an_answer_is_had_at_once_only_if_all_of_it_is_here() -> None:
+    """Nothing is missing from it, nothing comes after it, and its connection serves the next request."""
+    async with Server(script(OK + b"Content-Length: 9\r\n\r\nleftovers")) as server, pool_to(server) as pool:
+        answer = await post(pool)
+        await asyncio.sleep(0.02)
+        assert answer.rest(8) is None  # longer than is asked for, and still there
+        assert answer.rest(9) == b"leftovers"
+        assert answer.rest(9) is None
+        assert await read(answer) == b""
+        assert await read(await post(pool)) == b"leftovers"
+        assert server.accepted == 1
+
+
+async def test_the_rest_of_an_answer_that_goes_on_or_broke_is_not_had_at_once() -> None:
+    for end in ("keep", "close"):
+        begun = OK + b"Content-Length: 9\r\n\r\nleft"
+        async with Server(script(begun, end=end)) as server, pool_to(server) as pool:
+            answer = await post(pool)
+            await asyncio.sleep(0.02)
+            assert answer.rest(100) is None
+            assert await anext(answer.chunks()) == b"left"
+            answer.close()
+            assert answer.rest(100) is None
+
+
 # ---- back-pressure, patience, cancellation
 
 
