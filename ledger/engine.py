@@ -66,8 +66,8 @@ class Engine(Protocol):
         """
         ...
 
-    async def read(self, script: Callable[[], Script[T]]) -> T:
-        """Run a script that only reads, on one snapshot.
+    async def read(self, script: Callable[[], Script[T]], *, long: bool = False) -> T:
+        """Run a script that only reads, on one snapshot. One that is `long` may take minutes: a report, a long list.
 
         Raises:
             LedgerUnavailable: The database does not answer.

@@ -237,7 +237,7 @@ class Ledger:
                 return nodes.abandoned_holds(self.owner, self._grace_ms)
             return open_holds(self.owner)
 
-        while found := await self._engine.read(left_open):
+        while found := await self._engine.read(left_open, long=True):
             await asyncio.gather(*(self._writer.submit(Recover(id=hold_id)) for hold_id, _ in found))
             if policy != "keep":
                 await asyncio.gather(*(self.resolve(hold_id, policy, micros) for hold_id, micros in found))
@@ -485,7 +485,8 @@ class Ledger:
         return await self._engine.read(
             lambda: accounts.list_accounts(
                 owner_id, kind=kind, limit=limit, starting_after=starting_after, livemode=livemode, now_ms=now_ms
-            )
+            ),
+            long=True,
         )
 
     async def credential(self, locator: str) -> tuple[Credential, tuple[Node, ...]] | None:
@@ -520,7 +521,7 @@ class Ledger:
     async def objects(self, account_id: int, provider: str, kind: str, wanted: Page) -> tuple[list[Object], bool]:
         """A page of an account's objects and whether there are more. Raises NotFound for a strange cursor."""
         now_ms = self._clock_ms()
-        return await self._engine.read(lambda: objects.page(account_id, provider, kind, wanted, now_ms))
+        return await self._engine.read(lambda: objects.page(account_id, provider, kind, wanted, now_ms), long=True)
 
     async def count_objects(self, account_id: int, provider: str, kind: str, label: str | None) -> int:
         """How many objects of a kind an account has."""
@@ -565,28 +566,28 @@ class Ledger:
     async def usage(self, query: Query) -> UsageReport:
         """Sums for the bill. Raises NotFound."""
         await self._write_refusals()
-        return await self._engine.read(lambda: report(query))
+        return await self._engine.read(lambda: report(query), long=True)
 
     async def events(self, query: EventQuery) -> tuple[list[EventView], bool]:
         """A page of events and whether there are more. Raises NotFound."""
         await self._write_refusals()
-        return await self._engine.read(lambda: list_events(query))
+        return await self._engine.read(lambda: list_events(query), long=True)
 
     async def holds(
         self, owner_id: int, *, limit: int, starting_after: str | None = None, state: str | None = None
     ) -> tuple[list[HoldView], bool]:
         """A page of holds and whether there are more."""
         return await self._engine.read(
-            lambda: list_holds(owner_id, limit=limit, starting_after=starting_after, state=state)
+            lambda: list_holds(owner_id, limit=limit, starting_after=starting_after, state=state), long=True
         )
 
     async def hold_sums(self) -> tuple[int, int]:
         """How many holds are open and how many unsettled."""
-        return await self._engine.read(hold_sums)
+        return await self._engine.read(hold_sums, long=True)
 
     async def audit(self) -> Audit:
         """Compare everything with everything."""
-        return await self._engine.read(audit)
+        return await self._engine.read(audit, long=True)
 
     async def probe(self) -> None:
         """Whether the database takes a transaction. Raises LedgerUnavailable."""

@@ -55,8 +55,8 @@ from ledger.shared_book import SharedBook, is_plain, is_sure
 _log = logging.getLogger("farthing.ledger")
 T = TypeVar("T")
 
-ANSWER_S = 5.0  # a batch or the start of a read is answered by then, one way or the other
-READ_S = 60.0  # one statement of a report
+ANSWER_S = 5.0  # a batch or one statement of a read is answered by then, one way or the other
+READ_S = 60.0  # one statement of a long read
 READERS = 4  # connections that read
 LOADS_MAX = 5  # how often a batch may turn out to need rows that were not expected
 COMMIT = "farthing_commit"  # the statement that stores a batch and commits it
@@ -428,11 +428,11 @@ class PostgresEngine:
 
     # ---- reading
 
-    async def read(self, script: Callable[[], Script[T]]) -> T:
+    async def read(self, script: Callable[[], Script[T]], *, long: bool = False) -> T:
         """See `Engine`. A connection that turns out to be dead is replaced once."""
         for attempt in (1, 2):
             try:
-                return await self._read(script)
+                return await self._read(script, READ_S if long else ANSWER_S)
             except _OF_THE_DATABASE as error:
                 if isinstance(error, _OF_THE_WORK):
                     raise
@@ -440,25 +440,22 @@ class PostgresEngine:
                     raise LedgerUnavailable(str(error) or type(error).__name__) from error
         raise AssertionError("unreachable")
 
-    async def _read(self, make: Callable[[], Script[T]]) -> T:
+    async def _read(self, make: Callable[[], Script[T]], statement_s: float) -> T:
         async with asyncio.timeout(ANSWER_S):
             connection = await self._readers.acquire()
         try:
             async with asyncio.timeout(ANSWER_S):
                 await connection.execute(_BEGIN_READ)
             try:
-                script = make()
-                statement = next(script)
-                while True:
-                    async with asyncio.timeout(READ_S):
-                        rows = await _rows(connection, statement)
-                    statement = script.send(rows)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]
-            finally:
-                async with asyncio.timeout(ANSWER_S):
-                    await connection.execute("ROLLBACK")
-        except (*_OF_THE_DATABASE, asyncio.CancelledError):
+                result = await _converse(connection, make(), statement_s)
+            except Refusal:
+                await _end_read(connection)
+                raise
+            await _end_read(connection)
+            return result
+        except Refusal:
+            raise
+        except BaseException:
             connection.terminate()  # whatever it still has to say, nobody waits for it
             raise
         finally:
@@ -505,6 +502,22 @@ def _dry(ask: Ask) -> Ask:
 async def _rows(connection: asyncpg.Connection, statement: Statement) -> list[Row]:
     sql, values = statement
     return [tuple(row) for row in await connection.fetch(dialect.postgres(sql), *dialect.parameters(values))]
+
+
+async def _converse(connection: asyncpg.Connection, script: Script[T], statement_s: float) -> T:
+    try:
+        statement = next(script)
+        while True:
+            async with asyncio.timeout(statement_s):
+                rows = await _rows(connection, statement)
+            statement = script.send(rows)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+
+
+async def _end_read(connection: asyncpg.Connection) -> None:
+    async with asyncio.timeout(ANSWER_S):
+        await connection.execute("ROLLBACK")
 
 
 async def prepare(connection: asyncpg.Connection) -> None:

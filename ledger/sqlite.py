@@ -297,8 +297,8 @@ class SqliteEngine:
             execute("RELEASE script")
             return error
 
-    async def read(self, script: Callable[[], Script[T]]) -> T:
-        """See `Engine`."""
+    async def read(self, script: Callable[[], Script[T]], *, long: bool = False) -> T:
+        """See `Engine`. A file answers, or fails, at once: how long it takes is the work itself."""
         async with self._borrowed() as reader:
             try:
                 # One hop for the whole script, and its Python off the event loop too: aiosqlite's own statements

@@ -402,7 +402,7 @@ class Faulty:
             raise step
         return [step] * len(batch)
 
-    async def read(self, script: Any) -> Any:
+    async def read(self, script: Any, *, long: bool = False) -> Any:
         raise NotImplementedError
 
     async def close(self) -> None:

@@ -261,6 +261,34 @@ async def test_a_silent_database_is_unavailable_within_five_seconds(
         await assert_sound(world.ledger)
 
 
+async def test_silence_in_the_middle_of_a_read_is_as_short(
+    postgres: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that is looking up its key hears that the database is away as soon as any other; a report has time."""
+    async with wired(postgres.socket) as wire, opened(wire.url(url)) as world:
+        engine = world.ledger._engine
+
+        def slow() -> Script[int]:
+            ((number,),) = yield "SELECT 1 FROM pg_sleep(1.5)", ()
+            return int(number)
+
+        def falling_silent() -> Script[None]:
+            yield "SELECT 1", ()
+            wire.silent = True
+            yield "SELECT 2", ()
+
+        monkeypatch.setattr("ledger.postgres.ANSWER_S", 1.0)
+        assert await engine.read(slow, long=True) == 1
+        with pytest.raises(LedgerUnavailable):
+            await engine.read(slow)
+        started = time.monotonic()
+        with pytest.raises(LedgerUnavailable):
+            await engine.read(falling_silent)
+        assert time.monotonic() - started < 1.9
+        wire.silent = False
+        assert await engine.read(slow, long=True) == 1
+
+
 async def test_a_transaction_that_hangs_does_not_hang_the_others(postgres: Cluster, url: str) -> None:
     """A node that stops in the middle of a transaction keeps its accounts locked for a moment only."""
     async with wired(postgres.socket) as wire, opened(wire.url(url), owner="stopped") as stopped:
