@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from gateway.bounds import APART_WAITING_BYTES_MAX, JOINED_HERE_BYTES, READING_PIECE_BYTES, READING_TIMEOUT_S
+from gateway.bounds import APART_WAITING_BYTES_MAX, READING_PIECE_BYTES, READING_TIMEOUT_S
 
 Work = Callable[[bytes, bytes], bytes]
 """What a helper does: a question and the body that came last, in; the answer out."""
@@ -149,11 +149,29 @@ class Apart:
 # ---- large bodies, on the loop
 
 
-async def joined(pieces: list[bytes], size: int) -> bytes:
-    """The pieces in one, `size` bytes in all; many bytes in a thread, where joining them lets the loop go on."""
-    if len(pieces) == 1:
-        return pieces[0]
-    return b"".join(pieces) if size <= JOINED_HERE_BYTES else await asyncio.to_thread(b"".join, pieces)
+class Gathered:
+    """A body that comes in pieces, in as much memory as it takes: it grows in place, and nothing is joined at last."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._first = b""
+        self._all: io.BytesIO | None = None
+
+    def add(self, piece: bytes) -> None:
+        """The next piece."""
+        self.size += len(piece)
+        if self._all is not None:
+            self._all.write(piece)
+        elif not self._first:
+            self._first = piece
+        else:
+            self._all = io.BytesIO()
+            self._all.write(self._first)
+            self._all.write(piece)
+
+    def whole(self) -> bytes:
+        """All of it; not a copy."""
+        return self._first if self._all is None else self._all.getvalue()
 
 
 async def edited(body: bytes, edits: Iterable[tuple[int, int, bytes]]) -> bytes:

@@ -19,7 +19,6 @@ DECODED_WINDOW_BYTES_MAX = 8 * 1024 * 1024  # of zstd: what RFC 9659 lets client
 REQUEST_BYTES_MAX = 2 * BODY_BYTES_MAX  # with its framing and trailers, refused ones too; then the connection goes
 READ_APART_BYTES = 128 * 1024  # a larger body is read in the helper: the worst of this size takes some 20 ms
 READING_PIECE_BYTES = 256 * 1024  # of a body on its way to the helper
-JOINED_HERE_BYTES = 1024 * 1024  # of a body's pieces; more are joined in a thread: 30 MB take 20 ms where memory is new
 READING_TIMEOUT_S = 30.0  # for the helper to read a body, its start included; the worst of 32 MB takes two seconds
 READINGS_WAITING_MAX = 64  # large bodies that wait for the helper
 SIMULATIONS_WAITING_MAX = 1024  # test keys' calls that wait for theirs, most of them short

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.apart import edited, joined
+from gateway.apart import Gathered, edited
 from gateway.asgi import receive_body
 from gateway.bounds import BODY_BYTES_MAX, BODY_TIMEOUT_S, READ_APART_BYTES
 from gateway.call.reading import Readings
@@ -35,20 +35,18 @@ async def _receive(inbound: Inbound) -> bytes:
         if len(body) > BODY_BYTES_MAX:
             raise over_bytes(BODY_BYTES_MAX)
         return body
-    chunks: list[bytes] = []
-    size, more = 0, True
+    gathered, more = Gathered(), True
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             while more:
                 message = await receive_body(inbound.receive)
-                chunks.append(message.get("body", b""))
-                size += len(chunks[-1])
-                if size > BODY_BYTES_MAX:
+                gathered.add(message.get("body", b""))
+                if gathered.size > BODY_BYTES_MAX:
                     raise over_bytes(BODY_BYTES_MAX)
                 more = message.get("more_body", False)
     except TimeoutError:
         raise CallError(408, "request_timeout", "The request's body took too long to arrive.") from None
-    return await joined(chunks, size)
+    return gathered.whole()
 
 
 async def outgoing(admitted: Admitted, readings: Readings) -> bytes | Upload:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 from multidict import CIMultiDict
 
-from gateway.apart import HelperFailed, joined
+from gateway.apart import Gathered, HelperFailed
 from gateway.bounds import BODY_BYTES_MAX, SOCKET_MESSAGES_WAITING
 from gateway.problems import CallError
 from gateway.upstream.base import (
@@ -50,14 +50,12 @@ class _SimulatedAnswer:
 
 async def _whole(upload: Body) -> bytes:
     """An upload, for the simulator, which keeps no more than a body of the ordinary kind. Raises CallError."""
-    pieces: list[bytes] = []
-    size = 0
+    gathered = Gathered()
     async for piece in upload.chunks():
-        size += len(piece)
-        if size > BODY_BYTES_MAX:
+        gathered.add(piece)
+        if gathered.size > BODY_BYTES_MAX:
             raise CallError(413, "request_too_large", f"With test keys, an upload has at most {BODY_BYTES_MAX} bytes.")
-        pieces.append(piece)
-    return await joined(pieces, size)
+    return gathered.whole()
 
 
 class SimulatedUpstream:

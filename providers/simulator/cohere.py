@@ -18,7 +18,7 @@ from providers.simulator import prose, schemas
 from providers.simulator.answers import Draft, Headers, Stream, Whole, event
 from providers.simulator.openai.chat import structured
 from providers.simulator.requests import REFUSED_MODEL, Refusal, Request, streamed
-from providers.simulator.tokens import count, pieces
+from providers.simulator.tokens import MARK, count, length, pieces
 from providers.simulator.usages import distorted, invoiced
 from providers.simulator.vectors import vector
 
@@ -37,6 +37,7 @@ _MESSAGES: Final = {
     498: "blocked input or output",
     503: "service unavailable",
 }
+_TOKENIZED_MAX: Final = 65_536  # characters, as the provider
 _IMAGE_TOKENS: Final = 1_000
 
 
@@ -351,7 +352,7 @@ def _rerank(request: Request) -> Draft:
     if not body.query or not body.documents:
         _refuse(request, "invalid request: query and documents are required.")
     asked = count(body.query)
-    texts = [document if isinstance(document, str) else json.dumps(document) for document in body.documents]
+    texts = [each if isinstance(each, str) else json.dumps(each, ensure_ascii=False) for each in body.documents]
     room = max(500 - asked, 250)
     split = sum(max(1, -(-min(count(text), 4_096) // room)) for text in texts)
     ranked = sorted(range(len(texts)), key=lambda at: hashlib.sha256(f"{body.query}\0{texts[at]}".encode()).digest())
@@ -373,6 +374,8 @@ def _rerank(request: Request) -> Draft:
 def _tokenize(request: Request) -> Draft:
     body = _read(request, _Text)
     _served(request, body.model)
+    if length(body.text or "") > _TOKENIZED_MAX or MARK in (body.text or ""):
+        _refuse(request, f"invalid request: text must be at most {_TOKENIZED_MAX} characters long.")
     strings = pieces(body.text or "")
     full = {"tokens": [int(hashlib.sha256(piece.encode()).hexdigest()[:4], 16) for piece in strings],
             "token_strings": strings, "meta": {"api_version": {"version": "1"}}}  # fmt: skip

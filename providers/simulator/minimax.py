@@ -17,6 +17,7 @@ from providers.simulator.anthropic import common as anthropic
 from providers.simulator.compatible.vendors import OK
 from providers.simulator.openai import common as openai
 from providers.simulator.requests import Request, streamed
+from providers.simulator.tokens import length
 
 _CODES: Final = {
     401: (1004, "login fail: please carry the API secret key in the 'Authorization' field"),
@@ -58,14 +59,14 @@ def speech(request: Request) -> Draft:
         return error(request, 400)
     if not body.model or not body.text:
         return error(request, 400, "invalid params, text is empty")
-    if len(body.text) > _CHARACTERS_MAX:
+    if length(body.text) > _CHARACTERS_MAX:
         return error(request, 400, f"invalid params, text exceeds {_CHARACTERS_MAX} characters")
     kind = request.faults.usage
     used = sum(2 if ord(each) > 0x2E7F else 1 for each in body.text)
     billed = {"characters": 0 if kind == "zero" else used, "output_tokens": 0}
-    noise = hashlib.shake_256(body.text.encode(errors="replace")).hexdigest(len(body.text) * _BYTES)
+    noise = hashlib.shake_256(body.text.encode(errors="replace")).hexdigest(length(body.text) * _BYTES)
     extra = {
-        "audio_length": len(body.text) * 60,
+        "audio_length": length(body.text) * 60,
         "audio_sample_rate": 32_000,
         "audio_size": len(noise) // 2,
         "audio_bitrate": 128_000,

@@ -7,9 +7,7 @@ say, and three where it lies elsewhere. Moderation reports no usage, as the SDK'
 from __future__ import annotations
 
 import base64
-import binascii
 import math
-import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -20,6 +18,7 @@ from providers.simulator.answers import Draft, Stream, Whole, event
 from providers.simulator.openai import chat
 from providers.simulator.openai import common as openai
 from providers.simulator.requests import Refusal, Request
+from providers.simulator.tokens import document_pages, length
 from providers.simulator.usages import distorted
 
 _TYPES: Final = {401: "unauthorized", 402: "payment_required", 404: "not_found", 429: "rate_limited"}
@@ -127,11 +126,7 @@ def _pages(document: _Document) -> int:
     head, comma, data = (document.document_url or "").partition(",")
     if not comma or not head.startswith("data:"):
         return _ELSEWHERE_PAGES
-    try:
-        raw = base64.b64decode(data)
-    except (binascii.Error, ValueError):
-        return 1
-    return max(1, len(re.findall(rb"/Type\s*/Page[^s]", raw)))
+    return document_pages(data)
 
 
 def transcription(request: Request) -> Draft:
@@ -173,10 +168,10 @@ def speech(request: Request) -> Draft:
     openai.served_model(request, body.model)
     if not body.input:
         raise Refusal(error(request, 422, "input is required"))
-    if len(body.input) > _SPOKEN_MAX:
+    if length(body.input) > _SPOKEN_MAX:
         raise Refusal(error(request, 422, f"input has more than {_SPOKEN_MAX} characters"))
-    data = sounds.mp3(len(body.input) / 15)
-    billed = {"output_tokens": 0, "characters": len(body.input)}
+    data = sounds.mp3(length(body.input) / 15)
+    billed = {"output_tokens": 0, "characters": length(body.input)}
     if not body.stream:
         answer = {"audio_data": base64.b64encode(data).decode()}
         return Whole(headers=openai.headers(request), body=msgspec.json.encode(answer), billed=billed)

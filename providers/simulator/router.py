@@ -17,6 +17,7 @@ from providers.simulator.answers import Answer, Draft, Whole
 from providers.simulator.anthropic import common as anthropic
 from providers.simulator.anthropic import messages
 from providers.simulator.compatible import xai
+from providers.simulator.condensed import LONG_BYTES, VALUES_MAX, Places, condensed, is_crowded, restored
 from providers.simulator.deepgram import whole as deepgram
 from providers.simulator.delivery import deliver
 from providers.simulator.elevenlabs import whole as elevenlabs
@@ -120,22 +121,31 @@ def answer(
         now_s: Unix seconds, for `created` and the like.
     """
     place, _, query = path.partition("?")
+    read, places = condensed(body) if len(body) > LONG_BYTES and body.lstrip()[:1] in (b"{", b"[") else (body, {})
     request = Request(
         provider=provider,
         method=method,
         path=place.rstrip("/") or "/",
         headers={name.lower(): value for name, value in headers.items()},
         query=query,
-        body=body,
+        body=read,
         faults=faults,
         request_id=request_id,
         now_s=now_s,
     )
     try:
-        draft = _failed(request) or _operation(method, request)(request)
+        draft = _failed(request) or _crowded(request) or _operation(method, request)(request)
     except Refusal as refusal:
         draft = refusal.draft
-    return deliver(draft, faults)
+    return deliver(_restored(draft, body, places) if places else draft, faults)
+
+
+def _restored(draft: Draft, body: bytes, places: Places) -> Draft:
+    """An answer that repeats a long text of the request, with the text itself."""
+    if isinstance(draft, Whole):
+        return msgspec.structs.replace(draft, body=restored(draft.body, body, places))
+    events = ((restored(data, body, places), generated) for data, generated in draft.events)
+    return msgspec.structs.replace(draft, events=events)
 
 
 def is_long_work(path: str, body: bytes, faults: Faults) -> bool:
@@ -177,6 +187,13 @@ def _operation(method: str, request: Request) -> Operation:
         return models.answer
     message = "" if is_anthropic(request) else f"Invalid URL ({method} {request.path[:200]})"
     return lambda asked: _error(asked, 404, message)
+
+
+def _crowded(request: Request) -> Draft | None:
+    """The refusal of what would take more to read than there is; None of all else."""
+    if len(request.body) <= LONG_BYTES or request.body.lstrip()[:1] not in (b"{", b"[") or not is_crowded(request.body):
+        return None
+    return _error(request, 400, f"More than {VALUES_MAX} objects, lists and strings are not simulated.")
 
 
 def _failed(request: Request) -> Draft | None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from providers.simulator.tokens import MARK
+
 _NODES_MAX: Final = 2_000  # a schema can ask for more values than there is memory
 _DEPTH_MAX: Final = 32  # of nesting; below _DEPTH_SHORT optional parts are left out, so recursion ends
 _DEPTH_SHORT: Final = 5
@@ -31,6 +33,11 @@ def example(schema: object) -> Any:
     return _Maker(schema).make(schema, 0) if isinstance(schema, dict) else {}
 
 
+def _shown(value: Any) -> Any:
+    """A value of the schema's own; of a long text its beginning, for the rest stands where nobody looks for it."""
+    return value.partition(MARK)[0] if isinstance(value, str) else value
+
+
 class _Maker:
     def __init__(self, root: object) -> None:
         self._root = root
@@ -41,9 +48,9 @@ class _Maker:
         if not isinstance(schema, dict) or self._nodes > _NODES_MAX or depth > _DEPTH_MAX:
             return None
         if "const" in schema:
-            return schema["const"]
+            return _shown(schema["const"])
         if isinstance(schema.get("enum"), list) and schema["enum"]:
-            return schema["enum"][0]
+            return _shown(schema["enum"][0])
         if isinstance(schema.get("$ref"), str):
             return self.make(self._referred(schema["$ref"]), depth + 1)
         for union in ("anyOf", "oneOf"):

@@ -14,6 +14,7 @@ from typing import Final
 _MP3_FRAME: Final = b"\xff\xfb\x90\x64" + bytes(413)  # MPEG 1, layer III, 128 kbit/s, 44.1 kHz: 26.12 ms of silence
 MP3_FRAMES_A_SECOND: Final = 44_100 / 1_152
 RATES: Final = range(8_000, 48_001)  # samples a second
+_HEAD_BYTES: Final = 1 << 20  # in which the sound of a WAV begins
 _SECONDS_MAX: Final = 600.0  # what is billed is not counted by them
 
 
@@ -38,10 +39,10 @@ def pcm(seconds: float, *, sample_rate: int = 24_000, channels: int = 1) -> byte
     return bytes(2 * channels * math.ceil(min(seconds, _SECONDS_MAX) * sample_rate))
 
 
-def heard(data: bytes) -> tuple[float, int]:
+def heard(data: bytes | memoryview) -> tuple[float, int]:
     """Seconds and channels of a sound that was sent."""
     try:
-        with wave.open(io.BytesIO(data)) as file:
+        with wave.open(io.BytesIO(data[:_HEAD_BYTES])) as file:
             frames = min(file.getnframes(), len(data) // max(file.getnchannels() * file.getsampwidth(), 1))
             return frames / file.getframerate(), file.getnchannels()
     except (wave.Error, EOFError, ZeroDivisionError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import email.parser
+import email.policy
 import io
 from typing import Any
 
@@ -12,8 +14,6 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from python_multipart import parse_form
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
-
-from providers.simulator import forms
 
 Part = tuple[str, bool, bytes]
 """A part of a form: its name, whether it is a file, and its content."""
@@ -44,10 +44,17 @@ def of_python_multipart(content_type: str, body: bytes) -> list[Part]:
 
 
 def of_email(content_type: str, body: bytes) -> list[Part]:
-    form = forms.read(content_type, body)
-    assert form is not None
-    found = [(name, False, value.encode()) for name, value in form.fields.items()]
-    return found + [(name, True, content) for name, contents in form.files.items() for content in contents]
+    """The standard library's parser of messages."""
+    message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(
+        f"Content-Type: {content_type}\r\n\r\n".encode("latin-1") + body
+    )
+    found: list[Part] = []
+    for part in message.iter_parts():
+        content = part.get_payload(decode=True)
+        assert isinstance(content, bytes)
+        name = str(part.get_param("name", "", header="content-disposition"))
+        found.append((name, part.get_filename() is not None, content))
+    return found
 
 
 async def of_aiohttp(content_type: str, body: bytes) -> list[Part]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,21 @@ async def test_the_helper_ends_with_the_gateway(tmp_path: Path) -> None:
         assert (await farthing.call(key["secret"], CHAT))[0] == 200
         assert len(helpers()) == 1
     assert not helpers()
+
+
+@pytest.mark.parametrize("pieces", [[], [b"a"], [b"", b"a"], [b"a", b"", b"bc"], [b"x" * 70_000] * 40])
+def test_pieces_are_gathered_in_order(pieces: list[bytes]) -> None:
+    """However many there are; and what came is not there twice."""
+    gathered = apart.Gathered()
+    tracemalloc.start()
+    for piece in pieces:
+        gathered.add(piece)
+    whole = gathered.whole()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert whole == b"".join(pieces)
+    assert gathered.size == len(whole)
+    assert peak < len(whole) * 1.2 + 10_000
 
 
 @pytest.mark.parametrize(

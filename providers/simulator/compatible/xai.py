@@ -64,6 +64,8 @@ def tokenize(request: Request) -> Draft:
     """Answer a count; it is free."""
     body = openai.read(request, _Text)
     openai.served_model(request, body.model)
+    if tokens.MARK in (body.text or ""):
+        openai.refuse(request, "The text is too long to be shown in pieces.", param="text")
     said = [
         {"token_id": number, "string_token": piece, "token_bytes": list(piece.encode(errors="replace"))}
         for number, piece in enumerate(tokens.pieces(body.text or ""))

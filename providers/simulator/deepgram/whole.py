@@ -18,6 +18,7 @@ from providers.simulator import sounds, tokens
 from providers.simulator.answers import Draft, Headers, Stream, Whole
 from providers.simulator.prose import prose, seed
 from providers.simulator.requests import Refusal, Request
+from providers.simulator.tokens import length
 
 _ERRORS: Final = {
     400: ("Bad Request", "The simulator refuses this request, as it was asked to."),
@@ -129,10 +130,10 @@ def speak(request: Request) -> Draft:
     """Answer one request to speak."""
     query = parse_qs(request.query)
     text = _text(request)
-    if len(text) > _CHARACTERS_MAX:
+    if length(text) > _CHARACTERS_MAX:
         raise Refusal(error(request, 413, f"Input text exceeds maximum character limit of {_CHARACTERS_MAX}."))
     model = query.get("model", ["aura-asteria-en"])[0]
-    seconds = len(text) / _CHARACTERS_A_SECOND
+    seconds = length(text) / _CHARACTERS_A_SECOND
     content_type, data = "audio/mpeg", sounds.mp3(seconds)
     if query.get("encoding", ["mp3"])[0] == "linear16":
         asked = query.get("sample_rate", ["24000"])[0]
@@ -145,11 +146,11 @@ def speak(request: Request) -> Draft:
     date = formatdate(request.now_s, usegmt=True)  # older clients look for it
     head = [*headers(request, content_type), ("date", date), ("dg-model-name", model), ("dg-model-uuid", "u")]
     usage = request.faults.usage
-    counted = {"zero": 0, "negative": -1 - len(text), "absurd": 2**63, "missing": None}.get(usage, len(text))
+    counted = {"zero": 0, "negative": -1 - length(text), "absurd": 2**63, "missing": None}.get(usage, length(text))
     if counted is not None:
         head.append(("dg-char-count", str(counted)))
     pieces = [data[start : start + _PIECE_BYTES] for start in range(0, len(data), _PIECE_BYTES)]
-    billed = {"output_tokens": 0, "characters": 0 if usage == "zero" else len(text)}
+    billed = {"output_tokens": 0, "characters": 0 if usage == "zero" else length(text)}
 
     def events() -> Iterator[tuple[bytes, int]]:
         for piece in pieces:

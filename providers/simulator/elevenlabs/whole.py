@@ -19,6 +19,7 @@ from providers.simulator import forms, sounds
 from providers.simulator.answers import Draft, Headers, Stream, Whole
 from providers.simulator.prose import ident, prose, seed
 from providers.simulator.requests import Refusal, Request
+from providers.simulator.tokens import length
 
 _ERRORS: Final = {
     400: ("bad_request", "The simulator refuses this request, as it was asked to."),
@@ -93,22 +94,22 @@ def _dialogue(request: Request) -> Draft:
 
 
 def _said(request: Request, text: str, model: str) -> Draft:
-    if len(text) > _CHARACTERS_MAX:
+    if length(text) > _CHARACTERS_MAX:
         message = (
-            f"This request's text has {len(text)} characters and exceeds the limit of {_CHARACTERS_MAX} characters."
+            f"This request's text has {length(text)} characters and exceeds the limit of {_CHARACTERS_MAX} characters."
         )
         body = {"detail": {"status": "max_character_limit_exceeded", "message": message}}
         raise Refusal(Whole(status=400, headers=headers(request), body=msgspec.json.encode(body)))
-    credits_ = math.ceil(len(text) * (0.5 if _HALF.search(model) else 1))
-    seconds = len(text) / _CHARACTERS_A_SECOND
+    credits_ = math.ceil(length(text) * (0.5 if _HALF.search(model) else 1))
+    seconds = length(text) / _CHARACTERS_A_SECOND
     if not request.path.endswith("/with-timestamps"):
-        return _sound(request, seconds, credits_, characters=len(text))
-    billed = _billed(request, credits_, characters=len(text))
+        return _sound(request, seconds, credits_, characters=length(text))
+    billed = _billed(request, credits_, characters=length(text))
     step = 1 / _CHARACTERS_A_SECOND
     alignment = {
         "characters": list(text),
-        "character_start_times_seconds": [round(at * step, 3) for at in range(len(text))],
-        "character_end_times_seconds": [round((at + 1) * step, 3) for at in range(len(text))],
+        "character_start_times_seconds": [round(at * step, 3) for at in range(length(text))],
+        "character_end_times_seconds": [round((at + 1) * step, 3) for at in range(length(text))],
     }
     data = base64.b64encode(sounds.mp3(seconds)).decode()
     part = {"audio_base64": data, "alignment": alignment, "normalized_alignment": alignment}
@@ -215,7 +216,7 @@ def _transcript(request: Request) -> Draft:
     return Whole(headers=headers(request), body=msgspec.json.encode(part), billed=billed)
 
 
-def _file(request: Request, name: str) -> tuple[forms.Form, bytes]:
+def _file(request: Request, name: str) -> tuple[forms.Form, bytes | memoryview]:
     form = forms.read(request.headers.get("content-type", ""), request.body)
     remote = form is not None and (form.fields.get("source_url") or form.fields.get("cloud_storage_url"))
     if form is None or (name not in form.files and not remote):

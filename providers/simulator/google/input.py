@@ -261,11 +261,11 @@ def _media(blob: Blob, found: Counted, model: str) -> None:
     if kind.startswith("image/"):
         found.image += tokens.gemini_image(data, tiled=model.startswith("gemini-2"))
     elif kind.startswith("audio/"):
-        found.audio += max(1, len(data) * 3 // 4 // 1_000)  # 32,000 bytes a second, 32 tokens
+        found.audio += max(1, tokens.length(data) * 3 // 4 // 1_000)  # 32,000 bytes a second, 32 tokens
     elif kind == "application/pdf":
         found.image += tokens.document(data) * 258 // 2_000
     else:
-        found.text += len(data) * 3 // 16
+        found.text += tokens.length(data) * 3 // 16
 
 
 def headers() -> Headers:

@@ -17,6 +17,7 @@ from providers.simulator import sounds, tokens
 from providers.simulator.answers import Draft, Stream, event
 from providers.simulator.openai import common as openai
 from providers.simulator.requests import Request
+from providers.simulator.tokens import length
 from providers.simulator.usages import distorted, invoiced
 
 _TYPES: Final = {"mp3": "audio/mpeg", "wav": "audio/wav", "pcm": "audio/pcm", "opus": "audio/ogg", "aac": "audio/aac",
@@ -41,13 +42,13 @@ def answer(request: Request) -> Draft:
     if not body.input or body.voice is None:
         missing = "input" if not body.input else "voice"
         openai.refuse(request, f"Missing required parameter: '{missing}'.", param=missing)
-    if len(body.input) > _CHARACTERS_MAX:
+    if length(body.input) > _CHARACTERS_MAX:
         openai.refuse(request, f"Invalid 'input': string too long. Expected at most {_CHARACTERS_MAX}.", param="input")
-    seconds = len(body.input) / 15
+    seconds = length(body.input) / 15
     data = {"wav": sounds.wav, "pcm": sounds.pcm}.get(body.response_format, sounds.mp3)(seconds)
     pieces = [data[start : start + _PIECE_BYTES] for start in range(0, len(data), _PIECE_BYTES)]
     heard, spoken = tokens.count(body.input + body.instructions), math.ceil(seconds * 1_250 / 60)
-    billed = {"output_tokens": 0, "characters": len(body.input)}
+    billed = {"output_tokens": 0, "characters": length(body.input)}
     usages: list[dict[str, Any]] = []
     if not model.startswith("tts-"):
         billed = {"input_tokens": heard, "output_tokens": spoken}

@@ -7,6 +7,7 @@ can be deleted. Lists are empty, for the simulator knows no one's files; who rem
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -101,11 +102,11 @@ def _upload(request: Request) -> Draft:
         openai.refuse(request, "'purpose' is a required property", param="purpose")
     counted = Work()
     if purpose == "batch":
+        lines = (msgspec.json.decode(line, type=Line) for line in io.BytesIO(content) if line.strip())
         try:
-            lines = [msgspec.json.decode(line, type=Line) for line in content.splitlines() if line.strip()]
+            counted = work(request, lines, OPERATIONS, "/v1/chat/completions")
         except (msgspec.DecodeError, RecursionError):
             openai.refuse(request, "Invalid file format for Batch API. Must be .jsonl", param="file")
-        counted = work(request, lines, OPERATIONS, "/v1/chat/completions")
     return _described(request, File(nonce, len(content), purpose, request.now_s, form.names["file"][:24], counted))
 
 
