@@ -81,7 +81,7 @@ class Requests:
 
     async def _choose(self, key: Key, shared: Shared, model: str) -> Route:
         """Which of several providers is meant, by what the request names."""
-        made = await self._owners.homes(key, shared.first)
+        made = await self._owners.homes(key, shared.first) if shared.first.operation.of else ()
         return shared.choose(model, self._catalogue.provider_of, key.allows_provider, made)
 
     async def _named(self, key: Key, route: Route, body: bytes) -> dict[str, dict[str, Any]]:
@@ -94,6 +94,8 @@ class Requests:
             return finder.certain(body) if finder is not None else []
 
         named = finder.find(body) if finder is not None else []
+        if not named and not route.operation.of:
+            return {}  # nearly always
         return {each.id: each.facts for each in await self._owners.check(key, route, named, certain)}
 
     async def _apart(self, key: Key, inbound: Inbound, body: bytes) -> Request:

@@ -186,7 +186,7 @@ class Extent:
 
 def _true(text: bytes) -> bytes:
     """The text of JSON strings, its escapes undone where it is all ASCII."""
-    if b"\\u" in text and text.isascii():
+    if text.find(b"\\u") >= 0 and text.isascii():
         # Lone surrogates and broken escapes become replacement characters: never shorter than the true text.
         return text.decode("raw_unicode_escape", "replace").encode("utf-8", "surrogatepass")
     return text

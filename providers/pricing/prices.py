@@ -251,12 +251,15 @@ class Price:
         audio = min(max(usage.input_audio_tokens, 0), total)
         image = min(max(usage.input_image_tokens, 0), total - audio)
         most = charge(usage.millicredits, (self.picos_per_credit, 1_000)) if usage.millicredits > 0 else 0
-        for terms in self._asked(service_tier or usage.service_tier, usage.speed, usage.geo):
+        asked: Iterable[Terms] = (_USUAL,)
+        if service_tier or usage.service_tier or usage.speed or usage.geo:
+            asked = self._asked(service_tier or usage.service_tier, usage.speed, usage.geo)
+        for terms in asked:
             bound = _step(self._bounds[terms], total)
             text = bound.written if cache_writes else bound.text
             cost = (total - audio - image) * text + audio * max(bound.audio, text) + image * max(bound.image, text)
             cost += max(usage.output_tokens, 0) * bound.output
-            cost += max(_measured(rates, usage, either=True) for _, rates in self._ladders[terms])
+            cost += max([_measured(rates, usage, either=True) for _, rates in self._ladders[terms]])
             most = max(most, cost)
         return most
 

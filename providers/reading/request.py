@@ -201,7 +201,7 @@ def _at_once(body: bytes, *, cased: bool) -> None:
 def _has_capitals(body: bytes) -> bool:
     if _CAPITAL_NAME.search(body.translate(None, _CAPITALS)) is not None:
         return True
-    return b"\\u00" in body and _ESCAPED_LETTER.search(body) is not None
+    return body.find(b"\\u00") >= 0 and _ESCAPED_LETTER.search(body) is not None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -115,7 +115,7 @@ _TREE_BYTES_MAX = 1 << 20  # decoded at once
 
 def unescaped(body: bytes) -> bytes:
     """The body with every escape undone that a member's name could have: `\\u0066ile_id` is `file_id`."""
-    if _ESCAPED.search(body) is None:
+    if body.find(b"\\") < 0 or _ESCAPED.search(body) is None:
         return body
     plain = bytearray()
     at = 0
@@ -171,8 +171,11 @@ class References:
     def _find(self, body: bytes, *, long: bool) -> tuple[list[Reference], int]:
         """What may be references, and how many members were seen."""
         low = body.lower()  # some parsers ignore the case of names
-        if not any(name in low for name in self._quick):
-            return [], 0
+        for quoted in self._quick:
+            if low.find(quoted) >= 0:  # `in` would first try to take the name for a number
+                break
+        else:
+            return [], 0  # nearly always
         found: list[Reference] = []
         members = 0
         room = len(body) + _VALUE_BYTES_MAX  # values within values are read again; but not often
