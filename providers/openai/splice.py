@@ -86,7 +86,7 @@ class UsageFilter:
 
 
 def _is_splice(event: Event) -> bool:
-    if event.oversize or b'"usage"' not in event.raw or _EMPTY_CHOICES.search(event.raw) is None:
+    if event.oversize or event.raw.find(b'"usage"') < 0 or _EMPTY_CHOICES.search(event.raw) is None:
         return False
     try:
         chunk = _SPLICED.decode(event.data())
