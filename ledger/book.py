@@ -8,7 +8,7 @@ that nobody else has written, and must `forget` everything when a transaction fa
 from __future__ import annotations
 
 from operator import add
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 import msgspec
 
@@ -24,9 +24,6 @@ RollupKey = tuple[int, int, int, str, str]
 
 EVERY_ACCOUNT = 0
 ROWS_MAX = 30_000  # of each kind kept in memory, about 60 MB: reading a row again costs 10 µs, whoever it is about
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 class Match(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -321,10 +318,10 @@ class Book:
         self.ended_holds.clear()
         self.events.clear()
         self.event_costs.clear()
-        _trim(self.accounts, self._rows_max)
-        _trim(self.counters, self._rows_max)
-        _trim(self.holds, self._rows_max)
-        _trim(self.rollups, self._rows_max)
+        rows: dict[Any, Any]
+        for rows in (self.accounts, self.counters, self.holds, self.rollups):
+            if len(rows) > self._rows_max:
+                _forget_oldest(rows, self._rows_max // 4)
 
     def forget_accounts(self, account_ids: set[int]) -> None:
         """A script has changed these accounts or their limits; `EVERY_ACCOUNT` stands for all of them."""
@@ -342,8 +339,6 @@ class Book:
         self.rollups.clear()
 
 
-def _trim(rows: dict[K, V], rows_max: int) -> None:
-    """Forget the oldest quarter when there are too many."""
-    if len(rows) > rows_max:
-        for key in list(rows)[: rows_max // 4]:
-            del rows[key]
+def _forget_oldest(rows: dict[Any, Any], number: int) -> None:
+    for key in list(rows)[:number]:
+        del rows[key]

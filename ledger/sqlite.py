@@ -261,7 +261,8 @@ class SqliteEngine:
             self._connection.execute("ROLLBACK")
 
     def _transaction(self, batch: list[Work], now_ms: int) -> list[Result]:
-        execute, book = self._connection.execute, self._book
+        cursor, book = self._connection.cursor(), self._book  # one for all: the connection's own makes one for each
+        execute = cursor.execute
         execute("BEGIN IMMEDIATE")
         (data_version,) = execute("PRAGMA data_version").fetchone()
         if data_version != self._data_version:
@@ -274,7 +275,7 @@ class SqliteEngine:
         for index, work in enumerate(batch):
             if not isinstance(work, Change):
                 results[index] = rules.apply(book, work, now_ms)
-        _store(self._connection.executemany, book)
+        _store(cursor.executemany, book)
         execute("COMMIT")
         book.clean()
         return results
