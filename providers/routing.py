@@ -104,6 +104,7 @@ _OPENAI = VENDORS["openai"]
 _MODELS = {vendor.name: re.compile(vendor.models) for vendor in VENDORS.values() if vendor.models}
 _HINTS = {hint: vendor for vendor in VENDORS.values() for hint in vendor.hints}
 _CLIENTS = {beginning: vendor for vendor in VENDORS.values() for beginning in vendor.clients}
+_BEGINNINGS = tuple(_CLIENTS)
 _ROOTS: dict[str, tuple[Vendor, ...]] = {
     root: tuple(vendor for vendor in VENDORS.values() if root in vendor.roots)
     for vendor in VENDORS.values()
@@ -261,18 +262,16 @@ def _by_model(method: str) -> bool:
 
 def _hinted(headers: Mapping[str, str]) -> Vendor | None:
     """The vendor that the client's own headers name. OpenAI's client proves nothing: it is used for six vendors."""
-    for hint, vendor in _HINTS.items():
-        if hint in headers:
-            return vendor
+    if not _HINTS.keys().isdisjoint(headers):
+        return next(vendor for hint, vendor in _HINTS.items() if hint in headers)
     if headers.get("authorization", "")[:6].lower() == "token ":
         return VENDORS["deepgram"]
     for name in ("x-fern-sdk-name", "user-agent"):
         client = headers.get(name)
         if client is not None:
             client = client.lower()
-            for beginning, vendor in _CLIENTS.items():
-                if client.startswith(beginning):
-                    return vendor
+            if client.startswith(_BEGINNINGS):
+                return next(vendor for beginning, vendor in _CLIENTS.items() if client.startswith(beginning))
     return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from operator import attrgetter
 
 import msgspec
 
@@ -22,7 +23,7 @@ from providers.ground.usage import Usage
 from providers.pricing.catalogue import Catalogue
 from providers.pricing.prices import Price
 
-_MEASURES = Measures.__struct_fields__
+_measures = attrgetter(*Measures.__struct_fields__)
 _log = logging.getLogger("farthing.call")
 
 
@@ -109,15 +110,18 @@ class Till:
                 "a call cost more than was held",
                 extra={"request_id": f"req_{admitted.call_id}", "overrun_micros": overrun_micros},
             )
-        parts = (usage, *usage.beside.values())
+        tokens, audio_ms = usage.tokens, usage.audio_ms
+        for part in usage.beside.values():
+            tokens += part.tokens
+            audio_ms += part.audio_ms
         self._ledger.settle(
             Settlement(
                 id=admitted.call_id,
                 status=status,
                 cost_picos=cost_picos,
-                measures=Measures(*[getattr(usage, name) for name in _MEASURES]),  # by model: without the others'
-                tokens=sum(part.tokens for part in parts),
-                seconds=-(-sum(part.audio_ms for part in parts) // 1000),
+                measures=Measures(*_measures(usage)),  # by model: without the others'
+                tokens=tokens,
+                seconds=-(-audio_ms // 1000),
                 requests=0 if status == "unsettled" else None,
                 usage=msgspec.to_builtins(usage),
                 model=model,

@@ -27,12 +27,17 @@ def estimates(text: bytes) -> tuple[int, int]:
     size = len(text)
     if not size:
         return 0, 0
-    wide = 0 if text.isascii() else len(text.translate(None, _ASCII))
-    other = len(text.translate(None, _LETTERS))
-    digits = size - len(text.translate(None, _DIGITS))
+    wide, other, digits = _classes(text)
     narrow = size - wide
     dense = narrow >= _DENSE_BYTES_MIN and text.count(b" ") * _DENSE_SHARE < narrow and _dense(text, narrow)
     return _tokens(size, wide, other, digits, dense=dense)
+
+
+def _classes(text: bytes) -> tuple[int, int, int]:
+    """How many bytes are not ASCII, are no letter nor white space, and are digits."""
+    rest = text.translate(None, _LETTERS)  # little of a text, so that the others are quickly counted in it
+    wide = 0 if rest.isascii() else len(rest.translate(None, _ASCII))
+    return wide, len(rest), len(rest) - len(rest.translate(None, _DIGITS))
 
 
 def _tokens(size: int, wide: int, other: int, digits: int, *, dense: bool) -> tuple[int, int]:
@@ -58,10 +63,11 @@ class Classes:
 
     def add(self, text: bytes) -> None:
         """Count the next slice."""
+        wide, other, digits = _classes(text)
         self.size += len(text)
-        self._wide += 0 if text.isascii() else len(text.translate(None, _ASCII))
-        self._other += len(text.translate(None, _LETTERS))
-        self._digits += len(text) - len(text.translate(None, _DIGITS))
+        self._wide += wide
+        self._other += other
+        self._digits += digits
         self._blank += len(text) - len(text.translate(None, _SPACES))
 
     def estimates(self) -> tuple[int, int]:

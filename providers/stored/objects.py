@@ -136,7 +136,8 @@ class References:
     def __init__(self, names: Mapping[str, Refers]) -> None:
         self._names = {name.lower(): (name, refers) for name, refers in names.items()}
         quoted = [b'"%b"' % name.encode() for name in self._names]
-        self._quick = tuple(quoted)
+        # Some parsers ignore the case of names.
+        self._quick = re.compile(rb'"(?:%b)"' % b"|".join(map(re.escape, map(str.encode, self._names))), re.IGNORECASE)
         self._member = re.compile(rb"(?<!\\)(%b)\s*:\s*" % b"|".join(map(re.escape, quoted)))
         self._within = {name: re.compile(refers.pattern) for name, refers in names.items() if refers.pattern}
 
@@ -170,12 +171,9 @@ class References:
 
     def _find(self, body: bytes, *, long: bool) -> tuple[list[Reference], int]:
         """What may be references, and how many members were seen."""
-        low = body.lower()  # some parsers ignore the case of names
-        for quoted in self._quick:
-            if low.find(quoted) >= 0:  # `in` would first try to take the name for a number
-                break
-        else:
+        if self._quick.search(body) is None:
             return [], 0  # nearly always
+        low = body.lower()
         found: list[Reference] = []
         members = 0
         room = len(body) + _VALUE_BYTES_MAX  # values within values are read again; but not often
