@@ -27,6 +27,7 @@ async def receive_body(receive: Receive) -> dict[str, Any]:
 class Connection(Protocol):
     """The client's connection, as far as a call needs it."""
 
+    head: Any  # of its last request, if it remembers that; see `gateway.edge.head`
     on_gone: Callable[[], None] | None
     gone: bool
 

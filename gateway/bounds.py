@@ -12,6 +12,7 @@ BODY_CLOSE_S = BODY_TIMEOUT_S + 5.0  # then the connection goes, whatever was an
 HEAD_BYTES_MAX = 128 * 1024  # of a request line and fields that are still coming
 HEADERS_MAX = 100  # header fields; the SDKs send about 20
 HEADER_BYTES_MAX = 64 * 1024  # of all fields together
+HEAD_KEPT_BYTES = 4 * 1024  # a longer head is not remembered by its connection; the SDKs' have less than 1 KB
 BODY_BYTES_MAX = 32 * 1024 * 1024  # providers take about 20 to 32 MB of JSON
 DECODED_RATIO_MAX = 100  # of a compressed body, decoded to sent; prompts and pictures in base64 come to 3 to 30
 DECODED_RATIO_FREE_BYTES = 1024 * 1024  # so much may come of any

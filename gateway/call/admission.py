@@ -163,10 +163,10 @@ class Admission:
         return self._policy.price_of(route, key, model)
 
     def _check_framing(self, inbound: Inbound) -> None:
-        if too_large(inbound.raw_headers):
+        if too_large(inbound.fields):
             raise CallError(431, "headers_too_large", "The request has too many header fields.")
-        if len(inbound.headers) != len(inbound.raw_headers):
-            _check_once(inbound.raw_headers)
+        if len(inbound.headers) != len(inbound.fields):
+            _check_once(inbound.fields)
         if len(self._flights) >= FLIGHTS_MAX:
             raise CallError(503, "overloaded", "Too many calls are in flight; try again.", retry=True, retry_after_s=1)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from gateway.call.records import Inbound
 from gateway.call.refusals import write_down
-from gateway.edge.credentials import Credentials, credentials
+from gateway.edge.credentials import Credentials
 from gateway.problems import CallError, denied
 from keys.keyring import Denied, Key, Keyring
 from ledger.ledger import Ledger
@@ -30,7 +30,7 @@ class Callers:
         """The key that the request carries. Raises CallError where it carries none, or two."""
         ours = self._keyring.is_ours
         url_keys = VENDORS[inbound.route.provider].url_keys
-        found = credentials(inbound.raw_headers, inbound.query, ours, url_keys=url_keys)
+        found = inbound.head.credentials(ours, url_keys=url_keys)
         if inbound.secret is not None and not found.in_url:
             conflicting = found.conflicting or (found.secret not in (None, inbound.secret) and ours(found.secret or ""))
             found = Credentials(inbound.secret, conflicting=conflicting)

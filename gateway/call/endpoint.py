@@ -12,11 +12,12 @@ from gateway.call.flight import Flights
 from gateway.call.records import Inbound
 from gateway.call.relay import Relay
 from gateway.edge.cors import Cors
-from gateway.edge.headers import RawHeaders, as_mapping, origin
+from gateway.edge.head import Head
+from gateway.edge.headers import RawHeaders
 from gateway.problems import CallError, render
 from gateway.telemetry import Metrics
 from keys.ids import new_body
-from providers.routing import Refusal, Shared, match
+from providers.routing import Refusal, Shared
 
 _log = logging.getLogger("farthing.call")
 
@@ -45,17 +46,15 @@ class Inference:
         """Answer one request."""
         started = self._flights.now()
         call_id = new_body(self._clock_ms())
-        raw = scope["headers"]
-        headers = as_mapping(raw)
-        path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
-        query = scope["query_string"]
+        connection: Connection | None = scope.get(CONNECTION)
+        head = Head.of(scope, connection)
+        headers = head.mapping(scope["headers"])
         if (page := headers.get("origin")) is not None:
             if scope["method"] == "OPTIONS":
                 await answer_empty(send, self._cors.preflight(headers))
                 return
             send = self._cors.around(send, page)
-        found = match(scope["method"], path, headers, query)
-        connection: Connection | None = scope.get(CONNECTION)
+        found = head.found
         if isinstance(found, Refusal):
             refused = CallError(found.status, found.code, found.message, allow=found.allow)
             await self._refuse(refused, "", "", found.dialect, call_id, send)
@@ -71,18 +70,15 @@ class Inference:
                 call_id=call_id,
                 route=route,
                 shared=shared,
-                method=scope["method"],
-                path=path,
-                query=query,
-                raw_headers=raw,
+                head=head,
+                fields=scope["headers"],
                 headers=headers,
                 receive=receive,
-                origin=origin(scope.get("scheme", "http"), headers),
                 whole=connection is not None and connection.whole,
                 expect_upload=connection.expect_upload if connection is not None else None,
             )
             admitted = await self._admission.admit(inbound)
-            await self._relay.fly(admitted, raw, query, connection, send, started)
+            await self._relay.fly(admitted, head, connection, send, started)
         except CallError as error:
             route = error.route or route
             await self._refuse(error, route.provider, route.operation.name, route.operation.dialect, call_id, send)

@@ -11,6 +11,7 @@ from gateway.asgi import Receive
 from gateway.call.options import Options
 from gateway.call.quote import Quote
 from gateway.call.upload import Upload
+from gateway.edge.head import Head
 from gateway.edge.headers import RawHeaders
 from keys.keyring import Key
 from ledger.records import Held
@@ -27,9 +28,9 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         route: Where it goes, as far as its path tells.
         shared: The providers that share its path, where there are several: the model that it names decides.
-        headers: By lower-case name.
+        fields: Those of its head, with its own length.
+        headers: The same by lower-case name.
         whole: The body has arrived: receiving it takes no time.
-        origin: Where the client found us.
         expect_upload: Tells the connection that so many bytes may come.
         opening: Of a WebSocket, which has no body: its first message, if the call is told by that.
         secret: The key, where a first message carried it.
@@ -38,14 +39,11 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
     call_id: str
     route: Route
     shared: Shared | None = None
-    method: str
-    path: str
-    query: bytes
-    raw_headers: RawHeaders
+    head: Head
+    fields: RawHeaders
     headers: dict[str, str]
     receive: Receive
     whole: bool = False
-    origin: str = ""
     expect_upload: Callable[[int], None] | None = None
     opening: bytes | None = None
     secret: str | None = None
@@ -120,7 +118,7 @@ def admitted_as(inbound: Inbound, key: Key, request: Request, terms: Terms, held
     upload = request.upload
     return Admitted(
         call_id=inbound.call_id,
-        method=inbound.method,
+        method=inbound.head.method,
         key=key,
         route=request.route,
         call=request.call,
@@ -132,7 +130,7 @@ def admitted_as(inbound: Inbound, key: Key, request: Request, terms: Terms, held
         upload=None if upload is None or upload.whole else upload,
         makes=request.makes,
         faults=options.faults,
-        origin=inbound.origin,
+        origin=inbound.head.origin,
         # Where the caller states an end user's cap, the hold is all that it has room for.
         cap_micros=held.amount_micros if options.end_user_cap_micros is not None else options.call_cap_micros,
     )

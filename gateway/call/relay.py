@@ -36,7 +36,8 @@ from gateway.call.settlement import Ending, Till
 from gateway.call.upload import Upload
 from gateway.config import Place
 from gateway.edge.credentials import without_key
-from gateway.edge.headers import RawHeaders, to_client, to_provider
+from gateway.edge.head import Head
+from gateway.edge.headers import RawHeaders, to_client
 from gateway.problems import CallError, in_stream, render
 from gateway.stored.batches import KIND, Batches
 from gateway.stored.listing import Listings
@@ -115,15 +116,14 @@ class Relay:
     async def fly(
         self,
         admitted: Admitted,
-        raw: RawHeaders,
-        query: bytes,
+        head: Head,
         connection: Connection | None,
         send: Send,
         started: float,
     ) -> None:
         """Forward the call and relay its answer."""
         trip = _Trip(self, admitted, connection, send, started)
-        await trip.run(raw, query)
+        await trip.run(head)
 
 
 class _Trip:
@@ -168,7 +168,7 @@ class _Trip:
         if self._upload is not None:
             self._expect_upload(self._upload)
 
-    async def run(self, raw: RawHeaders, query: bytes) -> None:
+    async def run(self, head: Head) -> None:
         """Fly. Every way out of here has landed."""
         flight, flights = self._flight, self._relay.flights
         flights.add(flight)
@@ -179,7 +179,7 @@ class _Trip:
         ended: Ended = "error"
         sent = False
         try:
-            forward = self._forward(raw, query, await outgoing(self._admitted, self._relay.readings))
+            forward = self._forward(head, await outgoing(self._admitted, self._relay.readings))
             if flight.client_gone:
                 return
             if self._admitted.route.operation.forgets and not await self._may_delete():
@@ -222,16 +222,16 @@ class _Trip:
             if self._answer is not None:
                 self._answer.close()
 
-    def _forward(self, raw: RawHeaders, query: bytes, body: bytes | Upload) -> Forward:
+    def _forward(self, head: Head, body: bytes | Upload) -> Forward:
         admitted = self._admitted
         provider = admitted.route.provider
         place = self._relay.places[provider]
-        target = admitted.route.upstream_path
+        target, query = admitted.route.upstream_path, head.query
         if keys := VENDORS[provider].url_keys:
             query = without_key(query, keys)
         if query:
             target += "?" + query.decode("latin-1")
-        headers = to_provider(raw, VENDORS[provider], place.credential, admitted.key.account_id)
+        headers = head.to_provider(VENDORS[provider], place.credential, admitted.key.account_id)
         if body:
             headers["content-type"] = admitted.call.content_type  # as it was read here, so that it is read alike there
         return Forward(

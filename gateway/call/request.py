@@ -162,7 +162,7 @@ class Requests:
 
 
 def _asked(inbound: Inbound, route: Route, own: dict[str, dict[str, Any]]) -> Asked:
-    query = inbound.query
+    query = inbound.head.query
     return Asked(
         params=route.params,
         query=parse_qs(query.decode("latin-1"), keep_blank_values=True) if query else {},

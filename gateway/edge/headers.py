@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
+from itertools import chain
 from types import MappingProxyType
 
 from gateway.bounds import HEADER_BYTES_MAX, HEADERS_MAX
@@ -64,7 +65,12 @@ def origin(scheme: str, headers: Mapping[str, str]) -> str:
 
 def too_large(raw: RawHeaders) -> bool:
     """Whether there are more header fields, or larger ones, than anybody needs."""
-    return len(raw) > HEADERS_MAX or sum(len(name) + len(value) for name, value in raw) > HEADER_BYTES_MAX
+    return len(raw) > HEADERS_MAX or fields_bytes(raw) > HEADER_BYTES_MAX
+
+
+def fields_bytes(raw: RawHeaders) -> int:
+    """How long all names and values are together."""
+    return sum(map(len, chain.from_iterable(raw)))
 
 
 def to_provider(raw: RawHeaders, vendor: Vendor, credential: str, tenant: int = 0) -> dict[str, str]:

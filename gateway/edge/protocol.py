@@ -36,6 +36,7 @@ from gateway.bounds import (
     WRITE_TIMEOUT_S,
 )
 from gateway.edge import http2
+from gateway.edge.head import Head
 
 NEVER = math.inf
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
@@ -201,6 +202,7 @@ class ClientProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol with deadlines and a bound for a request, and a word when the client leaves."""
 
     cycle: Exchange | None  # type: ignore[assignment]
+    head: Head | None = None  # the last one
     on_gone: Callable[[], None] | None = None
     gone = False
     deadline = NEVER  # on the loop's clock, for what is expected next
@@ -238,6 +240,7 @@ class ClientProtocol(HttpToolsProtocol):
         if exc is None:
             self.transport.close()
         self.parser = None  # type: ignore[assignment]  # it refers back to this
+        self.head = None
         self.gone = True
         if self.on_gone is not None:
             self.on_gone()

@@ -24,8 +24,8 @@ from gateway.call.provider_errors import ProviderErrors
 from gateway.call.records import Inbound
 from gateway.call.settlement import Till
 from gateway.config import Place
-from gateway.edge.credentials import credentials, subprotocols
-from gateway.edge.headers import RawHeaders, as_mapping
+from gateway.edge.credentials import subprotocols
+from gateway.edge.head import Head
 from gateway.problems import CallError, in_socket, render
 from gateway.sockets.client import Client
 from gateway.sockets.session import Means, Session, scrubbed
@@ -35,7 +35,7 @@ from keys.ids import new_body
 from ledger.ledger import Ledger
 from providers.contract.shapes import Asked
 from providers.contract.sockets import SOCKET, Frame, SocketShape
-from providers.routing import Refusal, Route, Shared, match
+from providers.routing import Refusal, Route, Shared
 
 UPGRADE_REQUIRED = 426
 _log = logging.getLogger("farthing.call")
@@ -65,13 +65,11 @@ class Sockets:
         """Serve one socket from its handshake to its settlement."""
         started = self._means.flights.now()
         call_id = new_body(self._clock_ms())
-        raw: RawHeaders = scope["headers"]
-        headers = as_mapping(raw)
-        path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
-        query: bytes = scope["query_string"]
+        head = Head.of(scope | {"method": SOCKET}, None)
+        headers, query = head.mapping(head.fields), head.query
         client = Client(receive, send, scope.get(CONNECTION))
         await receive()  # "websocket.connect"
-        found = match(SOCKET, path, headers, query)
+        found = head.found
         if isinstance(found, Refusal):
             refused = CallError(found.status, found.code, found.message, allow=found.allow)
             await self._refuse(client, refused, found.dialect, "", "", call_id)
@@ -84,10 +82,8 @@ class Sockets:
         inbound = Inbound(
             call_id=call_id,
             route=route,
-            method="GET",
-            path=path,
-            query=query,
-            raw_headers=raw,
+            head=head,
+            fields=head.fields,
             headers=headers,
             receive=receive,
             opening=b"",
@@ -144,7 +140,7 @@ class _Handshake:
     async def serve(self) -> None:
         """Take the call, and fly it. Raises CallError where it is refused, SocketClosed where the client leaves."""
         inbound, admission = self._inbound, self._means.admission
-        plain, answer = subprotocols(inbound.raw_headers)
+        plain, answer = subprotocols(inbound.fields)
         first: Frame | None = None
         if self._shape.first_frame == "call":
             await admission.precheck(inbound)
@@ -152,7 +148,7 @@ class _Handshake:
             opening = first if isinstance(first, bytes) else first.encode()
             inbound = msgspec.structs.replace(inbound, opening=opening)
         elif self._shape.first_frame == "secret":
-            found = credentials(inbound.raw_headers, inbound.query, admission.is_ours)
+            found = inbound.head.credentials(admission.is_ours)
             secret = found.secret
             if secret is None and not found.in_url:
                 first, secrets = scrubbed(await self._first_frame(answer), self._shape)

@@ -180,7 +180,7 @@ class Session:
         admitted = self._admitted
         provider = admitted.route.provider
         place = self._means.places[provider]
-        query = self._inbound.query
+        query = self._inbound.head.query
         if keys := VENDORS[provider].url_keys:
             query = without_key(query, keys)
         target = admitted.route.upstream_path
@@ -190,7 +190,7 @@ class Session:
             provider=provider,
             origin=place.origin,
             target=target,
-            headers=to_provider_socket(self._inbound.raw_headers, VENDORS[provider], place.credential),
+            headers=to_provider_socket(self._inbound.fields, VENDORS[provider], place.credential),
             subprotocols=plain,
             call_id=admitted.call_id,
             faults=admitted.faults,
