@@ -89,32 +89,14 @@ class Pool:
         return WireAnswer(self, connection)
 
     def _head(self, method: str, target: str, headers: Mapping[str, str], body: bytes | Body) -> bytes:
-        lines = [method, " ", target, self._start]
-        for name, value in headers.items():
-            lines += (_field(name), value, "\r\n")
-        breaks = 3 + len(headers)
+        begun = _begun(method, target, self._start, tuple(headers.items()))
         if not isinstance(body, bytes):
-            framing = "transfer-encoding: chunked" if body.length is None else f"content-length: {body.length}"
-            lines.append(f"{framing}\r\n\r\n")
-            breaks += 1
-        elif body or method not in ("GET", "HEAD", "DELETE", "OPTIONS"):
-            lines.append(f"content-length: {len(body)}\r\n\r\n")
-            breaks += 1
-        else:
-            lines.append("\r\n")
-        text = "".join(lines)
-        if (
-            text.count("\n") != breaks
-            or text.count("\r") != breaks
-            or "\0" in text
-            or not _TARGET.fullmatch(target)
-            or not _TOKEN.fullmatch(method)
-        ):
-            raise UpstreamFailed("not a request that can be sent", sent=False)
-        try:
-            return text.encode("latin-1")
-        except UnicodeEncodeError as error:
-            raise UpstreamFailed("not a request that can be sent", sent=False) from error
+            if body.length is None:
+                return begun + b"transfer-encoding: chunked\r\n\r\n"
+            return b"%bcontent-length: %d\r\n\r\n" % (begun, body.length)
+        if body or method not in ("GET", "HEAD", "DELETE", "OPTIONS"):
+            return b"%bcontent-length: %d\r\n\r\n" % (begun, len(body))
+        return begun + b"\r\n"
 
     def _pick(self) -> Connection | None:
         now = self.loop.time()
@@ -210,6 +192,31 @@ class Pool:
             if not self._open:
                 return
             await asyncio.sleep(0)
+
+
+@functools.lru_cache(maxsize=64)
+def _begun(method: str, target: str, start: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """A request's head, but for its framing. Most requests to one provider begin alike, whoever sends them.
+
+    Raises UpstreamFailed if it would be read as anything else than what is meant.
+    """
+    lines = [method, " ", target, start]
+    for name, value in headers:
+        lines += (_field(name), value, "\r\n")
+    text = "".join(lines)
+    breaks = 2 + len(headers)
+    if (
+        text.count("\n") != breaks
+        or text.count("\r") != breaks
+        or "\0" in text
+        or not _TARGET.fullmatch(target)
+        or not _TOKEN.fullmatch(method)
+    ):
+        raise UpstreamFailed("not a request that can be sent", sent=False)
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise UpstreamFailed("not a request that can be sent", sent=False) from error
 
 
 @functools.lru_cache(maxsize=1024)
