@@ -74,6 +74,8 @@ class UsageFilter:
 
     def feed(self, chunk: bytes) -> bytes:
         """See the interface."""
+        if self._scanner.ends_with(chunk) and _EMPTY_CHOICES.search(chunk) is None:
+            return chunk  # whole events, and none of them is the one
         events = self._scanner.feed(chunk)
         if len(events) == 1:
             return b"" if _is_splice(events[0]) else events[0].raw

@@ -99,6 +99,10 @@ class Scanner:
             self._scanned = 0
         return events
 
+    def ends_with(self, chunk: bytes) -> bool:
+        """Whether these bytes would be whole events, and nothing is held back: then they need not be fed to it."""
+        return not self._held and not self._skipping and chunk.endswith(b"\n\n") and chunk.find(b"\r") < 0
+
     def flush(self) -> Event | None:
         """What is left at the end of the stream: an event without its blank line, or the rest of one too large."""
         if not self._held:
