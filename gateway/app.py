@@ -289,7 +289,7 @@ class Gateway:
         if scope["type"] != "http":
             return
         path = scope["path"]
-        if self._is_metrics_door(scope) and path not in _WATCHED_PATHS:
+        if self.settings.metrics_port and self._is_metrics_door(scope) and path not in _WATCHED_PATHS:
             await self._management(scope | {"path": "/nothing"}, receive, send)  # type: ignore[arg-type]
             return
         if path[-1:] == "/" and path != "/" and not path.startswith(_IDS_WITH_SLASHES) and _is_own(path[:-1]):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+from collections.abc import Awaitable
 
 import msgspec
 
@@ -113,17 +114,16 @@ class Relay:
         self.simulated = simulated
         self.places = places
 
-    async def fly(
+    def fly(
         self,
         admitted: Admitted,
         head: Head,
         connection: Connection | None,
         send: Send,
         started: float,
-    ) -> None:
+    ) -> Awaitable[None]:
         """Forward the call and relay its answer."""
-        trip = _Trip(self, admitted, connection, send, started)
-        await trip.run(head)
+        return _Trip(self, admitted, connection, send, started).run(head)
 
 
 class _Trip:
@@ -145,7 +145,8 @@ class _Trip:
         self._status = 0
         self._head_sent = False
         self._first_byte: float | None = None
-        self._last_moment = self._now() + CALL_TIMEOUT_S
+        now = self._now()
+        self._last_moment = now + CALL_TIMEOUT_S
         self._streamed_bytes = 0
         self._held_picos = admitted.held.amount_micros * PICOS_PER_MICRO
         self._allowance = admitted.held.granted  # output tokens per choice that the hold covers
@@ -158,7 +159,7 @@ class _Trip:
             admitted.call_id,
             admitted.key.chain,
             task,
-            self._now() + self._patience.head_s,
+            now + self._patience.head_s,
             to_the_end=not admitted.call.stream,
         )
         self._upload = admitted.upload
