@@ -222,14 +222,16 @@ class Connection(asyncio.Protocol):
 
     async def wait(self) -> None:
         """Wait until something has happened. Cancelled, the exchange is broken off."""
-        waiter = self._waiter = self._pool.loop.create_future()
         try:
-            await waiter
+            await self.news()
         except asyncio.CancelledError:
             self.abort()
             raise
-        finally:
-            self._waiter = None
+
+    def news(self) -> asyncio.Future[None]:
+        """Done once something has happened. Who waits for it by himself breaks the exchange off when cancelled."""
+        waiter = self._waiter = self._pool.loop.create_future()
+        return waiter
 
     def take(self) -> bytes:
         """What has come of the body and was not taken yet."""
@@ -467,7 +469,11 @@ class WireAnswer:
                 self._whole = True
                 self.close()
                 raise StopAsyncIteration
-            await connection.wait()
+            try:
+                await connection.news()
+            except asyncio.CancelledError:
+                connection.abort()
+                raise
             if self._nudged:
                 self._nudged = False
                 return connection.take() if connection.pieces else b""
