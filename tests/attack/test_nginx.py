@@ -204,7 +204,7 @@ async def sent(port: int, pieces: list[bytes], *, whole: bool) -> tuple[str, byt
     return own, got
 
 
-@pytest.mark.timeout(900)  # 8 ms an attempt, and many more where others use the machine
+@pytest.mark.timeout(900 + ATTACKS // 10)  # 8 ms an attempt, and many more where others use the machine
 async def test_no_request_is_answered_that_was_not_sent(front: tuple[Upstream, Nginx, str]) -> None:
     """Seeded attempts, while others use the same connections: everybody gets his own answers, nothing hidden runs."""
     upstream, nginx, url = front

@@ -30,6 +30,7 @@ _ERRORS: Final = {
     422: ("invalid", "The request is not valid."),
     429: ("too_many_concurrent_requests", "Too many concurrent requests."),
 }
+_MUSIC_MS_MAX: Final = 600_000
 _CHARACTERS_MAX: Final = 40_000  # of the models that take most
 _CHARACTERS_A_SECOND: Final = 15
 _PIECE_BYTES: Final = 4_180  # ten frames of the sound
@@ -151,19 +152,29 @@ def _billed(request: Request, credits_: float, **more: int) -> dict[str, int]:
     return {"output_tokens": 0, "millicredits": 0 if zero else round(credits_ * 1_000), **more}
 
 
+def _number(request: Request, body: dict[str, Any], name: str, most: int) -> float:
+    """A positive number; 0 where there is none."""
+    value = body.get(name) or 0
+    if not isinstance(value, int | float) or not 0 <= value <= most:
+        raise _refuse(request, name, f"Input should be a number from 0 to {most}")
+    return value
+
+
 def _generation(request: Request) -> Draft:
     body = _read(request)
     if not isinstance(body.get("text"), str):
         raise _refuse(request, "text", "Field required")
-    seconds = body.get("duration_seconds")
+    seconds = _number(request, body, "duration_seconds", 30)
     return _sound(request, seconds or 2, math.ceil(seconds * 40) if seconds else 200)
 
 
 def _music(request: Request) -> Draft:
     body = _read(request)
-    plan = body.get("composition_plan") or {}
-    planned_ms = sum(section.get("duration_ms", 0) for section in plan.get("sections", ()))
-    length_ms = body.get("music_length_ms") or planned_ms or 10_000
+    plan = body.get("composition_plan")
+    sections = plan.get("sections") if isinstance(plan, dict) else None
+    sections = [each for each in sections if isinstance(each, dict)] if isinstance(sections, list) else []
+    planned_ms = sum(_number(request, section, "duration_ms", _MUSIC_MS_MAX) for section in sections)
+    length_ms = _number(request, body, "music_length_ms", _MUSIC_MS_MAX) or planned_ms or 10_000
     credits_ = math.ceil(length_ms * 3_750 / 60_000)
     # The sound itself is short whatever was asked: nobody listens to minutes of silence.
     return _sound(request, min(length_ms / 1_000, 5), credits_)

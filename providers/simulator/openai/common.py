@@ -106,9 +106,9 @@ def read(request: Request, kind: type[T]) -> T:
         )
 
 
-def served_model(request: Request, model: str | None) -> str:
+def served_model(request: Request, model: object) -> str:
     """The model, if the provider has it."""
-    if not model:
+    if not model or not isinstance(model, str):
         refuse(request, "you must provide a model parameter")
     if REFUSED_MODEL in model:
         message = f"The model `{model}` does not exist or you do not have access to it."

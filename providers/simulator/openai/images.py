@@ -49,17 +49,19 @@ def answer(request: Request) -> Draft:
         openai.refuse(request, message, param="prompt", code="missing_required_parameter")
     if "generations" not in request.path and not given:
         openai.refuse(request, "Missing required parameter: 'image'.", param="image")
-    images = int(asked.get("n") or 1)
+    images = _number(request, asked, "n", 1)
     openai.at_least(request, "n", images, 1, 10)
     if model.startswith("dall-e-"):
         data = [{"url": f"https://images.invalid/{number}.png"} for number in range(images)]
         body = msgspec.json.encode({"created": request.now_s, "data": data})
         return Whole(headers=openai.headers(request), body=body, billed={"output_tokens": 0, "images": images})
-    size = asked.get("size") if asked.get("size") in _SIZES else "1024x1024"
-    quality = asked.get("quality") if asked.get("quality") in _TOKENS else "medium"
-    partial = int(asked.get("partial_images") or 0)
+    size, quality = str(asked.get("size")), str(asked.get("quality"))
+    size = size if size in _SIZES else "1024x1024"
+    quality = quality if quality in _TOKENS else "medium"
+    partial = _number(request, asked, "partial_images", 0)
+    openai.at_least(request, "partial_images", partial, 0, 3)
     text, shown = tokens.count(str(prompt or "")), given * _GIVEN_TOKENS
-    made = math.ceil(_TOKENS[str(quality)] * _SIZES[str(size)]) * images + partial * _PARTIAL_TOKENS
+    made = math.ceil(_TOKENS[quality] * _SIZES[size]) * images + partial * _PARTIAL_TOKENS
     usage = {
         "input_tokens": text + shown,
         "input_tokens_details": {"text_tokens": text, "image_tokens": shown},
@@ -84,6 +86,15 @@ def answer(request: Request) -> Draft:
     for each in usages:
         full["usage"] = each
     return Whole(headers=openai.headers(request), body=msgspec.json.encode(full), billed=billed)
+
+
+def _number(request: Request, asked: dict[str, Any], name: str, usual: int) -> int:
+    """An integer, which a form has as text."""
+    value = asked.get(name) or usual
+    text = str(value)
+    if isinstance(value, bool) or not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 20):
+        openai.refuse(request, f"Invalid type for '{name}': expected an integer.", param=name, code="invalid_type")
+    return int(text)
 
 
 def _read(request: Request) -> tuple[dict[str, Any], int]:
