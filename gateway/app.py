@@ -37,12 +37,13 @@ from gateway.call.endpoint import Inference, answer_empty
 from gateway.call.flight import Flights
 from gateway.call.free_operations import FreeOperations
 from gateway.call.holding import Holds
+from gateway.call.means import Means
 from gateway.call.policy import Policy
 from gateway.call.provider_errors import ProviderErrors
 from gateway.call.reading import Readings
 from gateway.call.relay import Patience, Relay
 from gateway.call.request import Requests
-from gateway.call.settlement import Till, Unsettled
+from gateway.call.settlement import Settlements, Unsettled
 from gateway.config import Settings
 from gateway.edge.cors import Cors
 from gateway.edge.headers import as_mapping
@@ -51,6 +52,7 @@ from gateway.rates import Rate
 from gateway.sockets.endpoint import Sockets
 from gateway.stored.batches import Batches
 from gateway.stored.ownership import Ownership
+from gateway.stored.stages import StoredStages
 from gateway.telemetry import Board, Metrics
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.simulated import SimulatedSockets, SimulatedUpstream
@@ -204,39 +206,22 @@ class Gateway:
             FreeOperations(ledger, holds, settings, clock_ms),
         )
         unanswered_ms = settings.unanswered_s * 1000 or None
-        till = Till(
+        settlements = Settlements(
             ledger, self.metrics, self.catalogue, Unsettled(left=settings.unsettled, unanswered_ms=unanswered_ms)
         )
         errors = ProviderErrors(self.metrics, {name: place.credential for name, place in settings.places.items()})
-        patience = Patience(head_s=settings.head_timeout_s, silence_s=settings.silence_timeout_s)
+        means = Means(ledger, self.flights, self.metrics, settlements, errors, settings.places)
         self.relay = Relay(
-            ledger,
-            self.flights,
-            self.metrics,
+            means,
             self._live,
             self._simulated,
-            settings.places,
-            ownership,
-            self.batches,
-            till,
-            errors,
-            patience,
+            StoredStages(ledger, ownership, self.batches),
             self._readings,
+            Patience(head_s=settings.head_timeout_s, silence_s=settings.silence_timeout_s),
         )
         self._cors = Cors(settings.cors_origins)
         self._inference = Inference(admission, self.relay, self.flights, self.metrics, self._cors, clock_ms)
-        self._sockets = Sockets(
-            admission,
-            ledger,
-            till,
-            errors,
-            self.flights,
-            self.metrics,
-            WebSocketUpstream(),
-            SimulatedSockets(clock_ms),
-            settings.places,
-            clock_ms,
-        )
+        self._sockets = Sockets(means, admission, WebSocketUpstream(), SimulatedSockets(clock_ms), clock_ms)
         self._management = self._make_management(keyring)
 
     @classmethod

@@ -7,12 +7,16 @@ and to no client; no credential and no id of that account leaves by an error. Ev
 from __future__ import annotations
 
 import logging
+import re
 
 from gateway.bounds import ERROR_BODY_BYTES_MAX
 from gateway.problems import CallError
 from gateway.telemetry import Metrics
 from providers.reading.account import about_account, carries, without_ids
+from providers.reading.sse import Scanner
 
+# How every shape's event begins to say that it is a failure.
+_FAILED = re.compile(rb'"error"\s*:\s*[{"]|"type"\s*:\s*"(?:error|response\.failed)"|"finish_reason"\s*:\s*"ERROR')
 _log = logging.getLogger("farthing.call")
 
 
@@ -39,6 +43,20 @@ class ProviderErrors:
         ):
             raise CallError(status, "upstream_error", f"The provider answered {status}.")
         return without_ids(body)
+
+    def in_stream(self, provider: str, chunk: bytes) -> CallError | None:
+        """What a client gets instead of a stream that begins with a refusal of the operator's account."""
+        if b"error" not in chunk and b"failed" not in chunk:
+            return None  # nearly always
+        scanner = Scanner()
+        for event in (*scanner.feed(chunk), scanner.flush()):
+            if event is None or not _FAILED.search(data := event.data()):
+                continue
+            try:
+                self.refuse_account(provider, 200, data)
+            except CallError as error:
+                return error
+        return None
 
     def refuse_account(self, provider: str, status: int, body: bytes) -> None:
         """Raises CallError if an error is about the operator's account; `status` is 200 for one within an answer."""

@@ -65,7 +65,7 @@ class Unsettled(msgspec.Struct, frozen=True, kw_only=True):
 KEPT = Unsettled()
 
 
-class Till:
+class Settlements:
     """Where calls are settled. One for the process."""
 
     def __init__(self, ledger: Ledger, metrics: Metrics, catalogue: Catalogue, unsettled: Unsettled = KEPT) -> None:

@@ -19,20 +19,15 @@ import msgspec
 from gateway.asgi import CONNECTION, Receive, Send
 from gateway.bounds import SOCKET_FIRST_FRAME_S, WRITE_TIMEOUT_S
 from gateway.call.admission import Admission
-from gateway.call.flight import Flights
-from gateway.call.provider_errors import ProviderErrors
+from gateway.call.means import Means
 from gateway.call.records import Inbound
-from gateway.call.settlement import Till
-from gateway.config import Place
 from gateway.edge.credentials import subprotocols
 from gateway.edge.head import Head
 from gateway.problems import CallError, in_socket, render
 from gateway.sockets.client import Client
-from gateway.sockets.session import Means, Session, scrubbed
-from gateway.telemetry import Metrics
+from gateway.sockets.session import Session, SocketMeans, scrubbed
 from gateway.upstream.base import SocketClosed, SocketUpstream
 from keys.ids import new_body
-from ledger.ledger import Ledger
 from providers.contract.shapes import Asked
 from providers.contract.sockets import SOCKET, Frame, SocketShape
 from providers.routing import Refusal, Route, Shared
@@ -46,18 +41,14 @@ class Sockets:
 
     def __init__(
         self,
+        means: Means,
         admission: Admission,
-        ledger: Ledger,
-        till: Till,
-        errors: ProviderErrors,
-        flights: Flights,
-        metrics: Metrics,
         live: SocketUpstream,
         simulated: SocketUpstream,
-        places: dict[str, Place],
         clock_ms: Callable[[], int],
     ) -> None:
-        self._means = Means(admission, ledger, till, errors, flights, metrics, live, simulated, places)
+        self._shared = SocketMeans(means, admission, live, simulated)
+        self._means = means
         self._clock_ms = clock_ms
         self.draining = False
 
@@ -89,7 +80,7 @@ class Sockets:
             opening=b"",
         )
         session = _Handshake(
-            self._means, inbound, client, Asked(params=route.params, query=asked, headers=headers), started
+            self._shared, inbound, client, Asked(params=route.params, query=asked, headers=headers), started
         )
         try:
             if self.draining:
@@ -126,20 +117,20 @@ class Sockets:
 class _Handshake:
     """One socket, from the handshake on."""
 
-    def __init__(self, means: Means, inbound: Inbound, client: Client, asked: Asked, started: float) -> None:
+    def __init__(self, shared: SocketMeans, inbound: Inbound, client: Client, asked: Asked, started: float) -> None:
         shape = inbound.route.operation.socket
         assert shape is not None  # noqa: S101 - its row is a socket's
-        self._means = means
+        self._shared = shared
         self._inbound = inbound
         self._client = client
         self._asked = asked
         self._started = started
         self._shape: SocketShape = shape
-        self._now = means.flights.now
+        self._now = shared.means.flights.now
 
     async def serve(self) -> None:
         """Take the call, and fly it. Raises CallError where it is refused, SocketClosed where the client leaves."""
-        inbound, admission = self._inbound, self._means.admission
+        inbound, admission = self._inbound, self._shared.admission
         plain, answer = subprotocols(inbound.fields)
         first: Frame | None = None
         if self._shape.first_frame == "call":
@@ -156,7 +147,7 @@ class _Handshake:
                 secret = distinct.pop() if len(distinct) == 1 else None
             inbound = msgspec.structs.replace(inbound, secret=secret)
         admitted = await admission.admit(inbound)
-        await Session(self._means, self._shape, admitted, inbound, self._asked, self._client, self._started).run(
+        await Session(self._shared, self._shape, admitted, inbound, self._asked, self._client, self._started).run(
             plain, answer, first
         )
 

@@ -26,33 +26,28 @@ from gateway.bounds import (
     WRITE_TIMEOUT_S,
 )
 from gateway.call.admission import Admission
-from gateway.call.flight import Flight, Flights
-from gateway.call.provider_errors import ProviderErrors
+from gateway.call.flight import Flight
+from gateway.call.forwarding import shaken
+from gateway.call.hold import Hold, SocketGrowth
+from gateway.call.means import Means
 from gateway.call.records import Admitted, Inbound
-from gateway.call.settlement import Ending, Till
-from gateway.config import Place
-from gateway.edge.credentials import without_key
-from gateway.edge.headers import RawHeaders, to_client, to_provider_socket
+from gateway.call.reply import ours, passed_on
+from gateway.call.settlement import Ending
 from gateway.problems import CallError, in_socket, render
 from gateway.sockets.client import Client
-from gateway.sockets.purse import Purse
-from gateway.telemetry import Metrics
 from gateway.upstream.base import (
     BROKEN,
     Duplex,
-    Handshake,
     HandshakeRefused,
     SocketClosed,
     SocketUpstream,
     UpstreamFailed,
 )
-from ledger.ledger import Ledger
 from providers.contract.metering import Conclusion, conclude
 from providers.contract.shapes import Asked
 from providers.contract.sockets import NOTHING_DUE, Due, Frame, SocketShape, Stop
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.ground.vendors import VENDORS
 from providers.reading.frames import without_secrets
 
 _SWITCHED = 101
@@ -64,18 +59,13 @@ _ENDINGS = {
 _BROKEN_OFF = CallError(502, "upstream_unreachable", "The provider broke off the connection.")
 
 
-class Means(msgspec.Struct, frozen=True):
+class SocketMeans(msgspec.Struct, frozen=True):
     """What all sockets share."""
 
+    means: Means
     admission: Admission
-    ledger: Ledger
-    till: Till
-    errors: ProviderErrors
-    flights: Flights
-    metrics: Metrics
     live: SocketUpstream
     simulated: SocketUpstream
-    places: dict[str, Place]
 
 
 def scrubbed(frame: Frame, shape: SocketShape) -> tuple[Frame, list[str]]:
@@ -100,7 +90,7 @@ class Session:
 
     def __init__(
         self,
-        means: Means,
+        shared: SocketMeans,
         shape: SocketShape,
         admitted: Admitted,
         inbound: Inbound,
@@ -110,6 +100,8 @@ class Session:
     ) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - an ASGI server runs every socket in a task
+        means = shared.means
+        self._shared = shared
         self._means = means
         self._shape = shape
         self._admitted = admitted
@@ -124,7 +116,8 @@ class Session:
             max_input_tokens=price.max_input_tokens if price is not None else None,
             max_output_tokens=price.max_output_tokens if price is not None else None,
         )
-        self._purse = Purse(admitted, self._meter, means.ledger, self._now)
+        self._hold = Hold(admitted, means.ledger)
+        self._growth = SocketGrowth(self._hold, admitted, self._meter, self._now)
         self._provider: Duplex | None = None
         self._status = 0
         self._opened = started
@@ -142,17 +135,18 @@ class Session:
         sent = False
         over: _Over | None = None
         try:
-            handshake = self._handshake(plain)
+            place = self._means.places[self._admitted.route.provider]
+            handshake = shaken(self._admitted, self._inbound.head, plain, place)
             flight.stage = "dispatched"
             sent = True
             self._means.metrics.added(self._now() - self._started)
-            upstream = self._means.live if self._admitted.key.livemode else self._means.simulated
+            upstream = self._shared.live if self._admitted.key.livemode else self._shared.simulated
             self._provider = await upstream.open(handshake)
             flight.stage = "answering"
             self._status, self._opened = _SWITCHED, self._now()
             self._touch()
             if not self._client.accepted:
-                await self._client.accept(self._provider.subprotocol or answer, self._told())
+                await self._client.accept(self._provider.subprotocol or answer, ours(self._admitted))
             over = await self._relay(first)
             self._land(over)
             await self._part(over)
@@ -175,36 +169,6 @@ class Session:
             flights.remove(flight)
             if self._provider is not None:
                 self._provider.abort()
-
-    def _handshake(self, plain: list[str]) -> Handshake:
-        admitted = self._admitted
-        provider = admitted.route.provider
-        place = self._means.places[provider]
-        query = self._inbound.head.query
-        if keys := VENDORS[provider].url_keys:
-            query = without_key(query, keys)
-        target = admitted.route.upstream_path
-        if query:
-            target += "?" + query.decode("latin-1")
-        return Handshake(
-            provider=provider,
-            origin=place.origin,
-            target=target,
-            headers=to_provider_socket(self._inbound.fields, VENDORS[provider], place.credential),
-            subprotocols=plain,
-            call_id=admitted.call_id,
-            faults=admitted.faults,
-        )
-
-    def _told(self) -> RawHeaders:
-        headers = [
-            (b"x-farthing-request-id", f"req_{self._admitted.call_id}".encode()),
-            (b"x-farthing-held-micros", b"%d" % self._admitted.held.amount_micros),
-        ]
-        remaining = self._admitted.held.left.get("micros")
-        if remaining is not None:
-            headers.append((b"x-farthing-remaining-micros", b"%d" % remaining))
-        return headers
 
     # ---- messages
 
@@ -250,7 +214,7 @@ class Session:
             self._tick()
             try:
                 frame, due = self._weighed(frame)
-                error = await self._purse.afford(due)
+                error = await self._growth.afford(due)
             except CallError as refused:
                 error = refused
             if error is not None:
@@ -275,8 +239,8 @@ class Session:
         if isinstance(due, Stop):
             raise CallError(403 if due.code == "model_not_allowed" else 400, due.code, due.message, param=due.param)
         if self._admitted.price is not None:
-            for model in self._meter.models(due) - self._purse.beside.keys():
-                self._purse.beside[model] = self._means.admission.price_of(
+            for model in self._meter.models(due) - self._growth.beside.keys():
+                self._growth.beside[model] = self._shared.admission.price_of(
                     self._admitted.route, self._admitted.key, model
                 )
         return frame, due
@@ -303,8 +267,8 @@ class Session:
             self._touch()
             if self._stopped:
                 continue
-            error = await self._purse.afford(NOTHING_DUE)
-            if error is not None and not self._purse.sound and not self._meter.busy():
+            error = await self._growth.afford(NOTHING_DUE)
+            if error is not None and not self._growth.sound and not self._meter.busy():
                 return _Over("us", error=error)
 
     async def _pass_on(self, frame: Frame) -> None:
@@ -397,8 +361,8 @@ class Session:
         status, body = refusal.status, self._means.errors.shown(provider, refusal.status, kind, refusal.body)
         if self._client.accepted:
             raise CallError(status, "upstream_error", f"The provider answered {status}.")
-        headers = to_client(refusal.headers, VENDORS[self._admitted.route.provider])
-        headers += [*self._told(), (b"content-length", b"%d" % len(body))]
+        headers = passed_on(self._admitted, refusal.headers)
+        headers.append((b"content-length", b"%d" % len(body)))
         await self._client.refuse(status, headers, body)
 
     def _land(self, over: _Over | None, *, sent: bool = True) -> None:
@@ -414,13 +378,13 @@ class Session:
         first = self._first_message
         ending = Ending(
             sent=sent,
-            held_picos=self._purse.held_picos,
+            held_picos=self._hold.picos,
             reason=reason or None,
             http_status=self._status,
             latency_ms=round((now - self._started) * 1000),
             ttft_ms=None if first is None else round((first - self._started) * 1000),
         )
-        self._means.till.settle(self._admitted, self._concluded(sent=sent), ending, self._purse.beside)
+        self._means.settlements.settle(self._admitted, self._concluded(sent=sent), ending, self._growth.beside)
 
     def _concluded(self, *, sent: bool) -> Conclusion:
         if not sent or self._status != _SWITCHED:

@@ -98,7 +98,7 @@ async def test_a_client_that_leaves_during_its_hold_is_not_forwarded(
 
 async def test_a_client_that_does_not_read_is_cut_and_billed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """F2: its connection goes at the deadline, memory stays flat, and what waits unread in buffers is billed too."""
-    monkeypatch.setattr("gateway.call.relay.WRITE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("gateway.call.reply.WRITE_TIMEOUT_S", 0.3)
     big = "output_tokens=25000,chunk_bytes=1048576"
     async with opened(tmp_path, FARTHING_DISCONNECT_DRAIN_S="5") as site:
         secret = await site.key()

@@ -1,0 +1,23 @@
+"""What everything needs that settles a call: for requests and sockets alike. One for the process."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.call.flight import Flights
+from gateway.call.provider_errors import ProviderErrors
+from gateway.call.settlement import Settlements
+from gateway.config import Place
+from gateway.telemetry import Metrics
+from ledger.ledger import Ledger
+
+
+class Means(msgspec.Struct, frozen=True):
+    """The parts. `places` are where the providers live, by their names."""
+
+    ledger: Ledger
+    flights: Flights
+    metrics: Metrics
+    settlements: Settlements
+    errors: ProviderErrors
+    places: dict[str, Place]
