@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import io
 import json
+import re
 import stat
 import time
 from collections.abc import AsyncIterator
@@ -31,6 +32,9 @@ ROWS = [f"{kind}{number}" for kind, most in (("C", 5), ("H", 8), ("M", 9), ("L",
 ANSWER_S = 20.0  # a bound, and no measurement
 PATIENCE_S = 0.2  # for more, where a connection is not closed
 QUIET_S = 15.0
+
+
+_HEAD = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9]) ")
 
 
 class Stage:
@@ -194,7 +198,7 @@ class _Replayed:
 
 def _parsed(got: bytes) -> tuple[int, bytes]:
     """Status and body of the last answer, as Python's own client reads it."""
-    last = got[max(got.rfind(b"HTTP/1.1 "), got.rfind(b"HTTP/1.0 "), 0) :]
+    last = got[max((head.start() for head in _HEAD.finditer(got)), default=0) :]
     response = http.client.HTTPResponse(_Replayed(last))  # type: ignore[arg-type]
     try:
         response.begin()
@@ -213,7 +217,7 @@ def _fits(wanted: Wanted, got: bytes, names: dict[str, str], told: str) -> None:
         for name, value in (("code", wanted.code), ("param", wanted.param)):
             assert value is None or error.get(name) == value, shown
     if wanted.answers is not None:
-        assert got.count(b"HTTP/1.1 ") - got.count(b"HTTP/1.1 100 ") == wanted.answers, shown
+        assert sum(head[1] != b"100" for head in _HEAD.finditer(got)) == wanted.answers, shown
     text = got.decode("latin-1")
     for each in wanted.has:
         assert cases.filled(each, names) in text, f"{each!r} is not in it; {shown}"
