@@ -164,9 +164,11 @@ class Books:
         by_mark: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for event in self._events.values():
             by_mark[metadata_mark(event)].append(event)
-        # Refused calls bear no metadata, and of many one event tells their number.
+        # Refused calls bear no metadata, and of many of one key one event tells their number.
         refused = {event["request_id"]: event for event in by_mark.pop("", []) if event["decision"] == "blocked"}
-        counted = sum(event["count"] - 1 for event in refused.values())
+        counted: Counter[str] = Counter()
+        for event in refused.values():
+            counted[event["key_id"]] += event["count"] - 1
         self.statuses.clear()
         self.late = self.estimated_low_micros = self.unsettled_micros = self.cost_micros = 0
         problems: list[Problem] = []
@@ -175,9 +177,12 @@ class Books:
             events = by_mark.pop(call.mark, [])
             if not events and (event := refused.pop(call.headers.get("x-farthing-request-id", ""), None)) is not None:
                 events = [event]
-            if not events and call.status == 402 and counted and call.mark not in site.witness.arrived:
-                counted -= 1
-                continue
+            if not events and call.status == 402 and call.mark not in site.witness.arrived:
+                if self._forgotten(call):
+                    continue
+                if counted[call.key]:
+                    counted[call.key] -= 1
+                    continue
             if not events and (call.mark in site.witness.arrived or call.status == 200) and waiting < undecided:
                 waiting += 1
                 continue
@@ -203,7 +208,7 @@ class Books:
         if not first:
             if arrived:
                 problems.append(("lost", f"served for {picos} picos, and there is no event"))
-            if call.status == 200 or (call.status == 402 and not self._forgotten(call)):
+            if call.status in (200, 402):
                 problems.append(("other", "answered, and there is no event"))
             if call.expect and "none" not in call.expect:
                 problems.append(("other", f"no event, expected {call.expect}"))
