@@ -11,13 +11,17 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
 from gateway.apart import HelperFailed
 from gateway.bounds import SIMULATION_MEMORY_BYTES_MAX
+from gateway.upstream import simulating
 from gateway.upstream.simulating import Asked, Simulations
-from providers.simulator import Faults, Step, sounds
+from providers.simulator import Faults, Step, is_long_work, sounds
+from providers.simulator.stored import files
+from providers.simulator.stored.work import Work
 from tests.gateway.test_uploads import FORM, form
 from tests.harness import Running, running
 
@@ -206,3 +210,25 @@ async def test_whatever_is_asked_of_the_simulator_takes_no_machine_s_memory(simu
         with pytest.raises(HelperFailed):
             await simulations.answer(asked, b"{}" + b" " * (8 << 20))
         assert (await simulations.answer(asked, b"{}")).status == 400
+
+
+def test_what_is_made_of_a_short_request_is_reckoned_with() -> None:
+    """The results of many lines and the content of a large file are in an id; small ones are written here."""
+    many = files.ident(files.File("0" * 10, 9, "batch_output", 1, "a", Work(lines=1_000, url="/v1/responses"), 1_000))
+    large = files.ident(files.File("0" * 10, 1 << 20, "user_data", 1, "a", Work()))
+    small = files.ident(files.File("0" * 10, 9, "batch_output", 1, "a", Work(lines=3, url="/v1/responses"), 3))
+    for id_, long in ((many, True), (large, True), (small, False), ("file-x", False), ("", False)):
+        assert is_long_work(f"/v1/files/{id_}/content?x=y", b"", Faults()) is long
+    assert not is_long_work("/v1/chat/completions", b"{}" * 8_000, Faults())
+    assert is_long_work("/v1/chat/completions", b"{}" * 9_000, Faults())
+
+
+def test_an_answer_that_is_too_long_to_hand_over_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its call fails, and the next one has the helper."""
+    asked = Asked(
+        method="POST", path="/v1/embeddings", headers=JSON, provider="openai", faults=Faults(), request_id="1", now_s=0
+    )
+    question = msgspec.msgpack.encode(asked)
+    assert msgspec.msgpack.decode(simulating._work(question, b"{}"))["status"] == 400
+    monkeypatch.setattr(simulating, "_PACKED_BYTES_MAX", 10)
+    assert msgspec.msgpack.decode(simulating._work(question, b"{}"))["status"] == 0
