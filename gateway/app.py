@@ -30,23 +30,24 @@ from gateway.api.endpoint import (
 )
 from gateway.api.names import CatalogueNames
 from gateway.asgi import Receive, Send
-from gateway.bounds import DRAIN_S, FIGURES_INTERVAL_S, RETENTION_INTERVAL_S, REVOCATIONS_INTERVAL_S, SWEEP_INTERVAL_S
+from gateway.bounds import DRAIN_S
 from gateway.call.admission import Admission
 from gateway.call.caller import Callers
 from gateway.call.endpoint import Inference, answer_empty
 from gateway.call.flight import Flights
 from gateway.call.free_operations import FreeOperations
 from gateway.call.holding import Holds
-from gateway.call.means import Means
+from gateway.call.means import Means, Patience
 from gateway.call.policy import Policy
 from gateway.call.provider_errors import ProviderErrors
 from gateway.call.reading import Readings
-from gateway.call.relay import Patience, Relay
+from gateway.call.relay import Relay
 from gateway.call.request import Requests
 from gateway.call.settlement import Settlements, Unsettled
 from gateway.config import Settings
 from gateway.edge.cors import Cors
 from gateway.edge.headers import as_mapping
+from gateway.housework import Household, housework
 from gateway.problems import PROBLEMS, as_problem
 from gateway.rates import Rate
 from gateway.sockets.endpoint import Sockets
@@ -210,13 +211,12 @@ class Gateway:
             ledger, self.metrics, self.catalogue, Unsettled(left=settings.unsettled, unanswered_ms=unanswered_ms)
         )
         errors = ProviderErrors(self.metrics, {name: place.credential for name, place in settings.places.items()})
-        means = Means(ledger, self.flights, self.metrics, settlements, errors, settings.places)
+        means = Means(ledger, self.flights, self.metrics, settlements, errors, self._readings, settings.places)
         self.relay = Relay(
             means,
             self._live,
             self._simulated,
             StoredStages(ledger, ownership, self.batches),
-            self._readings,
             Patience(head_s=settings.head_timeout_s, silence_s=settings.silence_timeout_s),
         )
         self._cors = Cors(settings.cors_origins)
@@ -249,18 +249,13 @@ class Gateway:
             keyring = await Keyring.open(ledger, hasher, clock_ms=ledger.clock_ms, master=settings.master_key)
             gateway = cls(ledger, keyring, hasher, settings, ledger.clock_ms, board)
             printed = await gateway.minter.first_master(settings.master_key)
-            housework = [asyncio.create_task(gateway.sweep()), asyncio.create_task(gateway.batches.watch())]
-            if ledger.shared:
-                housework.append(asyncio.create_task(gateway.watch_revocations()))
-            if settings.retention_days:
-                housework.append(asyncio.create_task(gateway.drop_events()))
-            if board is not None:
-                housework.append(asyncio.create_task(gateway.show_figures()))
+            household = Household(
+                ledger, gateway.flights, gateway.batches, gateway.metrics, settings, beside_others=board is not None
+            )
             try:
-                yield gateway, printed
+                async with housework(household):
+                    yield gateway, printed
             finally:
-                for task in housework:
-                    task.cancel()
                 await gateway.stop()
         finally:
             await ledger.close()
@@ -289,36 +284,6 @@ class Gateway:
             await self._management(scope, receive, send)  # type: ignore[arg-type]
         else:
             await self._inference(scope, receive, send)
-
-    async def sweep(self) -> None:
-        """Let reservations end whose time is over, for as long as the gateway runs."""
-        while True:
-            await asyncio.sleep(SWEEP_INTERVAL_S)
-            with contextlib.suppress(LedgerUnavailable):
-                await self.ledger.expire()
-                await self.ledger.expire_objects()
-
-    async def watch_revocations(self) -> None:
-        """Cut the calls of keys that other gateways have revoked, for as long as the gateway runs."""
-        while True:
-            await asyncio.sleep(REVOCATIONS_INTERVAL_S)
-            with contextlib.suppress(LedgerUnavailable):
-                for account_id in await self.ledger.revoked():
-                    self.flights.cut_account(account_id, "key_revoked")
-
-    async def drop_events(self) -> None:
-        """Drop events whose time is over, for as long as the gateway runs."""
-        while True:
-            with contextlib.suppress(LedgerUnavailable):
-                await self.ledger.drop_events(self.settings.retention_days)
-            await asyncio.sleep(RETENTION_INTERVAL_S)
-
-    async def show_figures(self) -> None:
-        """Let the other workers tell of this one, for as long as the gateway runs."""
-        while True:
-            with contextlib.suppress(OSError):
-                await asyncio.to_thread(self.metrics.post)
-            await asyncio.sleep(FIGURES_INTERVAL_S)
 
     def _is_metrics_door(self, scope: MutableMapping[str, Any]) -> bool:
         """Whether it came in where metrics are open, and nothing else is."""

@@ -27,6 +27,7 @@ from gateway import config
 from gateway.api.events import event_object
 from gateway.api.keys import key_object
 from gateway.app import Gateway, clock_ms
+from gateway.doctor import examined
 from gateway.edge import workers
 from gateway.edge.server import Server, listen
 from gateway.price_table import price_table
@@ -419,33 +420,10 @@ async def _prices(options: argparse.Namespace, settings: config.Settings) -> int
 
 async def _doctor(options: argparse.Namespace, settings: config.Settings) -> int:
     """Each check is a line: what was looked at, and what was found."""
-    checks: list[tuple[str, bool, str]] = []
-    catalogue = _catalogue(settings)
-    checks.append(("prices", True, f"{len(catalogue)} models, version {catalogue.version}"))
-    for name, place in settings.places.items():
-        checks.append(
-            (name, True, f"{place.origin}, credential {'set' if place.credential else 'absent (test keys only)'}")
-        )
-    try:
-        ledger = await Ledger.open(settings.database_url, clock_ms=clock_ms, owner="doctor", serving=False)
-        try:
-            finding = await ledger.audit()
-            checks.append(("database", True, _scrub(settings.database_url)))
-            checks.append(("audit", not finding.count, f"{finding.events} events, {finding.count} differences"))
-            checks.append(("master key", await ledger.root() is not None, "minted at the first start of the gateway"))
-        finally:
-            await ledger.close()
-    except (LedgerUnavailable, SchemaTooNew, ValueError) as error:
-        checks.append(("database", False, str(error)))
-    if _readable_by_others(Path(".env")):
-        checks.append((".env", False, "others can read it: chmod 600 .env"))
+    checks = await examined(settings, _catalogue(settings), _scrub(settings.database_url))
     rows = [{"check": name, "ok": ok, "found": found} for name, ok, found in checks]
     _emit(options, rows, [f"{'ok  ' if row['ok'] else 'FAIL'} {row['check']}: {row['found']}" for row in rows])
     return OK if all(ok for _, ok, _ in checks) else FAILED
-
-
-def _readable_by_others(path: Path) -> bool:
-    return path.is_file() and bool(path.stat().st_mode & 0o077)
 
 
 if __name__ == "__main__":

@@ -310,7 +310,7 @@ class Ledger:
         quiet = fold and self._refusals.many(ask.account_id) and not ask.dry_run
         future = self._writer.submit(ask if not quiet else msgspec.structs.replace(ask, quiet=True))
         try:
-            outcome = cast(Held | Refused, await future)
+            outcome = cast("Held | Refused", await future)
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and not future.exception():
                 # The answer was on its way when the caller was cancelled, so the writer could not know.
@@ -340,7 +340,7 @@ class Ledger:
 
     async def report(self, call: Report) -> Settled | None:
         """Count a call that was made elsewhere; None if there is no such account. Raises LedgerUnavailable."""
-        return cast(Settled | None, await self._writer.submit(call))
+        return cast("Settled | None", await self._writer.submit(call))
 
     async def expire(self) -> int:
         """Release the reservations whose time is over; how many there were.
@@ -376,7 +376,7 @@ class Ledger:
 
     async def settled(self, settlement: Settlement) -> Settled | None:
         """Settle and wait until it is durable; None if there was no such hold."""
-        return cast(Settled | None, await self._writer.submit(settlement))
+        return cast("Settled | None", await self._writer.submit(settlement))
 
     def block(self, block: Block) -> None:
         """Record a call that was refused before a hold was asked for. Never awaits."""
@@ -394,13 +394,13 @@ class Ledger:
 
     async def open_first(self, new: NewAccount) -> AccountView | None:
         """Open the first account of all; None if there is one, whichever process opened it."""
-        return cast(AccountView | None, await self._writer.submit(Change(lambda touched: changes.open_first(new))))
+        return cast("AccountView | None", await self._writer.submit(Change(lambda touched: changes.open_first(new))))
 
     async def open_subject(self, key_id: int, kind: str, subject: str, *, public_id: str, balance_id: str) -> int:
         """The id of a key's end user or run, opened at first sight."""
         now_ms = self._clock_ms()
         change = Change(lambda touched: changes.open_subject(key_id, kind, subject, public_id, balance_id, now_ms))
-        return cast(int, await self._writer.submit(change))
+        return cast("int", await self._writer.submit(change))
 
     async def edit_account(
         self, owner_id: int, public_id: str, edit: Edit, *, kind: str = "key", once: Once | None = None
@@ -464,7 +464,7 @@ class Ledger:
     async def _change(self, once: Once | None, script: Callable[[set[int]], Script[AccountView]]) -> Answer:
         now_ms = self._clock_ms()
         change = Change(lambda touched: changes.once(once, now_ms, lambda: script(touched)))
-        return cast(Answer, await self._writer.submit(change))
+        return cast("Answer", await self._writer.submit(change))
 
     async def account(self, owner_id: int, public_id: str, kind: str = "key") -> AccountView:
         """One account of the owner's subtree. Raises NotFound."""
@@ -507,7 +507,7 @@ class Ledger:
         """Write down, durably, that an account has made objects; the ids that are somebody else's already."""
         now_ms = self._clock_ms()
         change = Change(lambda touched: objects.own(account_id, made, now_ms))
-        return cast(list[str], await self._writer.submit(change))
+        return cast("list[str]", await self._writer.submit(change))
 
     async def owned(self, account_id: int, ids: Sequence[str]) -> list[Object]:
         """Which of these ids are the account's own."""
@@ -544,7 +544,7 @@ class Ledger:
         """Bring the housework on own objects forward to now; False if none is waited for."""
         now_ms = self._clock_ms()
         change = Change(lambda touched: objects.hasten(account_id, provider, kind, ids, now_ms))
-        return cast(bool, await self._writer.submit(change))
+        return cast("bool", await self._writer.submit(change))
 
     async def due_objects(self, again_ms: int, limit: int) -> list[tuple[Object, bool]]:
         """Objects for which it is time, each with whether it is live; due again at `again_ms`, whoever took them."""
@@ -552,14 +552,14 @@ class Ledger:
         if not await self._engine.read(lambda: objects.any_due(now_ms)):
             return []  # a look costs nothing, a transaction does
         change = Change(lambda touched: objects.due(now_ms, again_ms, limit))
-        return cast(list[tuple[Object, bool]], await self._writer.submit(change))
+        return cast("list[tuple[Object, bool]]", await self._writer.submit(change))
 
     async def expire_objects(self) -> int:
         """Drop objects that their providers have forgotten, a batch at a time; how many there were."""
         now_ms = self._clock_ms()
         if not await self._engine.read(lambda: objects.any_expired(now_ms)):
             return 0  # a look costs nothing, a transaction does
-        return cast(int, await self._writer.submit(Change(lambda touched: objects.expire(now_ms))))
+        return cast("int", await self._writer.submit(Change(lambda touched: objects.expire(now_ms))))
 
     # ---- reports
 
@@ -606,7 +606,7 @@ class Ledger:
 
     async def setting(self, name: str, default: str) -> str:
         """The value under this name; `default` is kept and answered if there was none."""
-        return cast(str, await self._writer.submit(Change(lambda touched: _setting(name, default))))
+        return cast("str", await self._writer.submit(Change(lambda touched: _setting(name, default))))
 
 
 _NO_EVENT = ("stale", "exists")

@@ -11,7 +11,6 @@ import pytest
 from providers.ground.vendors import VENDORS
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("gateway", "keys", "ledger", "providers")
 GATEWAY = sorted((ROOT / "gateway").rglob("*.py"))
 NAMES = re.compile("|".join(sorted({*VENDORS, "gemini", "dashscope", "grok", "moonshot"})), re.IGNORECASE)
 
@@ -30,6 +29,28 @@ def test_no_vendor_is_named_in_the_gateway(path: Path) -> None:
         if NAMES.search(line)
     ]
     assert found == []
+
+
+@pytest.mark.parametrize("path", GATEWAY, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_of_the_gateway_fits_in_a_sitting(path: Path) -> None:
+    """At most 450 lines, functions of at most 60, and few enough others to know: all but the one that builds them."""
+    text = path.read_text("utf-8")
+    tree = ast.parse(text)
+    assert len(text.splitlines()) <= 450
+    if path.name != "app.py":
+        assert {each.name: length(each) for each in functions(tree) if length(each) > 60} == {}
+        assert len(imported(tree)) <= 14
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """The modules of the gateway that one of them imports."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "gateway":
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                found.add(name if (ROOT / f"{name.replace('.', '/')}.py").is_file() else node.module)
+    return found
 
 
 def functions(tree: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:

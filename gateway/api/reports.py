@@ -13,7 +13,8 @@ from msgspec import Meta
 from starlette.responses import Response
 
 from gateway.api.endpoint import Call, decode, json_response
-from gateway.api.reservations import ReportedUsage, Subject, policy_of, whom
+from gateway.api.reservations import policy_of, whom
+from gateway.api.stated import ReportedUsage, Subject
 from gateway.problems import CallError
 from keys.ids import derived_id, new_body
 from keys.minting import Metadata, ScopeRefused

@@ -6,106 +6,28 @@ itself. It ends once; a second word is answered with the first.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 from starlette.responses import Response
 
 from gateway.api.endpoint import Call, choice, json_response, replayed
+from gateway.api.stated import COUNT_MAX, TTL_S_MAX, Commit, Estimate, Extend, Reserve, Subject
 from gateway.bounds import SUBJECT_BYTES_MAX
 from gateway.problems import CallError, over_limit
 from keys.ids import derived_id, new_body, new_id
-from keys.minting import Metadata, ScopeRefused
+from keys.minting import ScopeRefused
 from keys.policy import Policy, read_policy
 from ledger.accounts import AccountView, NotFound
 from ledger.changes import Once, ReplayMismatch
 from ledger.events import EventView, HoldView
 from ledger.money import CHARGE_MICROS_MAX, PICOS_PER_MICRO, ceil_micros
-from ledger.records import UNSEEN, Ask, Facts, Held, Prolong, Refused, Settlement, Shortfall, Unit
-from providers.ground.usage import Usage
+from ledger.records import UNSEEN, Ask, Facts, Held, Prolong, Refused, Settlement, Shortfall
 
-TTL_S_MAX = 24 * 3600
 STANDARD_TTL_S_MAX = 3600  # of a key that is in others' hands: it holds back what its parents could spend
-
-COUNT_MAX = 10**9  # of any unit in one call: more is a mistake, and the sums must stay within 64 bits
 
 _MAY_EXCEED = frozenset(("master", "team", "ingest"))
 """Who is believed that more was used than was reserved: they could report as much."""
-
-Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
-Amount = Annotated[int, Meta(ge=0, le=CHARGE_MICROS_MAX)]
-Ttl = Annotated[int, Meta(ge=1, le=TTL_S_MAX)]
-
-
-class Subject(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """Whose limits count: a key, and perhaps an end user under it."""
-
-    key_id: str | None = None
-    end_user: Annotated[str, Meta(min_length=1, max_length=SUBJECT_BYTES_MAX)] | None = None
-
-
-class Reserve(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """What to reserve."""
-
-    amount: Amount
-    unit: Unit = "micros"
-    subject: Subject = Subject()
-    provider: str = ""
-    model: str = ""
-    metadata: Metadata = {}
-    ttl_seconds: Ttl = 60
-
-
-class Commit(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """What was really used, in the reservation's unit."""
-
-    actual: Amount
-
-
-class Extend(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """How long the reservation lives on, from now."""
-
-    ttl_seconds: Ttl = 60
-
-
-class ReportedUsage(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """What a call used, by the names of `by_model`, and those parts of it that have prices of their own."""
-
-    input_tokens: Count = 0
-    cache_read_tokens: Count = 0
-    cache_write_tokens: Count = 0
-    cache_write_1h_tokens: Count = 0
-    cache_write_12h_tokens: Count = 0
-    input_audio_tokens: Count = 0
-    input_image_tokens: Count = 0
-    cache_read_audio_tokens: Count = 0
-    output_tokens: Count = 0
-    reasoning_tokens: Count = 0
-    output_audio_tokens: Count = 0
-    output_image_tokens: Count = 0
-    characters: Count = 0
-    audio_ms: Count = 0
-    video_ms: Count = 0
-    images: Count = 0
-    pages: Count = 0
-    searches: Count = 0
-    tools: Annotated[dict[Annotated[str, Meta(max_length=64)], Count], Meta(max_length=20)] = {}
-    service_tier: Annotated[str, Meta(max_length=64)] = ""
-    speed: Annotated[str, Meta(max_length=64)] = ""
-    geo: Annotated[str, Meta(max_length=64)] = ""
-
-    def usage(self) -> Usage:
-        """The same as the prices take it."""
-        return Usage(**msgspec.structs.asdict(self))
-
-
-class Estimate(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A call to price."""
-
-    provider: str
-    model: str
-    usage: ReportedUsage
 
 
 async def whom(call: Call, subject: Subject, *, reports: bool = False, opens: bool = True) -> tuple[AccountView, int]:

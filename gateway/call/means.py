@@ -6,6 +6,7 @@ import msgspec
 
 from gateway.call.flight import Flights
 from gateway.call.provider_errors import ProviderErrors
+from gateway.call.reading import Readings
 from gateway.call.settlement import Settlements
 from gateway.config import Place
 from gateway.telemetry import Metrics
@@ -20,4 +21,12 @@ class Means(msgspec.Struct, frozen=True):
     metrics: Metrics
     settlements: Settlements
     errors: ProviderErrors
+    readings: Readings
     places: dict[str, Place]
+
+
+class Patience(msgspec.Struct, kw_only=True):
+    """How long a provider may be silent, in seconds: before the head of its answer, and within the answer."""
+
+    head_s: float
+    silence_s: float

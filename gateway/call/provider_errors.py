@@ -12,6 +12,7 @@ import re
 from gateway.bounds import ERROR_BODY_BYTES_MAX
 from gateway.problems import CallError
 from gateway.telemetry import Metrics
+from gateway.upstream.base import Answer
 from providers.reading.account import about_account, carries, without_ids
 from providers.reading.sse import Scanner
 
@@ -26,6 +27,16 @@ class ProviderErrors:
     def __init__(self, metrics: Metrics, credentials: dict[str, str]) -> None:
         self._metrics = metrics
         self._credentials = credentials
+
+    async def read(self, answer: Answer) -> bytes:
+        """An error's body: of one that is longer than it may be, a little more than that. Raises UpstreamFailed."""
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in answer.chunks():
+            size += len(chunk)
+            if size <= ERROR_BODY_BYTES_MAX + len(chunk):
+                chunks.append(chunk)
+        return b"".join(chunks)
 
     def shown(self, provider: str, status: int, content_type: str, body: bytes) -> bytes:
         """What a client gets of an error: its bytes, but for the operator's ids. `body` may be cut above the bound.

@@ -134,3 +134,21 @@ def admitted_as(inbound: Inbound, key: Key, request: Request, terms: Terms, held
         # Where the caller states an end user's cap, the hold is all that it has room for.
         cap_micros=held.amount_micros if options.end_user_cap_micros is not None else options.call_cap_micros,
     )
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """How a call went, besides what was used.
+
+    Attributes:
+        sent: The provider can have seen it.
+        held_picos: What was held for it in the end.
+        reason: Why it was cut, if it was.
+        http_status: The provider's; 0 where it never answered.
+    """
+
+    sent: bool
+    held_picos: int
+    reason: str | None
+    http_status: int
+    latency_ms: int
+    ttft_ms: int | None

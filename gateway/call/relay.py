@@ -17,7 +17,6 @@ from gateway.asgi import ClientGone, Connection, Send
 from gateway.bounds import (
     CALL_TIMEOUT_S,
     COMMENT_S,
-    ERROR_BODY_BYTES_MAX,
     FULL_ANSWER_BYTES_MAX,
     HEAD_ALONE_S,
     UPLOAD_IDLE_S,
@@ -28,53 +27,32 @@ from gateway.call.conclusion import concluded
 from gateway.call.flight import Flight
 from gateway.call.forwarding import forwarded
 from gateway.call.hold import Hold, OutputGrowth, UploadGrowth
-from gateway.call.means import Means
-from gateway.call.reading import Readings
-from gateway.call.records import Admitted
-from gateway.call.reply import Reply
-from gateway.call.settlement import Ending
+from gateway.call.means import Means, Patience
+from gateway.call.records import Admitted, Ending
+from gateway.call.reply import Reply, declared_length
 from gateway.call.stages import Stage, Stages
-from gateway.call.upload import Upload
 from gateway.edge.head import Head
-from gateway.edge.headers import RawHeaders
 from gateway.problems import CallError
 from gateway.upstream.base import Answer, Upstream, UpstreamFailed
 from ledger.money import PICOS_PER_MICRO
 from providers.contract.metering import Ended
 from providers.contract.shapes import Filter, Meter
 
-_TIMEOUT = CallError(504, "upstream_timeout", "The provider took too long to answer.")
 _UNREACHABLE = CallError(502, "upstream_unreachable", "The provider cannot be reached.")
 _BROKEN = CallError(502, "upstream_unreachable", "The provider broke off the connection.")
-_SLOW = CallError(408, "request_timeout", "The request's body took too long to arrive.")
-_CUTS = {
-    "key_revoked": CallError(401, "key_revoked", "This key has been revoked."),
-    "timeout": _TIMEOUT,
-    "shutdown": CallError(503, "overloaded", "The gateway is stopping."),
-}
 _ENCODED = CallError(502, "upstream_encoding", "The provider sent an encoded answer that was not asked for.")
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 _UNBUFFERED = [(b"x-accel-buffering", b"no")]  # nginx: pass a stream on while it comes
 
 
-class Patience(msgspec.Struct, kw_only=True):
-    """How long a provider may be silent, in seconds: before the head of its answer, and within the answer."""
-
-    head_s: float
-    silence_s: float
-
-
 class Relay:
     """What all flights share. One for the process."""
 
-    def __init__(
-        self, means: Means, live: Upstream, simulated: Upstream, stages: Stages, readings: Readings, patience: Patience
-    ) -> None:
+    def __init__(self, means: Means, live: Upstream, simulated: Upstream, stages: Stages, patience: Patience) -> None:
         self.means = means
         self.live = live
         self.simulated = simulated
         self.stages = stages
-        self.readings = readings
         self.patience = patience
 
     def fly(
@@ -118,8 +96,7 @@ class _Trip:
             to_the_end=not admitted.call.stream,
         )
         self._reply = Reply(admitted, connection, send, flight, flights, now + CALL_TIMEOUT_S)
-        if admitted.upload is not None:
-            self._expect_upload(admitted.upload)
+        self._expect_upload()
 
     async def run(self, head: Head) -> None:
         """Fly. Every way out of here has landed."""
@@ -132,10 +109,12 @@ class _Trip:
         ended: Ended = "error"
         sent = False
         try:
-            body = await outgoing(admitted, self._relay.readings)
+            body = await outgoing(admitted, self._means.readings)
             forward = forwarded(admitted, head, body, self._means.places[admitted.route.provider])
-            if flight.client_gone or (self._stage is not None and not await self._may_go(self._stage)):
+            if flight.client_gone:
                 return
+            if self._stage is not None:
+                await self._stage.before()
             flight.stage = "dispatched"
             sent = True
             self._means.metrics.added(self._now() - self._started)
@@ -144,7 +123,7 @@ class _Trip:
             self._status = answer.status
             await self._relay_answer(answer)
             ended = "complete"
-        except (ClientGone, CallError) as broken:  # in the middle of an upload: the provider has no request to act on
+        except (ClientGone, CallError) as broken:  # before it was sent whole: the provider has no request to act on
             self._broken = "client_gone" if isinstance(broken, ClientGone) else broken.code
             self._land(ended, sent=sent)
             if isinstance(broken, CallError):
@@ -160,7 +139,7 @@ class _Trip:
             if not flight.cut_reason:
                 raise
             flight.task.uncancel()
-            await self._cut(flight.cut_reason)
+            await self._reply.cut(self._answer)
         finally:
             self._land(ended, sent=sent)
             flights.remove(flight)
@@ -169,22 +148,15 @@ class _Trip:
             if self._answer is not None:
                 self._answer.close()
 
-    async def _may_go(self, stage: Stage) -> bool:
-        """Whether nothing speaks against the call; else the client has been told."""
-        try:
-            await stage.before()
-        except CallError as error:
-            await self._reply.error(error)
-            return False
-        return True
-
     def _upstream(self) -> Upstream:
         upstream = self._relay.live if self._admitted.key.livemode else self._relay.simulated
         return upstream if self._stage is None else self._stage.around(upstream)
 
-    def _expect_upload(self, upload: Upload) -> None:
+    def _expect_upload(self) -> None:
         """Its end decides what the answer is about, and until then its progress keeps the call alive."""
-        flight = self._flight
+        flight, upload = self._flight, self._admitted.upload
+        if upload is None:
+            return
         last_moment = self._now() + UPLOAD_TIMEOUT_S
         self._reply.last_moment += UPLOAD_TIMEOUT_S  # the answer's own time begins when the upload is over
 
@@ -292,7 +264,7 @@ class _Trip:
                 if size > most:
                     if stage is not None and stage.nothing_longer:
                         break
-                    await reply.start(answer, _length(answer))
+                    await reply.start(answer, declared_length(answer))
                     await reply.write(b"".join(chunks))
                     chunks.clear()
             if not flight.client_gone or flight.to_the_end:
@@ -325,13 +297,7 @@ class _Trip:
 
     async def _relay_error(self, answer: Answer) -> None:
         """Pass the provider's own error on, as far as it is the client's business."""
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in answer.chunks():
-            size += len(chunk)
-            if size <= ERROR_BODY_BYTES_MAX + len(chunk):
-                chunks.append(chunk)
-        body = b"".join(chunks)
+        body = await self._means.errors.read(answer)
         route = self._admitted.route
         self._meter = route.operation.shape.meter(self._admitted.call, streamed=False)
         self._meter.feed(body)
@@ -344,14 +310,6 @@ class _Trip:
             return
         await self._reply.start(answer, [(b"content-length", b"%d" % len(body))])
         await self._reply.finish(body)
-
-    async def _cut(self, reason: str) -> None:
-        """We ended the call: the client is told, as far as that can be."""
-        error, upload = _CUTS.get(reason), self._admitted.upload
-        if reason == "timeout" and upload is not None and upload.waiting:
-            error = _SLOW
-        midway = self._admitted.call.stream and reason != "timeout"
-        await self._reply.cut(error, self._answer, midway=midway)
 
     # ---- the bill
 
@@ -384,8 +342,3 @@ class _Trip:
             began=first is not None,
         )
         return conclusion.status, self._means.settlements.settle(admitted, conclusion, ending, admitted.beside)
-
-
-def _length(answer: Answer) -> RawHeaders:
-    length = answer.headers.get("Content-Length", "")
-    return [(b"content-length", length.encode())] if length.isdigit() else []

@@ -18,6 +18,12 @@ from gateway.problems import CallError, in_stream, render
 from gateway.upstream.base import Answer
 from providers.ground.vendors import VENDORS
 
+_SLOW = CallError(408, "request_timeout", "The request's body took too long to arrive.")
+_CUTS = {
+    "key_revoked": CallError(401, "key_revoked", "This key has been revoked."),
+    "timeout": CallError(504, "upstream_timeout", "The provider took too long to answer."),
+    "shutdown": CallError(503, "overloaded", "The gateway is stopping."),
+}
 _COMMENT = b": keep-alive\n\n"
 _LAST_WORD_S = 1.0  # a client that does not read must not keep a cut call alive
 
@@ -37,6 +43,12 @@ def ours(admitted: Admitted) -> RawHeaders:
     if remaining is not None:
         fields.append((b"x-farthing-remaining-micros", b"%d" % remaining))
     return fields
+
+
+def declared_length(answer: Answer) -> RawHeaders:
+    """The provider's word for how long its answer is, if it gave one."""
+    length = answer.headers.get("Content-Length", "")
+    return [(b"content-length", length.encode())] if length.isdigit() else []
 
 
 class Reply:
@@ -119,13 +131,17 @@ class Reply:
         else:
             await self.error(error)
 
-    async def cut(self, error: CallError | None, answer: Answer | None, *, midway: bool) -> None:
-        """We ended the call. `midway` says that it may be told in the midst of a stream."""
+    async def cut(self, answer: Answer | None) -> None:
+        """We ended the call: the client is told why, as far as that can be."""
+        reason, call, upload = self._flight.cut_reason, self._admitted.call, self._admitted.upload
+        error = _CUTS.get(reason)
+        if reason == "timeout" and upload is not None and upload.waiting:
+            error = _SLOW
         if error is None or self._flight.client_gone:
             self.abort()
         elif not self.begun:
             await self.error(error)
-        elif midway and (event := self._last_word(error, answer)):
+        elif call.stream and reason != "timeout" and (event := self._last_word(error, answer)):
             try:
                 async with asyncio.timeout(_LAST_WORD_S):
                     await self.finish(event)

@@ -12,7 +12,7 @@ from operator import attrgetter
 
 import msgspec
 
-from gateway.call.records import Admitted
+from gateway.call.records import Admitted, Ending
 from gateway.telemetry import Metrics
 from ledger.ledger import Ledger
 from ledger.ledger import Unsettled as Policy
@@ -25,24 +25,6 @@ from providers.pricing.prices import Price
 
 _measures = attrgetter(*Measures.__struct_fields__)
 _log = logging.getLogger("farthing.call")
-
-
-class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """How a call went, besides what was used.
-
-    Attributes:
-        sent: The provider can have seen it.
-        held_picos: What was held for it in the end.
-        reason: Why it was cut, if it was.
-        http_status: The provider's; 0 where it never answered.
-    """
-
-    sent: bool
-    held_picos: int
-    reason: str | None
-    http_status: int
-    latency_ms: int
-    ttft_ms: int | None
 
 
 UNANSWERED = "unanswered"
@@ -110,10 +92,7 @@ class Settlements:
                 "a call cost more than was held",
                 extra={"request_id": f"req_{admitted.call_id}", "overrun_micros": overrun_micros},
             )
-        tokens, audio_ms = usage.tokens, usage.audio_ms
-        for part in usage.beside.values():
-            tokens += part.tokens
-            audio_ms += part.audio_ms
+        tokens, seconds = _in_all(usage)
         self._ledger.settle(
             Settlement(
                 id=admitted.call_id,
@@ -121,7 +100,7 @@ class Settlements:
                 cost_picos=cost_picos,
                 measures=Measures(*_measures(usage)),  # by model: without the others'
                 tokens=tokens,
-                seconds=-(-audio_ms // 1000),
+                seconds=seconds,
                 requests=0 if status == "unsettled" else None,
                 usage=msgspec.to_builtins(usage),
                 model=model,
@@ -144,6 +123,15 @@ class Settlements:
         if self._unsettled.unanswered_ms is None or (status == "unsettled" and reason not in (None, "timeout")):
             return None
         return self._ledger.clock_ms() + self._unsettled.unanswered_ms
+
+
+def _in_all(usage: Usage) -> tuple[int, int]:
+    """Tokens and seconds, the other models' included."""
+    tokens, audio_ms = usage.tokens, usage.audio_ms
+    for part in usage.beside.values():
+        tokens += part.tokens
+        audio_ms += part.audio_ms
+    return tokens, -(-audio_ms // 1000)
 
 
 def cost_of(usage: Usage, price: Price, beside: Mapping[str, Price]) -> int:

@@ -30,9 +30,8 @@ from gateway.call.flight import Flight
 from gateway.call.forwarding import shaken
 from gateway.call.hold import Hold, SocketGrowth
 from gateway.call.means import Means
-from gateway.call.records import Admitted, Inbound
+from gateway.call.records import Admitted, Ending, Inbound
 from gateway.call.reply import ours, passed_on
-from gateway.call.settlement import Ending
 from gateway.problems import CallError, in_socket, render
 from gateway.sockets.client import Client
 from gateway.upstream.base import (

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import select
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, Protocol, TypeVar, cast, overload
+from typing import Protocol, cast
 
 import httptools
 
@@ -23,33 +22,10 @@ from gateway.bounds import (
     WHOLE_BYTES_MAX,
 )
 from gateway.upstream.base import Body, UpstreamFailed
-
-T = TypeVar("T")
+from gateway.upstream.fields import Fields
 
 _VERSIONS = ("1.1", "1.0")
 _BODILESS = (204, 304)
-
-
-class Fields(dict[str, str]):
-    """Header fields by lower-case name, looked up in any case; repeated ones are joined with commas."""
-
-    __slots__ = ()
-
-    def __getitem__(self, name: str) -> str:
-        return super().__getitem__(name.lower())
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and super().__contains__(name.lower())
-
-    @overload
-    def get(self, name: str, default: None = None, /) -> str | None: ...
-    @overload
-    def get(self, name: str, default: str, /) -> str: ...
-    @overload
-    def get(self, name: str, default: T, /) -> str | T: ...
-    def get(self, name: str, default: Any = None, /) -> Any:
-        """The field's value."""
-        return super().get(name.lower(), default)
 
 
 class _Malformed(Exception):
@@ -397,9 +373,7 @@ class Connection(asyncio.Protocol):
             self._interim = True
             return
         self._interim = False
-        headers = Fields([(name.lower().decode("latin-1"), value.strip().decode("latin-1")) for name, value in fields])
-        if len(headers) != len(fields):
-            headers = _joined(fields)
+        headers = Fields.of(fields)
         # Of two lengths, and of a length beside a transfer coding, the parser has complained already.
         coding = dict.get(headers, "transfer-encoding")
         if coding is not None:
@@ -427,81 +401,3 @@ class Connection(asyncio.Protocol):
         elif self._parser is not None and not self._bodiless:
             self.ended = True
             self.keep = self._parser.should_keep_alive()
-
-
-def _joined(fields: list[tuple[bytes, bytes]]) -> Fields:
-    headers = Fields()
-    for name_bytes, value_bytes in fields:
-        name, value = name_bytes.lower().decode("latin-1"), value_bytes.strip().decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
-
-
-class WireAnswer:
-    """An answer whose head has arrived; its own iterator of chunks."""
-
-    __slots__ = ("_connection", "_nudged", "_pool", "_whole", "headers", "status")
-
-    def __init__(self, pool: Owner, connection: Connection) -> None:
-        self._pool = pool
-        self._connection: Connection | None = connection
-        self._whole = self._nudged = False
-        self.status = connection.status
-        self.headers: Mapping[str, str] = connection.headers
-
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The body's bytes as they arrive. Raises UpstreamFailed if they stop before the end."""
-        return self
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        connection = self._connection
-        if connection is None:
-            if self._whole:
-                raise StopAsyncIteration
-            raise UpstreamFailed("let go", sent=True)
-        while not connection.pieces:
-            if connection.failure is not None:
-                raise UpstreamFailed(connection.failure, sent=True)
-            if connection.ended:
-                self._whole = True
-                self.close()
-                raise StopAsyncIteration
-            try:
-                await connection.news()
-            except asyncio.CancelledError:
-                connection.abort()
-                raise
-            if self._nudged:
-                self._nudged = False
-                return connection.take() if connection.pieces else b""
-        return connection.take()
-
-    def rest(self, bytes_max: int) -> bytes | None:
-        """All that is left of the body, if it is here to its end already and no longer than that."""
-        connection = self._connection
-        if (
-            connection is None
-            or not connection.ended
-            or connection.failure is not None
-            or connection.waiting_bytes > bytes_max
-        ):
-            return None
-        body = connection.take()
-        self._whole = True
-        self.close()
-        return body
-
-    def nudge(self) -> None:
-        """Let who waits for the next chunk have an empty one, to look around."""
-        if self._connection is not None:
-            self._nudged = True
-            self._connection.wake()
-
-    def close(self) -> None:
-        """Let go of the answer; an unfinished one is cut off. May be called more than once."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            self._pool.give_back(connection)

@@ -25,8 +25,9 @@ from gateway.bounds import (
     NEXT_ADDRESS_S,
     UPSTREAM_KEEP_ALIVE_S,
 )
+from gateway.upstream.answer import WireAnswer
 from gateway.upstream.base import Body, UpstreamFailed
-from gateway.upstream.connection import Connection, WireAnswer
+from gateway.upstream.connection import Connection
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(r"/[!-~\x80-\xff]*")

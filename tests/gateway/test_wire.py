@@ -27,8 +27,9 @@ from gateway.bounds import (
     IDLE_CONNECTIONS_MAX,
     WHOLE_BYTES_MAX,
 )
+from gateway.upstream.answer import WireAnswer
 from gateway.upstream.base import Forward, UpstreamFailed
-from gateway.upstream.connection import Fields, WireAnswer
+from gateway.upstream.fields import Fields
 from gateway.upstream.http import HttpUpstream
 from gateway.upstream.pool import Pool
 
