@@ -24,6 +24,9 @@ Work = Callable[[bytes, bytes], bytes]
 """What a helper does: a question and the body that came last, in; the answer out."""
 
 _LENGTH_BYTES = 4
+_GIVEN_BACK_BYTES = (
+    "1048576"  # what is larger goes back to the system at once: glibc would keep it after the first body
+)
 _NICE = 5  # where there is not a core for everybody, the loop's work comes first: a third for the helper
 _HERE = str(Path(__file__).resolve().parent.parent)
 
@@ -41,7 +44,8 @@ class Helper:
     @classmethod
     async def start(cls, module: str) -> Helper:
         """Start the module as a program, which is to call `serve`."""
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (_HERE, os.environ.get("PYTHONPATH"))))}
+        path = os.pathsep.join(filter(None, (_HERE, os.environ.get("PYTHONPATH"))))
+        environment = os.environ | {"PYTHONPATH": path, "MALLOC_MMAP_THRESHOLD_": _GIVEN_BACK_BYTES}
         return cls(
             await asyncio.create_subprocess_exec(
                 sys.executable, "-m", module,
