@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from providers.simulator import sounds
-from tests.gateway.test_uploads import form
+from tests.gateway.call.test_upload import form
 from tests.harness import Running, running
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}

@@ -11,7 +11,7 @@ import pytest
 
 from ledger.objects import Object
 from providers.ground.usage import Usage
-from tests.gateway.test_files import get, jsonl, line, upload
+from tests.gateway.stored.test_files import get, jsonl, line, upload
 from tests.harness import Running, running
 
 BATCH = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}

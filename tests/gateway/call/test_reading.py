@@ -20,7 +20,7 @@ from gateway.call import reading
 from gateway.call.reading import Readings
 from providers.reading.request import replaced
 from providers.stored import files
-from tests.gateway.test_uploads import FORM, chunks, form, post
+from tests.gateway.call.test_upload import FORM, chunks, form, post
 from tests.harness import Running, running
 
 LONG = "Some honest text, at length. " * 20_000

@@ -17,7 +17,7 @@ import pytest
 from providers.ground.usage import Usage
 from tests.harness import Running, running
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 HELLO = [{"role": "user", "content": "Say hello"}]
 
 

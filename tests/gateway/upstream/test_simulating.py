@@ -22,7 +22,7 @@ from gateway.upstream.simulating import Asked, Simulations
 from providers.simulator import Faults, Step, is_long_work, sounds
 from providers.simulator.stored import files
 from providers.simulator.stored.work import Work
-from tests.gateway.test_uploads import FORM, form
+from tests.gateway.call.test_upload import FORM, form
 from tests.harness import Running, running
 
 LONG = "Some honest text, at length. " * 20_000
