@@ -82,7 +82,7 @@ peers: ## install the other gateways that the benchmark can run beside Farthing 
 scale: .venv/dev ## measure a database of a million keys and a million events
 	$(BIN)/python -m scripts.scale
 
-matrix: .venv/dev $(CLIENTS) $(JAVASCRIPT) ## run the conformance matrix, and write it into the README
+matrix: .venv/dev $(CLIENTS) $(JAVASCRIPT) ## run the conformance matrix, and write it into docs/clients.md
 	$(BIN)/python -m pytest -q tests/conformance/test_cells.py
 	$(BIN)/python -m scripts.matrix --write
 

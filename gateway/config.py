@@ -43,7 +43,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """All settings; see README for their names and meanings."""
+    """All settings; see docs/operating.md for their names and meanings."""
 
     host: str
     port: int

@@ -1,7 +1,7 @@
-"""The conformance matrix as a table, for the README: providers down, clients across, the operations that are run.
+"""The conformance matrix as a table, for the manual: providers down, clients across, the operations that are run.
 
 python -m scripts.matrix            # print it
-python -m scripts.matrix --write    # put it into the README, between its two marks
+python -m scripts.matrix --write    # put it into docs/clients.md, between its two marks
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.conformance.cells import CLIENTS, cells
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "clients.md"
 START, END = "<!-- matrix -->\n", "<!-- /matrix -->\n"
 
 
@@ -26,9 +26,9 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def written(readme: str) -> str:
-    """The README with the table in its place."""
-    before, _, rest = readme.partition(START)
+def written(page: str) -> str:
+    """The page with the table in its place."""
+    before, _, rest = page.partition(START)
     _, _, after = rest.partition(END)
     return before + START + table() + END + after
 
@@ -36,7 +36,7 @@ def written(readme: str) -> str:
 def main() -> None:
     """Print the table, or write it."""
     if "--write" in sys.argv[1:]:
-        README.write_text(written(README.read_text("utf-8")), "utf-8")
+        PAGE.write_text(written(PAGE.read_text("utf-8")), "utf-8")
     else:
         sys.stdout.write(table())
 

@@ -19,12 +19,13 @@ from providers.pricing.catalogue import CREDIT_SETTING
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+MANUAL = "\n".join(page.read_text("utf-8") for page in sorted((ROOT / "docs").glob("*.md")))
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", f"{README}\n{MANUAL}", re.DOTALL | re.MULTILINE)
 FARTHING = Path(sys.executable).parent / "farthing"
 
 
 def blocks(language: str, containing: str) -> list[str]:
-    """The README's code blocks in a language that contain a text."""
+    """The code blocks of the README and the manual in a language that contain a text."""
     return [text for name, text in BLOCKS if name == language and containing in text]
 
 
@@ -120,17 +121,36 @@ def test_every_command_has_help() -> None:
         assert command in usage or command in ("mint", "list", "show", "revoke", "rotate")
 
 
-def test_every_setting_is_in_the_readme() -> None:
+def test_every_setting_is_in_the_manual() -> None:
     """Every setting that the code reads is documented, and none that it does not."""
     source = (ROOT / "gateway" / "config.py").read_text("utf-8")
     read = set(re.findall(r"FARTHING_[A-Z]+(?:_[A-Z]+)*", source)) | {CREDIT_SETTING}
     read = {name for name in read if not name.startswith("FARTHING_UPSTREAM")}
-    documented = set(re.findall(r"FARTHING_[A-Z]+(?:_[A-Z]+)*", README))
+    documented = set(re.findall(r"FARTHING_[A-Z]+(?:_[A-Z]+)*", README + MANUAL))
     assert read <= documented
     assert {name for name in documented if not name.startswith("FARTHING_UPSTREAM")} <= read
 
 
-def test_every_endpoint_is_in_the_readme() -> None:
-    """Every resource of the management API is named in the README."""
+def test_every_endpoint_is_in_the_manual() -> None:
+    """Every resource of the management API is named in the manual."""
     for _method, path, _run, _may in ENDPOINTS:
-        assert "/".join(path.split("/")[:3]) in README, path
+        assert "/".join(path.split("/")[:3]) in MANUAL, path
+
+
+def test_every_error_is_in_the_manual() -> None:
+    """Every code that a client can get has a row, and no row is of a code that is none."""
+    said = r'(?:CallError|Refusal)\(\s*[\w.]+,\s*"([a-z_]+)"|code="([a-z_]+)"'
+    sources = [*(ROOT / "gateway").rglob("*.py"), *(ROOT / "providers").glob("*.py")]
+    codes = {one or other for source in sources for one, other in re.findall(said, source.read_text("utf-8"))}
+    documented = set(re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs" / "errors.md").read_text("utf-8"), re.MULTILINE))
+    assert len(codes) > 40
+    assert codes - {"farthing"} == documented
+
+
+def test_the_readme_is_a_first_screen() -> None:
+    """And a page of the manual is a subject that one reads in one go."""
+    assert len(README.splitlines()) <= 150
+    long = {
+        page.name: n for page in (ROOT / "docs").glob("*.md") if (n := len(page.read_text("utf-8").splitlines())) > 200
+    }
+    assert long == {}

@@ -169,7 +169,7 @@ async def reserve(call: Call) -> Response:
         return json_response(body, 201)
     if strict and outcome.reason == "limit_required":
         message = f"This key has no limit of {asked.unit} of its own: what it reserves would be its parents' alone."
-        raise CallError(403, outcome.reason, message)
+        raise CallError(403, "limit_required", message)
     if strict and outcome.shortfall is not None:
         raise over_limit(
             outcome.shortfall,

@@ -1,4 +1,4 @@
-"""MiniMax's native API. Images, video, music, voices and asynchronous speech are refused: see the README."""
+"""MiniMax's native API. Images, video, music, voices and asynchronous speech are refused: see docs/providers.md."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ CLIENTS = {
     "langchain": "LangChain",
     "llamaindex": "LlamaIndex",
 }
-"""Every client, as the README names it."""
+"""Every client, as the manual names it."""
 
 _CHAT = {
     "openai": "gpt-4o-mini",
@@ -190,7 +190,7 @@ ABSENT: dict[tuple[str, str], str] = (
 
 
 def cells() -> Iterator[Cell]:
-    """Every cell, in the README's order."""
+    """Every cell, in the manual's order."""
     rows = [
         (provider, client, operation, model)
         for provider, model in _CHAT.items()

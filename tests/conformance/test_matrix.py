@@ -1,11 +1,11 @@
-"""The README shows the matrix that is run."""
+"""The manual shows the matrix that is run."""
 
 from __future__ import annotations
 
-from scripts.matrix import README, written
+from scripts.matrix import PAGE, written
 
 
-def test_the_readme_shows_the_matrix_that_is_run() -> None:
+def test_the_manual_shows_the_matrix_that_is_run() -> None:
     """`make matrix` would change nothing."""
-    readme = README.read_text("utf-8")
-    assert written(readme) == readme
+    page = PAGE.read_text("utf-8")
+    assert written(page) == page

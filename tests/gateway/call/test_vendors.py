@@ -220,18 +220,18 @@ asyncio.run(main())
 """
 
 
-def readme(start: str) -> str:
-    """The README's example that begins so."""
-    text = (ROOT / "README.md").read_text("utf-8")
+def manual(start: str) -> str:
+    """The manual's example that begins so."""
+    text = (ROOT / "docs" / "providers.md").read_text("utf-8")
     return start + text.split("\n" + start, 1)[1].split("```", 1)[0]
 
 
-def test_a_new_vendor_is_the_readme_s_row_and_a_price_file(tmp_path: Path) -> None:
-    """The README's row and prices, as printed there, make a vendor that is routed, asked for usage and billed."""
+def test_a_new_vendor_is_the_manual_s_row_and_a_price_file(tmp_path: Path) -> None:
+    """The manual's row and prices, as printed there, make a vendor that is routed, asked for usage and billed."""
     prices = tmp_path / "prices.json"
-    prices.write_text(readme('{"models": ['))
+    prices.write_text(manual('{"models": ['))
     run = subprocess.run(
-        [sys.executable, "-c", PROGRAM, readme("    Vendor(\n"), str(tmp_path), str(prices)],
+        [sys.executable, "-c", PROGRAM, manual("    Vendor(\n"), str(tmp_path), str(prices)],
         cwd=ROOT,
         capture_output=True,
         text=True,
