@@ -18,7 +18,7 @@ from ledger.ledger import Ledger
 from ledger.records import LedgerUnavailable
 from providers.stored.batches import hold_ms
 from providers.stored.listing import Listing
-from providers.stored.models import narrowed
+from providers.stored.models import narrowed, without_owners
 from providers.stored.objects import Made, StreamMakes
 
 
@@ -40,7 +40,7 @@ class StoredStages:
             or operation.forgets
             or operation.lists is not None
             or operation.batch is not None
-            or (operation.lists_models and not admitted.key.any_model)
+            or operation.lists_models
         ):
             return Around(self, admitted)
         return None
@@ -53,7 +53,7 @@ class Around:
         self._stages = stages
         self._admitted = admitted
         self._makings: Makings | None = stages.ownership.makings(admitted.key, admitted.route, admitted.makes)
-        self.nothing_longer = admitted.route.operation.lists_models and not admitted.key.any_model
+        self.nothing_longer = admitted.route.operation.lists_models
         self.reads_whole = self._makings is not None
         keeps = self.reads_whole or self.nothing_longer
         self.whole_bytes_max = MAKING_ANSWER_BYTES_MAX if keeps else FULL_ANSWER_BYTES_MAX
@@ -101,10 +101,7 @@ class Around:
         """Narrowed to what the caller may see, and written down as his; what a batch's answer tells is heard."""
         admitted = self._admitted
         if self.nothing_longer:
-            try:
-                body = narrowed(body, admitted.key.allows_model)
-            except ValueError:
-                raise CallError(502, "upstream_error", "The provider's list of models cannot be read.") from None
+            body = self._shown(body)
         if self._makings is not None and admitted.call.bulk is None:
             _raise(await self._makings.in_head(answer.headers))
             _raise(await self._makings.in_body(body, admitted.made_facts()))
@@ -112,6 +109,16 @@ class Around:
             await self._stages.batches.seen(admitted.key, admitted.route, body)
             body = batch.rehosted(body, admitted.origin)
         return body
+
+    def _shown(self, body: bytes) -> bytes:
+        """A list of models: those that the caller may use, and not whose they are."""
+        try:
+            if len(body) > self.whole_bytes_max:
+                raise ValueError("too long")
+            key = self._admitted.key
+            return without_owners(body if key.any_model else narrowed(body, key.allows_model))
+        except ValueError:
+            raise CallError(502, "upstream_error", "The provider's list of models cannot be read.") from None
 
 
 class _Listed:

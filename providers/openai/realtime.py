@@ -18,6 +18,7 @@ from providers.contract.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
 from providers.contract.sockets import NOTHING_DUE, Due, Frame, Pace, SocketMeter, Stop
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage, summed
+from providers.openai.hosted import CLIENT, IN_TOKENS
 from providers.reading.answer import Seen, count, part, read_usage
 from providers.reading.frames import base64_bytes, refuse_unclear, size
 from providers.reading.json_text import NULL, UNREADABLE, Object, given
@@ -50,6 +51,7 @@ class _Response(msgspec.Struct, gc=False):
     usage: msgspec.Raw = NULL
     max_output_tokens: int | str | None = None
     max_response_output_tokens: int | str | None = None
+    tools: msgspec.Raw = NULL
 
 
 class _Error(msgspec.Struct, gc=False):
@@ -63,6 +65,27 @@ _OWN = frozenset(_Event.__struct_fields__)
 _RESPONSE = msgspec.json.Decoder(_Response)
 _ERROR = msgspec.json.Decoder(_Error)
 _ANY = msgspec.json.Decoder(dict[str, object])
+
+
+class _Tool(msgspec.Struct, gc=False):
+    type: str = ""
+
+
+class _Tools(msgspec.Struct, gc=False):
+    tools: msgspec.Raw = NULL
+
+
+_TOOLS = msgspec.json.Decoder(list[_Tool])
+_TOOLS_OF = msgspec.json.Decoder(_Tools)
+
+
+def _unknown_tool(raw: msgspec.Raw, where: str) -> Stop | None:
+    """Why tools cannot be taken: one that neither the client runs nor costs what it brings has no price here."""
+    for at, tool in enumerate(_TOOLS.decode(raw) if given(raw) else ()):
+        if tool.type not in CLIENT and tool.type not in IN_TOKENS:
+            param = f"{where}[{at}].type"
+            return Stop("unbounded_cost", f"What {param} asks for has no price here, so it cannot be capped.", param)
+    return None
 
 
 class _Asks(msgspec.Struct, frozen=True):
@@ -170,6 +193,8 @@ class _Meter:
             most = self._output_max
             if given(event.response):
                 asked = _RESPONSE.decode(event.response)
+                if (unknown := _unknown_tool(asked.tools, "response.tools")) is not None:
+                    return unknown
                 declared = asked.max_output_tokens or asked.max_response_output_tokens
                 most = declared if isinstance(declared, int) else self._model_output_max if declared else most
             if len(self._asked) + len(self._running) >= _RUNNING_MAX:  # ours to bound, and memory with it
@@ -179,6 +204,8 @@ class _Meter:
             return Due(text_bytes=length, event=asks)
         if event.type in ("session.update", "transcription_session.update") and given(event.session):
             session = _ANY.decode(event.session)
+            if (unknown := _unknown_tool(_TOOLS_OF.decode(event.session).tools, "session.tools")) is not None:
+                return unknown
             model = session.get("model")
             if model is not None and model != self._model:
                 return Stop("model_not_allowed", "A socket keeps the model that it was opened with.", "session.model")

@@ -1,11 +1,13 @@
 """A provider's list of models, shown to a caller who may use some of them.
 
-Promises: what is left is the provider's own bytes, in its order; a list in which nothing is hidden is not touched.
+Promises: what is left is the provider's own bytes, in its order; a list in which nothing is hidden is not touched. Ids
+of the operator's account do not leave.
 Knows every listed provider's form: a list, or an object with lists in it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -13,6 +15,12 @@ import msgspec
 _LISTS = ("data", "models", "stt", "tts")
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
+# Who a model belongs to, where that is an account and not a vendor: "org-…", "user-…", a UUID.
+_OWNER = re.compile(
+    rb'("(?:owned_by|organization_id|workspace_id|created_by)"\s*:\s*)'
+    rb'"(?:(?:org|user|proj|team|acct|workspace)[-_](?:[^"\\]|\\.)*+'
+    rb'|[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12})"'
+)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -43,6 +51,11 @@ def narrowed(body: bytes, allowed: Callable[[str], bool]) -> bytes:
         return _encode(members) if changed else body
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"no list of models: {error}") from None
+
+
+def without_owners(body: bytes) -> bytes:
+    """The list without the ids under which the operator's own models are his; the same bytes where it has none."""
+    return _OWNER.sub(rb'\1"organization-owner"', body)
 
 
 def _kept(raw: bytes | msgspec.Raw, allowed: Callable[[str], bool]) -> bytes | None:

@@ -326,3 +326,15 @@ def test_dearer_transcriptions_are_told_apart() -> None:
     tell(meter, said(message_type="input_audio_chunk", audio_base_64="AAAA" * 2_667))
     assert meter.used().audio_ms == 1_001
     assert set(meter.used().tools) == {"keyterms_ms", "entity_detection_ms"}
+
+
+@pytest.mark.parametrize("place", ["session", "response"])
+def test_a_realtime_tool_that_stands_in_no_row_ends_the_socket(place: str) -> None:
+    """The client runs functions, and MCP costs what it brings; of anything else nobody knows the price."""
+    meter = meter_of(OPENAI_REALTIME, model="gpt-realtime")
+    kind = "session.update" if place == "session" else "response.create"
+    known = {"type": kind, place: {"tools": [{"type": "function", "name": "f"}, {"type": "mcp", "server_label": "x"}]}}
+    assert isinstance(meter.weigh(json.dumps(known)), Due)
+    stop = meter.weigh(json.dumps({"type": kind, place: {"tools": [{"type": "function"}, {"type": "web_search"}]}}))
+    assert isinstance(stop, Stop)
+    assert (stop.code, stop.param) == ("unbounded_cost", f"{place}.tools[1].type")
