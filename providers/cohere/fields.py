@@ -1,4 +1,4 @@
-"""Every field of Cohere's chat, of both versions; see `contract.fields`. Source: cohere 7.3's types."""
+"""Every field of Cohere's requests, of both versions; see `contract.fields`. Source: cohere 7.3's types."""
 
 from __future__ import annotations
 
@@ -16,4 +16,14 @@ CHAT = Fields(
         "max_input_tokens prompt_truncation raw_prompting return_prompt return_prompting safety_mode "
         "seed stop_sequences strict_tools temperature tool_choice force_single_step"
     ),
+)
+
+EMBED = Fields(
+    bounded=words("model texts images inputs"),
+    plain=words("embedding_types input_type max_tokens output_dimension priority truncate"),
+)
+
+RERANK = Fields(
+    bounded=words("model query documents max_tokens_per_doc max_chunks_per_doc"),
+    plain=words("priority rank_fields relevant_spans return_documents top_n"),
 )

@@ -154,6 +154,7 @@ class _Embed(_Unlimited):
             input_upper=usages[1],
             input_bound=usages[2],
             unbounded=extent.unbounded,
+            unlisted=fields.EMBED.unlisted(head),
             cache_writes=False,
         )
 
@@ -202,6 +203,7 @@ class _Rerank(_Unlimited):
             input_typical=msgspec.structs.replace(usages[0], **by_tokens),
             input_upper=usages[1],
             input_bound=usages[2],
+            unlisted=fields.RERANK.unlisted(head),
             cache_writes=False,
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -18,6 +18,7 @@ from providers.bounding.sound import FILE_HEAD_BYTES, REMOTE, Length, has_contai
 from providers.contract.flags import CONTRADICTORY, MALFORMED, Flags
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import JSON, NO_HEADERS, NOTHING_ELSE, Arrival, Asked, Call, Meter, Reading, arrived
+from providers.deepgram import fields
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.reading.answer import BodyMeter, count, milliseconds, read_usage
@@ -55,6 +56,11 @@ class Query:
 
     def __init__(self, values: Mapping[str, list[str]]) -> None:
         self._values = values
+
+    @property
+    def names(self) -> Iterable[str]:
+        """Of the parameters that are given."""
+        return self._values
 
     def text(self, name: str) -> str:
         """A parameter's value; "" where it is absent. Raises BadRequest where two different ones are given."""
@@ -143,6 +149,7 @@ class _Arrival:
             input_upper=self._usage(sound.upper_ms),
             input_bound=self._usage(sound.most_ms),
             unbounded=remote,
+            unlisted=fields.LISTEN.unlisted(query.names),
             cache_writes=False,
             noted=("multichannel",) if multichannel else (),
             content_type=self._read_as,

@@ -14,6 +14,7 @@ from providers.bounding.text import estimates
 from providers.contract.flags import MALFORMED, Flags
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
+from providers.deepgram import fields
 from providers.deepgram.listen import FOUND_TOKENS, INTELLIGENCE, Query, intelligence
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
@@ -44,7 +45,14 @@ class _Speak(PassThrough):
         query.refuse("callback", "callback_method")
         said = Usage(characters=len(text_field(read_object(body, _OWN), "text", required=True)))
         model = query.text("model") or _VOICE
-        return Call(model=model, input_typical=said, input_upper=said, input_bound=said, cache_writes=False)
+        return Call(
+            model=model,
+            input_typical=said,
+            input_upper=said,
+            input_bound=said,
+            unlisted=fields.SPEAK.unlisted(query.names),
+            cache_writes=False,
+        )
 
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
@@ -77,6 +85,7 @@ class _Read(PassThrough):
             input_typical=Usage(input_tokens=typical * readers, output_tokens=min(typical, FOUND_TOKENS) * readers),
             input_upper=Usage(input_tokens=upper * readers, output_tokens=max(upper, FOUND_TOKENS) * readers),
             input_bound=Usage(input_tokens=most * readers, output_tokens=max(most, FOUND_TOKENS) * readers),
+            unlisted=fields.READ.unlisted(query.names),
             cache_writes=False,
         )
 

@@ -20,6 +20,7 @@ from providers.contract.flags import MALFORMED, Flags
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
+from providers.mistral import fields
 from providers.reading.answer import BodyMeter, count, read_usage
 from providers.reading.json_text import NULL, UNREADABLE, given, is_list, is_string
 from providers.reading.request import Head, present, read_object, text_field
@@ -71,7 +72,14 @@ class _Ocr:
         if listed is not None and inside is None:
             pages = [listed, listed, listed]
         typical, upper, bound = (_usage(each, each if annotated else 0) for each in pages)
-        return Call(model=model, input_typical=typical, input_upper=upper, input_bound=bound, cache_writes=False)
+        return Call(
+            model=model,
+            input_typical=typical,
+            input_upper=upper,
+            input_bound=bound,
+            unlisted=fields.OCR.unlisted(head),
+            cache_writes=False,
+        )
 
     def prepare(self, body: bytes, call: Call) -> bytes:
         """The same bytes."""

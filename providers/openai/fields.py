@@ -49,3 +49,17 @@ EMBEDDINGS = Fields(
     bounded=words("model input"),
     plain=words("stream dimensions encoding_format user output_dimension output_dtype metadata text_type instruct"),
 )
+
+IMAGES = Fields(
+    bounded=words("model prompt n size quality images image mask frame_count partial_images stream"),
+    refused=words("svg"),
+    plain=words(
+        "background complexity frame_duration_ms input_fidelity moderation output_compression output_format "
+        "response_format safety_identifier style user"
+    ),
+)
+
+SPEECH = Fields(
+    bounded=words("model input instructions"),
+    plain=words("voice response_format speed stream_format"),
+)

@@ -19,11 +19,12 @@ from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import JSON, NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
+from providers.openai import fields
 from providers.openai.usage import responses_usage
 from providers.reading.answer import BodyMeter, EventMeter, count, later, read_usage, tail_usage
 from providers.reading.json_text import NULL, UNREADABLE, Object, given
 from providers.reading.multipart import Form, boundary_of, is_form
-from providers.reading.request import members, read_object, replaced, with_member
+from providers.reading.request import Head, members, read_object, replaced, with_member
 
 _OWN = frozenset(
     {"model", "prompt", "n", "size", "quality", "stream", "partial_images", "frame_count", "svg", "input_fidelity"}
@@ -45,10 +46,10 @@ _USUAL_LARGEST = 1_024 * 1_536
 _GIVEN_TYPICAL, _GIVEN_UPPER, _GIVEN_MOST = (400, 4_500, 7_800)
 
 
-def _members(body: bytes) -> dict[str, str]:
+def _members(head: Head) -> dict[str, str]:
     """A JSON request's own members as texts; null is none."""
     found: dict[str, str] = {}
-    for name, raw in read_object(body, _OWN).items():
+    for name, raw in head.items():
         if name in _OWN:
             try:
                 value = msgspec.json.decode(raw)
@@ -91,9 +92,12 @@ class _Images(PassThrough):
             BadRequest: As the interface says.
         """
         content_type = asked.headers.get("content-type", "")
-        asks, given_images, read_as = (
-            _read_form(body, content_type) if is_form(content_type) else (_members(body), 0, JSON)
-        )
+        unlisted = ""
+        if is_form(content_type):
+            asks, given_images, read_as = _read_form(body, content_type)
+        else:
+            head = read_object(body, _OWN)
+            asks, given_images, read_as, unlisted = _members(head), 0, JSON, fields.IMAGES.unlisted(head)
         model = asks.get("model") or self._model or _default(asks)
         written = not (asks.get("model") or self._model)
         if asks.get("svg") not in (None, "", "{}"):
@@ -105,6 +109,7 @@ class _Images(PassThrough):
             return Call(
                 model=model, stream=stream, input_typical=used, input_upper=used, input_bound=used, cache_writes=False,
                 noted=(asks.get("quality", ""), asks.get("size", "")), content_type=read_as, splice=written,
+                unlisted=unlisted,
             )  # fmt: skip
         frames = images * max(_integer(asks, "frame_count", 1, _FRAMES_MAX), 1)
         partial = _integer(asks, "partial_images", 0, _COUNT_MAX) * images * _PARTIAL_TOKENS
@@ -120,6 +125,7 @@ class _Images(PassThrough):
             cache_writes=False,
             content_type=read_as,
             splice=written,
+            unlisted=unlisted,
         )
 
     def prepare(self, body: bytes, call: Call) -> bytes:

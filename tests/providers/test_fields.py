@@ -9,6 +9,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import cohere.v2.client
+import deepgram.listen.v1.media.client as listen
+import deepgram.read.v1.text.client as read_client
+import deepgram.speak.v1.audio.client as speak
 import pytest
 from anthropic.types.beta import message_create_params as beta_messages
 from anthropic.types.beta.beta_tool_union_param import BetaToolUnionParam
@@ -17,6 +20,8 @@ from google.genai import types as google
 from mistralai.client import models as mistral
 from openai.types import completion_create_params as completions
 from openai.types import embedding_create_params as embeddings
+from openai.types import image_generate_params as images
+from openai.types.audio import speech_create_params as speech
 from openai.types.chat import completion_create_params as chat
 from openai.types.responses import response_create_params as responses
 from openai.types.responses.tool_param import ToolParam
@@ -24,16 +29,24 @@ from openai.types.responses.tool_param import ToolParam
 from providers.anthropic import fields as anthropic_fields
 from providers.anthropic.messages import ANTHROPIC_MESSAGES
 from providers.cohere import fields as cohere_fields
-from providers.cohere.shapes import COHERE_CHAT
+from providers.cohere.shapes import COHERE_CHAT, COHERE_EMBED, COHERE_RERANK
+from providers.contract.fields import Fields
 from providers.contract.shapes import Asked, Call, Shape
+from providers.deepgram import fields as deepgram_fields
+from providers.deepgram.listen import DEEPGRAM_LISTEN
+from providers.deepgram.text import DEEPGRAM_READ, DEEPGRAM_SPEAK
 from providers.google import fields as google_fields
 from providers.google.generate import GEMINI
 from providers.ground.errors import BadRequest
+from providers.mistral import fields as mistral_fields
+from providers.mistral.ocr import MISTRAL_OCR
 from providers.openai import fields as openai_fields
 from providers.openai import hosted
 from providers.openai.chat import OPENAI_CHAT, OPENAI_COMPLETIONS
 from providers.openai.embeddings import OPENAI_EMBEDDINGS
+from providers.openai.images import OPENAI_IMAGES
 from providers.openai.responses import OPENAI_RESPONSES
+from providers.openai.speech import OPENAI_SPEECH
 
 TABLE = {
     "openai_chat": openai_fields.CHAT,
@@ -183,3 +196,53 @@ def test_what_is_refused_is_refused_by_name(shape: str, name: str) -> None:
         assert refused.param == name
     else:
         assert call.unpriced == name or (name == "enable_search" and call.input_upper.tools) or call.endless == name
+
+
+# Of further shapes: their rows, a request that is read, and what the vendor's own SDK can send.
+FURTHER: dict[str, tuple[Fields, Shape, dict[str, Any], set[str]]] = {
+    "openai_images": (openai_fields.IMAGES, OPENAI_IMAGES, {"model": "gpt-image-1", "prompt": "a cat"},
+                      hints(images.ImageGenerateParamsBase)),
+    "openai_speech": (openai_fields.SPEECH, OPENAI_SPEECH, {"model": "tts-1", "input": "hi", "voice": "alloy"},
+                      hints(speech.SpeechCreateParams)),
+    "cohere_embed": (cohere_fields.EMBED, COHERE_EMBED, {"model": "embed-v4.0", "texts": ["hi"]},
+                     signature(cohere.v2.client.V2Client.embed)),
+    "cohere_rerank": (cohere_fields.RERANK, COHERE_RERANK, {"model": "rerank-v3.5", "query": "q", "documents": ["d"]},
+                      signature(cohere.v2.client.V2Client.rerank)),
+    "mistral_ocr": (mistral_fields.OCR, MISTRAL_OCR,
+                    {"model": "mistral-ocr-latest", "document": {"type": "document_url", "document_url": "https://a.example/a"}},
+                    set(mistral.OCRRequest.model_fields)),
+}  # fmt: skip
+_LISTEN = signature(listen.MediaClient.transcribe_url) - {"url", "request"}
+_READ = signature(read_client.TextClient.analyze) - {"request"}
+QUERIES: dict[str, tuple[Fields, Shape, bytes, set[str]]] = {
+    "deepgram_listen": (deepgram_fields.LISTEN, DEEPGRAM_LISTEN, b"\0" * 64_000, _LISTEN),
+    "deepgram_speak": (deepgram_fields.SPEAK, DEEPGRAM_SPEAK, b'{"text": "hi"}',
+                       signature(speak.AudioClient.generate) - {"text"}),
+    "deepgram_read": (deepgram_fields.READ, DEEPGRAM_READ, b'{"text": "hi"}', _READ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", FURTHER)
+def test_a_further_shape_s_fields_stand_in_rows(shape: str) -> None:
+    """What the SDK can send is listed once; what it cannot is named, for whoever's cap must hold."""
+    table, reader, body, sent = FURTHER[shape]
+    assert sent - set[str]().union(*table.rows.values()) == set()
+    assert len(sent) > 4
+    assert sum(map(len, table.rows.values())) == len(set[str]().union(*table.rows.values()))
+    assert reader.read(json.dumps(body).encode()).unlisted == ""
+    assert reader.read(json.dumps(body | {"brand_new_field": 1}).encode()).unlisted == "brand_new_field"
+
+
+@pytest.mark.parametrize("shape", QUERIES)
+def test_a_query_s_parameters_stand_in_rows(shape: str) -> None:
+    """The same where a vendor is asked by the query."""
+    table, reader, body, sent = QUERIES[shape]
+    assert sent - set[str]().union(*table.rows.values()) == set()
+    assert len(sent) > 4
+    headers = {"content-type": "audio/wav" if shape == "deepgram_listen" else "application/json"}
+    for name in ("", "brand_new_feature"):
+        query = {"model": ["nova-3" if shape == "deepgram_listen" else "aura-2-thalia-en"], name: ["true"]}
+        query = {
+            each: values for each, values in query.items() if each and (shape != "deepgram_read" or each != "model")
+        }
+        assert reader.read(body, Asked(query=query, headers=headers)).unlisted == name

@@ -1,0 +1,14 @@
+"""Every field of Mistral's own requests; see `contract.fields`. Source: mistralai 3.7's types."""
+
+from __future__ import annotations
+
+from providers.contract.fields import Fields
+from providers.ground.names import words
+
+OCR = Fields(
+    bounded=words("model document pages bbox_annotation_format document_annotation_format document_annotation_prompt"),
+    plain=words(
+        "id confidence_scores_granularity extract_footer extract_header image_limit image_min_size include_blocks "
+        "include_image_base64 table_format"
+    ),
+)
