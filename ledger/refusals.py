@@ -2,8 +2,8 @@
 
 Promises: each account's first refusals are events of their own, and one more every `EVENT_MS`: the first few at once,
 the others together every `LIST_S`. Those beyond are counted, by reason, and become one event with their number every
-`FOLD_S`. None is forgotten while the process lives: what waits is written before anybody reads, and when the ledger is
-closed. They bear no metadata: what is refused costs little. Knows no SQL.
+`FOLD_S`. None is forgotten while the process lives: what waits is written before somebody reads, once a second at most,
+and when the ledger is closed. They bear no metadata: what is refused costs little. Knows no SQL.
 """
 
 from __future__ import annotations

@@ -248,7 +248,7 @@ class _Trip:
         chunks: list[bytes] = []
         size = 0
         if (here := answer.rest(most)) is not None:  # nearly always: it came with its head
-            self._first_byte = now()
+            self._first_byte = now() if here else None
             meter.feed(here)
             await self._answer_whole(answer, here)
             return

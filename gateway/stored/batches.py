@@ -26,7 +26,7 @@ from gateway.bounds import (
 )
 from gateway.config import Place
 from gateway.edge.headers import to_provider
-from gateway.upstream.base import Answer, Forward, Upstream, UpstreamFailed
+from gateway.upstream.base import Answer, Forward, Upstream, UpstreamFailed, read_short
 from keys.ids import new_body
 from keys.keyring import Key
 from ledger.ledger import Ledger
@@ -131,7 +131,7 @@ class Batches:
         """True once it is settled. Raises UpstreamFailed and LedgerUnavailable."""
         batch = BATCHES[found.provider]
         answer = await self._get(found.provider, batch.item.replace("{id}", found.id), live=live)
-        body = await _whole(answer)
+        body = await read_short(answer, ERROR_BODY_BYTES_MAX)
         progress = next(iter(batch.progress(body)), None) if answer.status == 200 else None
         if progress is None or not progress.ended:
             return False
@@ -189,18 +189,3 @@ class Batches:
             call_id=new_body(self._clock_ms()),
         )
         return await (self._live if live else self._simulated).send(forward)
-
-
-async def _whole(answer: Answer) -> bytes:
-    """A small answer. Raises UpstreamFailed."""
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in answer.chunks():
-            size += len(chunk)
-            if size > ERROR_BODY_BYTES_MAX:
-                raise UpstreamFailed("a batch of this size is none", sent=True)
-            chunks.append(chunk)
-    finally:
-        answer.close()
-    return b"".join(chunks)

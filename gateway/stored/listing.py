@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 from gateway.bounds import ERROR_BODY_BYTES_MAX
 from gateway.call.records import Admitted
 from gateway.problems import CallError, render
-from gateway.upstream.base import Answer, Forward, Upstream, UpstreamFailed
+from gateway.upstream.base import Answer, Forward, Upstream, UpstreamFailed, read_short
 from ledger.accounts import NotFound
 from ledger.ledger import Ledger
 from ledger.objects import Object, Page
@@ -139,19 +139,9 @@ class Listings:
 
 async def _item(answer: Answer) -> bytes | None:
     """The object in an answer; None for one that the provider does not have."""
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in answer.chunks():
-            size += len(chunk)
-            if size > ERROR_BODY_BYTES_MAX:
-                raise UpstreamFailed("an object of this size is none", sent=True)
-            chunks.append(chunk)
-    finally:
-        answer.close()
+    body = await read_short(answer, ERROR_BODY_BYTES_MAX)
     if answer.status == 404:
         return None
-    body = b"".join(chunks)
     if answer.status != 200:
         raise _Refused(Made(answer.status, answer.headers, body))
     try:

@@ -72,6 +72,21 @@ class Answer(Protocol):
         ...
 
 
+async def read_short(answer: Answer, bytes_max: int) -> bytes:
+    """All of an answer that is not to be longer than that, and let go of it. Raises UpstreamFailed."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in answer.chunks():
+            size += len(chunk)
+            if size > bytes_max:
+                raise UpstreamFailed("longer than it can be", sent=True)
+            chunks.append(chunk)
+    finally:
+        answer.close()
+    return b"".join(chunks)
+
+
 class Upstream(Protocol):
     """Something that answers forwarded requests."""
 
@@ -84,8 +99,7 @@ class Upstream(Protocol):
         ...
 
 
-NO_STATUS = 1005  # a close without a code; it cannot be sent as one
-BROKEN = 1006  # a connection that ended without a close; it cannot be sent either
+BROKEN = 1006  # a connection that ended without a close; it cannot be sent as one
 
 
 class SocketClosed(Exception):
