@@ -45,7 +45,7 @@ from ledger.migrations import SchemaTooNew
 from ledger.money import micros_to_usd
 from ledger.records import LedgerUnavailable
 from ledger.retention import Dropped
-from ledger.sqlite import AlreadyOpen
+from ledger.sqlite.files import AlreadyOpen
 from ledger.usage import Query
 from providers.pricing.catalogue import Catalogue
 

@@ -16,6 +16,7 @@ from ledger.engine import Refusal, Row, Script
 from ledger.records import Unit
 from ledger.rows import (
     UNDER_OWNER,
+    AccountRow,
     account_of,
     chain_of,
     limits_by_account,
@@ -303,10 +304,11 @@ def views_of(account_ids: list[int], now_ms: int) -> Script[list[AccountView]]:
     own = {row[0]: row for row in rows}
     ancestors = sorted({id_ for row in rows for id_ in chain_of(row[1])})
     nodes = yield from _nodes(ancestors)
-    account_rows = yield select_accounts(ancestors)
+    rows = yield select_accounts(ancestors)
+    account_rows = list(map(AccountRow._make, rows))
     limit_rows = yield select_limits(sources_of_limits(account_rows))
     limits_of = limits_by_account(limit_rows)
-    accounts = {row[0]: account_of(row, limits_of) for row in account_rows}
+    accounts = {row.id: account_of(row, limits_of) for row in account_rows}
     shown = {id_: (*account.limits, *_defaults(account, accounts)) for id_, account in accounts.items()}
     limits = yield from _limit_views(shown, now_ms)
     rows = yield (

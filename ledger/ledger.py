@@ -51,13 +51,13 @@ from ledger.records import (
 )
 from ledger.refusals import Refusals
 from ledger.rules import EXPIRED
-from ledger.sqlite import SqliteEngine
+from ledger.sqlite.engine import SqliteEngine
 from ledger.usage import Query, UsageReport, report
 from ledger.windows import DAY_MS, day_start_ms
 from ledger.writer import Writer
 
 if TYPE_CHECKING:
-    from ledger.postgres import PostgresEngine
+    from ledger.postgres.engine import PostgresEngine
 
 _log = logging.getLogger("farthing.ledger")
 T = TypeVar("T")
@@ -641,7 +641,7 @@ def _first_root() -> Script[int | None]:
 
 async def _open_postgres(url: str, owner: str, clock_ms: Callable[[], int] | None) -> PostgresEngine:
     try:
-        from ledger.postgres import PostgresEngine
+        from ledger.postgres.engine import PostgresEngine
     except ImportError as error:
         raise ValueError(f"PostgreSQL needs a driver: pip install 'farthing[postgresql]' ({error})") from error
     return await PostgresEngine.open(url, owner=owner, clock_ms=clock_ms)

@@ -16,11 +16,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ledger import dialect, migrations
 from ledger.audit import Audit, audit
 from ledger.engine import Row, Script
+from ledger.postgres import dialect
 from ledger.records import LedgerUnavailable
-from ledger.sqlite import SqliteEngine, make_private
+from ledger.sqlite import files
+from ledger.sqlite.engine import SqliteEngine
 
 ROWS_AT_ONCE = 5_000  # read ahead from the source, a few MB
 SEQUENCES = {"accounts": "id", "credentials": "id", "limits": "id", "objects": "seq"}
@@ -53,18 +54,18 @@ async def migrate(url: str) -> tuple[int, int]:
     """
     if (path := sqlite_path(url)) is not None:
         try:
-            make_private(path)
+            files.make_private(path)
             connection = sqlite3.connect(path, isolation_level=None)
             try:
-                return migrations.migrate(connection)
+                return files.migrate(connection)
             finally:
                 connection.close()
         except sqlite3.Error as error:
             raise LedgerUnavailable(f"cannot open {path}: {error}") from error
     if urlsplit(url).scheme not in ("postgresql", "postgres"):
         raise ValueError("not a database URL that Farthing knows (sqlite:///farthing.db or postgresql://…)")
-    with _of_postgres("cannot open the database") as postgres:
-        found: tuple[int, int] = await postgres.migrate(url)
+    with _of_postgres("cannot open the database") as migrating:
+        found: tuple[int, int] = await migrating.migrate(url)
     return found
 
 
@@ -87,9 +88,9 @@ async def move(source: Path, target: str, told: Callable[[str, int], None]) -> M
         if before.count:
             raise Refused(f"the source does not pass its audit ({before.count} differences): see farthing audit")
         connection.execute("BEGIN")
-        with _of_postgres("the move broke off, and nothing was kept") as postgres:
-            await postgres.migrate(target)
-            async with postgres.alone(target) as writer:
+        with _of_postgres("the move broke off, and nothing was kept") as migrating:
+            await migrating.migrate(target)
+            async with migrating.alone(target) as writer:
                 return await _copy(connection, writer, before, told)
     finally:
         await engine.close()
@@ -109,11 +110,11 @@ def _of_postgres(what: str) -> Iterator[Any]:
     try:
         import asyncpg
 
-        from ledger import postgres
+        from ledger.postgres import migrating
     except ImportError as error:
         raise ValueError(f"PostgreSQL needs a driver: pip install 'farthing[postgresql]' ({error})") from error
     try:
-        yield postgres
+        yield migrating
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, sqlite3.Error) as error:
         raise LedgerUnavailable(f"{what}: {error or type(error).__name__}") from error
 

@@ -6,7 +6,7 @@ The rules and the reports read accounts through here, so both see the same plan,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -14,7 +14,8 @@ from ledger import latency
 from ledger.book import Account, Event, Hold, Limit, Match, Rollup, spend_limits
 from ledger.engine import Row
 from ledger.money import SUM_MAX
-from ledger.records import Facts
+from ledger.records import Facts, Unit
+from ledger.windows import Window
 
 _decode_match = msgspec.json.Decoder(Match).decode
 _decode_boosts = msgspec.json.Decoder(tuple[tuple[int, int | None], ...]).decode
@@ -22,6 +23,102 @@ _decode_boosts = msgspec.json.Decoder(tuple[tuple[int, int | None], ...]).decode
 _decode_facts = msgspec.json.Decoder(Facts).decode
 _decode_legs = msgspec.json.Decoder(list[tuple[int, int, int, str, int]]).decode
 _encode = msgspec.json.Encoder().encode
+
+
+class AccountRow(NamedTuple):
+    """What is read of an account, with its plan's cap where it has none of its own: see `ACCOUNT_COLUMNS`."""
+
+    id: int
+    public_id: str
+    path: str
+    kind: str
+    livemode: int
+    disabled: int
+    revoked_ms: int | None
+    expires_ms: int | None
+    version: int
+    spent_micros: int
+    carry_picos: int
+    price_micros: int
+    price_carry_picos: int
+    overrun_micros: int
+    last_used_ms: int | None
+    boosts: str
+    cap_micros: int | None
+    cap_window: Window
+    plan_id: int | None
+    own_limits: int
+
+
+class LimitRow(NamedTuple):
+    """What is read of a limit."""
+
+    account_id: int
+    id: int
+    public_id: str
+    role: str
+    unit: Unit
+    max: int | None
+    window: Window
+    timezone: str | None
+    anchor_ms: int | None
+    match: str
+    per: str
+    action: str
+
+
+class HoldRow(NamedTuple):
+    """All columns of `holds`, in their order."""
+
+    id: str
+    account_id: int
+    subject_id: int
+    run_id: int
+    owner: str
+    state: str
+    created_ms: int
+    expires_ms: int | None
+    amount_micros: int
+    legs: str
+    call: str
+
+
+class RollupRow(NamedTuple):
+    """The columns of `rollups` after its key, in their order."""
+
+    requests: int
+    blocked: int
+    cost_micros: int
+    rest_picos: int
+    price_micros: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    characters: int
+    audio_ms: int
+    images: int
+    latency_ms_sum: int
+    latency_histogram: bytes
+
+
+# Columns as the rows below have them, for both engines' statements.
+ACCOUNT_SUMS = ("spent_micros", "carry_picos", "price_micros", "price_carry_picos", "overrun_micros", "last_used_ms")
+COUNTER_KEY = ("limit_id", "subject_id", "window_start_ms")
+COUNTER_SUMS = ("used", "held", "unsettled")
+HOLD_CHANGES = ("owner", "state", "expires_ms", "amount_micros", "legs")
+ROLLUP_KEY = ("day_ms", "account_id", "subject_id", "provider", "model")
+ROLLUP_COLUMNS = (*ROLLUP_KEY, *RollupRow._fields)
+EVENT_TEXTS = (
+    *("id", "mode", "provider", "model", "route", "decision", "reason", "status", "usage", "price_version"),
+    *("metadata", "flags", "legs"),
+)
+EVENT_COLUMNS = (
+    *("id", "account_id", "subject_id", "run_id", "created_ms", "settled_ms", "mode", "provider", "model", "route"),
+    *("decision", "reason", "status", "usage", "cost_micros", "cost_picos", "price_micros", "price_version"),
+    *("held_micros", "http_status", "latency_ms", "ttft_ms", "stream", "metadata", "flags", "legs"),
+)
 
 ACCOUNT_COLUMNS = (
     "a.id, a.public_id, a.path, a.kind, a.livemode, a.disabled, a.revoked_ms, a.expires_ms, a.version,"
@@ -58,89 +155,97 @@ def select_limits(account_ids: Sequence[int]) -> tuple[str, tuple[int, ...]]:
     return f"SELECT {LIMIT_COLUMNS} FROM limits WHERE {condition} ORDER BY role DESC, id", tuple(account_ids)  # noqa: S608
 
 
-def sources_of_limits(rows: Iterable[Row]) -> list[int]:
+def sources_of_limits(rows: Iterable[AccountRow]) -> list[int]:
     """Whose limits must be read for these accounts: their own, and their plans'."""
-    return sorted({id_ for row in rows for id_ in (row[0], row[18]) if id_ is not None})
+    return sorted({id_ for row in rows for id_ in (row.id, row.plan_id) if id_ is not None})
 
 
 def limits_by_account(rows: Iterable[Row]) -> dict[int, list[Limit]]:
     """Limits by the account or plan that has them."""
     found: dict[int, list[Limit]] = {}
-    for row in rows:
-        match = _decode_match(row[9])
+    for row in map(LimitRow._make, rows):
+        match = _decode_match(row.match)
         limit = Limit(
-            id=row[1],
-            public_id=row[2],
-            role=row[3],
-            unit=row[4],
-            max=row[5],
-            window=row[6],
-            timezone=row[7],
-            anchor_ms=row[8],
+            id=row.id,
+            public_id=row.public_id,
+            role=row.role,
+            unit=row.unit,
+            max=row.max,
+            window=row.window,
+            timezone=row.timezone,
+            anchor_ms=row.anchor_ms,
             match=None if match == Match() else match,
-            per=row[10],
-            action=row[11],
+            per=row.per,
+            action=row.action,
         )
-        found.setdefault(row[0], []).append(limit)
+        found.setdefault(row.account_id, []).append(limit)
     return found
 
 
-def account_of(row: Row, limits: Mapping[int, list[Limit]]) -> Account:
+def account_of(row: AccountRow, limits: Mapping[int, list[Limit]]) -> Account:
     """An account from its row and the limits that `sources_of_limits` named."""
-    account_id, (boosts, cap_micros, cap_window, plan_id, own_limits) = row[0], row[15:]
-    total, *own = limits[account_id]
-    if plan_id is not None and not own_limits:
-        shared = limits[plan_id][1:]  # without the plan's own balance
-        own += [msgspec.structs.replace(limit, subject_id=account_id) for limit in shared]
+    total, *own = limits[row.id]
+    if row.plan_id is not None and not row.own_limits:
+        shared = limits[row.plan_id][1:]  # without the plan's own balance
+        own += [msgspec.structs.replace(limit, subject_id=row.id) for limit in shared]
     return Account(
-        id=account_id,
-        public_id=row[1],
-        chain=chain_of(row[2]),
-        kind=row[3],
-        livemode=bool(row[4]),
-        disabled=bool(row[5]),
-        revoked_ms=row[6],
-        expires_ms=row[7],
-        version=row[8],
-        spent_micros=row[9],
-        carry_picos=row[10],
-        price_micros=row[11],
-        price_carry_picos=row[12],
-        overrun_micros=row[13],
-        last_used_ms=row[14],
-        limits=(*spend_limits(total, cap_micros, cap_window, _decode_boosts(boosts)), *own),
-        own_cap=cap_micros is not None,
+        id=row.id,
+        public_id=row.public_id,
+        chain=chain_of(row.path),
+        kind=row.kind,
+        livemode=bool(row.livemode),
+        disabled=bool(row.disabled),
+        revoked_ms=row.revoked_ms,
+        expires_ms=row.expires_ms,
+        version=row.version,
+        spent_micros=row.spent_micros,
+        carry_picos=row.carry_picos,
+        price_micros=row.price_micros,
+        price_carry_picos=row.price_carry_picos,
+        overrun_micros=row.overrun_micros,
+        last_used_ms=row.last_used_ms,
+        limits=(*spend_limits(total, row.cap_micros, row.cap_window, _decode_boosts(row.boosts)), *own),
+        own_cap=row.cap_micros is not None,
     )
 
 
-def hold_of(row: Row) -> Hold:
-    """A hold from its columns, in the order of the table."""
+def hold_of(row: HoldRow) -> Hold:
+    """A hold from its row."""
     return Hold(
-        id=row[0],
-        account_id=row[1],
-        subject_id=row[2],
-        run_id=row[3],
-        owner=row[4],
-        state=row[5],
-        created_ms=row[6],
-        expires_ms=row[7],
-        amount_micros=row[8],
-        legs=_decode_legs(row[9]),
-        facts=_decode_facts(row[10]),
+        id=row.id,
+        account_id=row.account_id,
+        subject_id=row.subject_id,
+        run_id=row.run_id,
+        owner=row.owner,
+        state=row.state,
+        created_ms=row.created_ms,
+        expires_ms=row.expires_ms,
+        amount_micros=row.amount_micros,
+        legs=_decode_legs(row.legs),
+        facts=_decode_facts(row.call),
     )
 
 
-def rollup_of(row: Row) -> Rollup:
-    """A rollup from the columns after its key."""
+def rollup_of(row: RollupRow) -> Rollup:
+    """A rollup from its row."""
     return Rollup(
-        requests=row[0],
-        blocked=row[1],
-        cost_micros=row[2],
-        rest_picos=row[3],
-        price_micros=row[4],
-        measures=list(row[5:13]),
-        latency_ms_sum=row[13],
-        latencies=latency.unpack(row[14]),
+        requests=row.requests,
+        blocked=row.blocked,
+        cost_micros=row.cost_micros,
+        rest_picos=row.rest_picos,
+        price_micros=row.price_micros,
+        measures=[
+            row.input_tokens,
+            row.output_tokens,
+            row.cache_read_tokens,
+            row.cache_write_tokens,
+            row.reasoning_tokens,
+            row.characters,
+            row.audio_ms,
+            row.images,
+        ],
+        latency_ms_sum=row.latency_ms_sum,
+        latencies=latency.unpack(row.latency_histogram),
     )
 
 

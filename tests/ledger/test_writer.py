@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from ledger import sqlite as engine_module
 from ledger import writer as writer_module
 from ledger.engine import Change, Result, Script, Work
 from ledger.records import Ask, Block, Facts, Held, LedgerUnavailable, Refused, Settlement
+from ledger.sqlite import engine as engine_module
 from ledger.writer import Writer
 from tests.ledger.world import World, assert_sound, eventually, opened, outside, settlement, ticks
 

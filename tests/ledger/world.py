@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ledger import dialect
 from ledger.accounts import AccountView, Credential
 from ledger.changes import Answer, Edit, LimitTerms, NewAccount, Once
 from ledger.ledger import Ledger
+from ledger.postgres import dialect
 from ledger.records import Ask, Facts, Held, Refused, Settled, Settlement
 from tests.cluster import query
 

@@ -16,7 +16,7 @@ from ledger import writer as writer_module
 from ledger.engine import Row, Script
 from ledger.ledger import Ledger
 from ledger.migrations import SchemaTooNew
-from ledger.postgres_rows import FETCH
+from ledger.postgres.rows import FETCH
 from ledger.records import Block, Extend, Facts, Held, LedgerUnavailable, Refused, Report
 from tests.cluster import Cluster, query
 from tests.harness import settings
@@ -241,7 +241,7 @@ async def test_a_silent_database_is_unavailable_within_five_seconds(
     postgres: Cluster, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No answer is an answer too, in time; what was to be settled is settled when the wire is whole again."""
-    monkeypatch.setattr("ledger.postgres.ANSWER_S", 1.0)
+    monkeypatch.setattr("ledger.postgres.bounds.ANSWER_S", 1.0)
     monkeypatch.setattr(writer_module, "RETRY_S", (0.05,))
     async with wired(postgres.socket) as wire, opened(wire.url(url)) as world:
         key = await world.open(cap=100)
@@ -277,7 +277,7 @@ async def test_silence_in_the_middle_of_a_read_is_as_short(
             wire.silent = True
             yield "SELECT 2", ()
 
-        monkeypatch.setattr("ledger.postgres.ANSWER_S", 1.0)
+        monkeypatch.setattr("ledger.postgres.bounds.ANSWER_S", 1.0)
         assert await engine.read(slow, long=True) == 1
         with pytest.raises(LedgerUnavailable):
             await engine.read(slow)

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from ledger import writer as writer_module
-from ledger.postgres import PostgresEngine
+from ledger.postgres.engine import PostgresEngine
+from ledger.postgres.servers import each
 from ledger.records import Held, LedgerUnavailable
-from ledger.servers import each
 from tests.cluster import Cluster, query
 from tests.ledger.world import World, assert_sound, opened, settlement
 from tests.postgres.wire import wired
@@ -104,7 +104,7 @@ async def test_nothing_is_answered_that_the_standby_has_not(
         call = await one.held(key, 10)
         await two.view(key)
         with monkeypatch.context() as impatient:
-            impatient.setattr("ledger.postgres.ANSWER_S", ANSWER_S)
+            impatient.setattr("ledger.postgres.bounds.ANSWER_S", ANSWER_S)
             impatient.setattr(writer_module, "RETRY_S", (0.05,))
             standby.stop()
             one.ledger.settle(settlement(call, 7))
@@ -140,7 +140,7 @@ async def test_a_silent_server_does_not_hide_the_other(postgres: Cluster, monkey
     database = postgres.database()
     name = database.partition("@/")[2].partition("?")[0]
     share_s = 2.0
-    monkeypatch.setattr("ledger.postgres.ANSWER_S", 2 * share_s)
+    monkeypatch.setattr("ledger.postgres.bounds.ANSWER_S", 2 * share_s)
     async with silent() as gone, _port(postgres) as port:
         started = time.monotonic()
         async with opened(f"postgresql://postgres@{gone},127.0.0.1:{port}/{name}") as world:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import CANNOT_START, OK, USAGE, main
-from ledger import migrations
-from ledger import postgres as engine
 from ledger.changes import Once
+from ledger.postgres import migrating
 from ledger.records import Recover, Report
+from ledger.sqlite import files
 from tests.cluster import Cluster, query
 from tests.harness import MASTER, running
 from tests.ledger.world import World, assert_sound, opened, outside
@@ -159,7 +159,7 @@ async def test_older_schemas_come_forward_with_their_data(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Every earlier schema with rows in it: `farthing migrate` brings it forward, and nothing is lost."""
-    steps = migrations._STEPS if kind == "sqlite" else engine._STEPS
+    steps = (files if kind == "sqlite" else migrating).SCHEMA.steps
     for first in range(1, len(steps)):
         database = tmp_path / f"from{first}.db" if kind == "sqlite" else postgres.database()
         async with opened(database) as world:

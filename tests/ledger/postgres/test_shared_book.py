@@ -6,9 +6,9 @@ import pytest
 
 from ledger import rules
 from ledger.book import Account, Counter, Hold, Limit, Rollup
-from ledger.postgres_rows import Loaded, Missing, Wanted
+from ledger.postgres.shared_book import SharedBook, is_plain, is_sure
+from ledger.postgres.wanted import Loaded, Missing, Wanted
 from ledger.records import Ask, Extend, Facts, Held, Settlement
-from ledger.shared_book import SharedBook, is_plain, is_sure
 from tests.ledger.world import PICOS
 
 FACTS = Facts(provider="openai", model="gpt")

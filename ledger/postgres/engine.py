@@ -6,7 +6,7 @@ own (the statement `farthing_commit`): it takes effect only if what the decision
 that are never held while the network is waited for. Where it does not stand, or a call would be refused, the batch is
 decided on rows that are read and locked first, in five round trips. A transaction of which nobody knows whether it was
 committed is carried out again by its ids, on a connection that the lost one is fenced off from; a script is not. Each
-answer, or the word that there is none, comes within `ANSWER_S`. Times are the database's. Where the server has a
+answer, or the word that there is none, comes within `bounds.ANSWER_S`. Times are the database's. Where the server has a
 synchronous standby, what was answered is there too; of several servers in the URL, the one that takes writes is used.
 
 All that writes goes over one connection, which holds an advisory lock of its own for as long as it lives: once a new
@@ -20,100 +20,54 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from hashlib import blake2b
-from importlib import resources
 from typing import TypeVar
 
 import asyncpg
 
-from ledger import dialect, rules
-from ledger.engine import Change, Refusal, Result, Row, Script, Statement, Work
-from ledger.migrations import SchemaTooNew
-from ledger.postgres_rows import (
+from ledger import rules
+from ledger.engine import Change, Refusal, Result, Script, Work
+from ledger.postgres import bounds, migrating
+from ledger.postgres.reading import Readers
+from ledger.postgres.rows import (
     FETCH,
     LOAD,
-    MAKE_FETCH,
-    MAKE_LOAD,
-    MAKE_STORE,
+    MAKE,
     STALE,
     STORE,
-    Loaded,
-    Missing,
-    Wanted,
     fetch_arguments,
     fill,
     fill_sums,
     load_arguments,
     store_arguments,
 )
+from ledger.postgres.servers import Servers
+from ledger.postgres.session import (
+    AFTER_ALL,
+    AGAIN,
+    BEGIN_CHANGE,
+    BEGIN_SCRIPT,
+    OF_THE_DATABASE,
+    OF_THE_WORK,
+    prepare,
+    rows,
+    unavailable,
+)
+from ledger.postgres.shared_book import SharedBook, is_plain, is_sure
+from ledger.postgres.wanted import Loaded, Missing, Wanted
 from ledger.records import Ask, Block, Held, LedgerUnavailable, Refused, Settled
 from ledger.rules import Operation
-from ledger.servers import ERRORS, Servers
-from ledger.shared_book import SharedBook, is_plain, is_sure
 
 _log = logging.getLogger("farthing.ledger")
 T = TypeVar("T")
 
-ANSWER_S = 5.0  # a batch or one statement of a read is answered by then, one way or the other
-READ_S = 60.0  # one statement of a long read
-READERS = 4  # connections that read
-LOADS_MAX = 5  # how often a batch may turn out to need rows that were not expected
 COMMIT = "farthing_commit"  # the statement that stores a batch and commits it
-
-# The server's own bounds. A gateway that is stopped in the middle of a transaction must not keep the others' accounts
-# locked: it loses its transaction before the others lose their patience.
-_READER_SETTINGS = {"application_name": "farthing", "jit": "off"}
-_BULK_SETTINGS = _READER_SETTINGS | {
-    # Whatever the role or the database says: what is answered is on the disk, and on the standby that the server waits
-    # for. A commit that a timeout cancels while it waits for the standby is answered as if the standby had it.
-    "synchronous_commit": "on",
-    "statement_timeout": "0",
-}
-_WRITER_SETTINGS = _BULK_SETTINGS | {
-    "idle_in_transaction_session_timeout": "2500",
-    "lock_timeout": "4000",
-    # The few statements of a batch have one good plan: by index, row by row. No statistics may talk it out of that.
-    "plan_cache_mode": "force_generic_plan",
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-}
-
-# What was found may be on this server only: a commit whose wait for the standby was broken off can be seen. An answer
-# that rests on that, and writes nothing, writes a record of its own, and waits until the standby has it and all before.
-_AFTER_ALL = "SELECT pg_logical_emit_message(true, 'farthing', '')"
-
-# Advisory locks: (5095541, 1) scripts, (5095541, 2) the numbers of events (in the schema), (5095541, 3) migrations.
-_BEGIN_CHANGE = f"BEGIN; {_AFTER_ALL}"
-_BEGIN_SCRIPT = f"{_BEGIN_CHANGE}; SELECT pg_advisory_xact_lock(5095541, 1)"
-_BEGIN_MIGRATION = "BEGIN; SELECT pg_advisory_xact_lock(5095541, 3)"
-_BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _FENCE_OFF = (
     "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     " AND (classid::BIGINT << 32 | objid::BIGINT) = $1 AND pid <> pg_backend_pid()"
 )
-
-_STEPS = sorted(
-    (file.name, file.read_text("utf-8"))
-    for file in resources.files("ledger").joinpath("schema", "postgres").iterdir()
-    if file.name.endswith(".sql")
-)
-
-_AGAIN = (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError)
-_OF_THE_WORK = (
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.DataError,
-    asyncpg.exceptions._base.DataError,
-    asyncpg.SyntaxOrAccessError,
-)
-_OF_THE_DATABASE = ERRORS
-
-
-def _unavailable(error: BaseException) -> bool:
-    """Whether the database is to blame, and not the work."""
-    return isinstance(error, _OF_THE_DATABASE) and not isinstance(error, _OF_THE_WORK)
 
 
 def _local_ms() -> int:
@@ -131,7 +85,7 @@ class PostgresEngine:
         self._test_clock_ms = clock_ms
         self._offset_ms = 0
         self._writer: asyncpg.Connection | None = None
-        self._readers: asyncpg.Pool
+        self._readers = Readers(self._servers)
         self._committing = False
         self._statements: dict[str, asyncpg.prepared_stmt.PreparedStatement] = {}
         self.steady_since = 0.0
@@ -147,19 +101,11 @@ class PostgresEngine:
         """
         engine = cls(url, owner, clock_ms)
         try:
-            async with asyncio.timeout(2 * ANSWER_S):
-                await _migrate(engine._servers)
+            async with asyncio.timeout(2 * bounds.ANSWER_S):
+                await migrating.migrate(engine._servers)
                 await engine._writing()
-                engine._readers = await asyncpg.create_pool(
-                    min_size=0,
-                    max_size=READERS,
-                    connect=engine._servers.connect,
-                    timeout=ANSWER_S,
-                    init=prepare,
-                    reset=_nothing,
-                    server_settings=_READER_SETTINGS,
-                )
-        except _OF_THE_DATABASE as error:
+                await engine._readers.open()
+        except OF_THE_DATABASE as error:
             await engine._drop()
             raise LedgerUnavailable(f"cannot open the database: {error or type(error).__name__}") from error
         return engine
@@ -180,12 +126,12 @@ class PostgresEngine:
         """The connection that writes; a new one if it was lost."""
         if self._writer is not None and not self._writer.is_closed():
             return self._writer
-        connection = await self._servers.connect(timeout=ANSWER_S, server_settings=_WRITER_SETTINGS)
+        connection = await self._servers.connect(timeout=bounds.ANSWER_S, server_settings=bounds.WRITER_SETTINGS)
         try:
             await prepare(connection)
             await connection.fetch(_FENCE_OFF, self._fence)
             await connection.execute(f"SELECT pg_advisory_lock({self._fence})")
-            for make in (MAKE_LOAD, MAKE_FETCH, MAKE_STORE):
+            for make in MAKE:
                 await connection.execute(make)  # commits: what the lost connection left is now on the standby as well
             self._statements = {
                 LOAD: await connection.prepare(LOAD),
@@ -259,7 +205,7 @@ class PostgresEngine:
     async def _answer(self, run: Callable[[bool], Awaitable[T]]) -> T:
         """Run a transaction; once more if the database lost or refused it. `run` learns if it may have happened."""
         unsure = False
-        deadline = asyncio.get_running_loop().time() + ANSWER_S
+        deadline = asyncio.get_running_loop().time() + bounds.ANSWER_S
         for attempt in (1, 2):
             self._committing = False
             try:
@@ -268,10 +214,10 @@ class PostgresEngine:
             except LedgerUnavailable as error:
                 error.unsure = error.unsure or unsure
                 raise
-            except _OF_THE_DATABASE as error:
-                if isinstance(error, _OF_THE_WORK):
+            except OF_THE_DATABASE as error:
+                if isinstance(error, OF_THE_WORK):
                     raise
-                if not isinstance(error, _AGAIN):
+                if not isinstance(error, AGAIN):
                     unsure = unsure or self._committing
                     await self._drop()
                 if attempt == 2 or isinstance(error, TimeoutError):
@@ -301,7 +247,7 @@ class PostgresEngine:
         book.read_from(tables)
         wanted.lack(book, batch)
         lacking = wanted.named
-        for _ in range(LOADS_MAX):
+        for _ in range(bounds.LOADS_MAX):
             try:
                 if lacking:
                     await self._read_rows(book, tables, wanted, batch, locking=False)
@@ -333,13 +279,13 @@ class PostgresEngine:
         wanted = Wanted()
         wanted.name(batch, repeated=repeated)
         connection = await self._writing()
-        for _ in range(LOADS_MAX):
+        for _ in range(bounds.LOADS_MAX):
             await connection.execute("BEGIN")
             try:
                 book, results = await self._carry_out(batch, wanted, repeated=repeated)
             except BaseException as error:
                 if not isinstance(error, asyncio.CancelledError):
-                    with contextlib.suppress(*_OF_THE_DATABASE):
+                    with contextlib.suppress(*OF_THE_DATABASE):
                         await connection.execute("ROLLBACK")
                 if isinstance(error, Missing):
                     wanted.add(error)
@@ -392,7 +338,7 @@ class PostgresEngine:
         arguments = store_arguments(book, basis, now_ms if self._test_clock_ms is None else -1)
         if arguments is None:
             if any(map(_is_found, results)):
-                await (await self._writing()).execute(_AFTER_ALL)
+                await (await self._writing()).execute(AFTER_ALL)
             book.clean()
             return
         row = await self._statements[statement].fetchrow(*arguments)
@@ -404,12 +350,12 @@ class PostgresEngine:
         """Run a writing script in a transaction of its own."""
         assert isinstance(change, Change)  # noqa: S101 - the caller has looked
         connection = await self._writing()
-        await connection.execute(_BEGIN_SCRIPT if change.alone else _BEGIN_CHANGE)
+        await connection.execute(BEGIN_SCRIPT if change.alone else BEGIN_CHANGE)
         script = change.start()
         try:
             statement = next(script)
             while True:
-                statement = script.send(await _rows(connection, statement))
+                statement = script.send(await rows(connection, statement))
         except StopIteration as done:
             self._committing = True
             await connection.execute("COMMIT")
@@ -417,10 +363,10 @@ class PostgresEngine:
             self._memory.forget_accounts(change.touched)
             return done.value
         except Exception as error:
-            if _unavailable(error) and not isinstance(error, _AGAIN):
+            if unavailable(error) and not isinstance(error, AGAIN):
                 raise
             await connection.execute("ROLLBACK")
-            if isinstance(error, _AGAIN):
+            if isinstance(error, AGAIN):
                 raise
             if not isinstance(error, Refusal):
                 _log.critical("operation failed", extra={"operation": "Change", "error": repr(error)})
@@ -429,45 +375,13 @@ class PostgresEngine:
     # ---- reading
 
     async def read(self, script: Callable[[], Script[T]], *, long: bool = False) -> T:
-        """See `Engine`. A connection that turns out to be dead is replaced once."""
-        for attempt in (1, 2):
-            try:
-                return await self._read(script, READ_S if long else ANSWER_S)
-            except _OF_THE_DATABASE as error:
-                if isinstance(error, _OF_THE_WORK):
-                    raise
-                if attempt == 2 or isinstance(error, TimeoutError):
-                    raise LedgerUnavailable(str(error) or type(error).__name__) from error
-        raise AssertionError("unreachable")
-
-    async def _read(self, make: Callable[[], Script[T]], statement_s: float) -> T:
-        async with asyncio.timeout(ANSWER_S):
-            connection = await self._readers.acquire()
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                await connection.execute(_BEGIN_READ)
-            try:
-                result = await _converse(connection, make(), statement_s)
-            except Refusal:
-                await _end_read(connection)
-                raise
-            await _end_read(connection)
-            return result
-        except Refusal:
-            raise
-        except BaseException:
-            connection.terminate()  # whatever it still has to say, nobody waits for it
-            raise
-        finally:
-            await self._readers.release(connection)
+        """See `Engine`."""
+        return await self._readers.read(script, long=long)
 
     async def close(self) -> None:
         """See `Engine`."""
         await self._drop()
-        with contextlib.suppress(*_OF_THE_DATABASE):
-            async with asyncio.timeout(1.0):
-                await self._readers.close()
-        self._readers.terminate()
+        await self._readers.close()
 
 
 def _apply(book: SharedBook, work: Operation, now_ms: int, *, repeated: bool) -> Result:
@@ -497,76 +411,3 @@ def _is_found(result: Result) -> bool:
 
 def _dry(ask: Ask) -> Ask:
     return Ask(**{name: getattr(ask, name) for name in ask.__struct_fields__} | {"dry_run": True})
-
-
-async def _rows(connection: asyncpg.Connection, statement: Statement) -> list[Row]:
-    sql, values = statement
-    return [tuple(row) for row in await connection.fetch(dialect.postgres(sql), *dialect.parameters(values))]
-
-
-async def _converse(connection: asyncpg.Connection, script: Script[T], statement_s: float) -> T:
-    try:
-        statement = next(script)
-        while True:
-            async with asyncio.timeout(statement_s):
-                rows = await _rows(connection, statement)
-            statement = script.send(rows)
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
-
-
-async def _end_read(connection: asyncpg.Connection) -> None:
-    async with asyncio.timeout(ANSWER_S):
-        await connection.execute("ROLLBACK")
-
-
-async def prepare(connection: asyncpg.Connection) -> None:
-    """Sums of whole numbers come as NUMERIC, and are whole numbers."""
-    await connection.set_type_codec("numeric", schema="pg_catalog", encoder=str, decoder=int, format="text")
-
-
-async def _nothing(connection: asyncpg.Connection) -> None:
-    """Readers change nothing that would have to be reset."""
-
-
-@contextlib.asynccontextmanager
-async def alone(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A transaction for bulk work, during which no script runs in the database; committed at the end."""
-    connection = await Servers(url).connect(timeout=ANSWER_S, server_settings=_BULK_SETTINGS)
-    try:
-        await prepare(connection)
-        await connection.execute(_BEGIN_SCRIPT)
-        yield connection
-        await connection.execute("COMMIT")
-    finally:
-        connection.terminate()
-
-
-async def migrate(url: str) -> tuple[int, int]:
-    """Run the steps that the database has not seen, which many gateways may do at once; how many it had seen, and all.
-
-    Raises:
-        SchemaTooNew: It has seen steps that this code does not know.
-        OSError, asyncpg.PostgresError: It cannot be reached.
-    """
-    return await _migrate(Servers(url))
-
-
-async def _migrate(servers: Servers) -> tuple[int, int]:
-    connection = await servers.connect(timeout=ANSWER_S, server_settings=_BULK_SETTINGS)
-    try:
-        await connection.execute(_BEGIN_MIGRATION)
-        known = await connection.fetchval("SELECT to_regclass('schema_version') IS NOT NULL")
-        version = await connection.fetchval("SELECT version FROM schema_version") if known else 0
-        if version > len(_STEPS):
-            raise SchemaTooNew(
-                f"the database has schema {version}, this Farthing knows schemas up to {len(_STEPS)}: upgrade Farthing"
-            )
-        for _name, script in _STEPS[version:]:
-            await connection.execute(script)
-        if version < len(_STEPS):
-            await connection.execute("UPDATE schema_version SET version = $1", len(_STEPS))
-        await connection.execute("COMMIT")
-        return version, len(_STEPS)
-    finally:
-        connection.terminate()

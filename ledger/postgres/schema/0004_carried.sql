@@ -1,4 +1,4 @@
--- The tables of ../0003_carried.sql in PostgreSQL's words. Events are not partitioned by time: an event's id must be
+-- The tables of sqlite/schema/0003_carried.sql in PostgreSQL's words. Events are not partitioned by time: an event's id must be
 -- unique for ever, for it is what makes a settlement happen once, and a partitioned table cannot promise that.
 CREATE TABLE carried (
   account_id     BIGINT NOT NULL,

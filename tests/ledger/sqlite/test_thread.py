@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from ledger.thread import Worker
+from ledger.sqlite.thread import Worker
 
 
 async def test_one_thread_does_one_thing_after_the_other() -> None:

@@ -1,4 +1,4 @@
--- The tables of ../0001_initial.sql in PostgreSQL's words: see there for what differs in meaning, which is nothing.
+-- The tables of sqlite/schema/0001_initial.sql in PostgreSQL's words: see there for what differs in meaning, which is nothing.
 -- Ids and paths are ordered by their bytes, whatever the database's language. The foreign keys are only those of rows
 -- that scripts make; the audit checks the rest.
 

@@ -18,10 +18,11 @@ from ledger.ledger import Ledger
 from ledger.migrations import SchemaTooNew
 from ledger.objects import Object
 from ledger.records import Held, LedgerLost, LedgerUnavailable, Refused
-from ledger.sqlite import READERS, AlreadyOpen
+from ledger.sqlite.files import AlreadyOpen
+from ledger.sqlite.reading import READERS
 from tests.ledger.world import Clock, World, assert_sound, opened, outside, settlement, ticks
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 # A gateway's ledger that holds 40 calls, settles every third, says so, and then keeps on settling and holding.
 VICTIM = """

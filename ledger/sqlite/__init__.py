@@ -1,0 +1,1 @@
+"""One SQLite file: the default. One process serves from it."""
