@@ -10,16 +10,18 @@ from collections.abc import Mapping
 
 import msgspec
 
+from providers.compatible import fields
 from providers.contract.flags import MALFORMED, Flags
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
 from providers.ground.quirks import PICOS_PER_TICK
 from providers.ground.usage import Usage
 from providers.reading.answer import BodyMeter, count, read_usage, tail_usage
 from providers.reading.json_text import NULL, UNREADABLE, Object, given, is_list
-from providers.reading.request import count_field, read_object, text_field
+from providers.reading.request import Head, count_field, present, read_object, text_field
 
 _OWN = frozenset({"model", "prompt", "n"})
 _IMAGES_MAX = 10
+_USUAL = {"quality": (b'"low"', b'"medium"'), "resolution": (b'"1k"',)}  # at the price of a picture, or below
 
 
 class _Images:
@@ -34,12 +36,15 @@ class _Images:
             BadRequest: As the interface says.
         """
         head = read_object(body, _OWN)
+        metered = _metered(head)
         wanted = Usage(images=count_field(head, "n", least=1, most=_IMAGES_MAX) or 1)
         return Call(
             model=text_field(head, "model", required=True),
             input_typical=wanted,
             input_upper=wanted,
             input_bound=wanted,
+            endless=metered,
+            unlisted=fields.IMAGES.unlisted(head),
             cache_writes=False,
         )
 
@@ -58,6 +63,13 @@ class _Images:
     def filter(self, call: Call) -> Filter | None:
         """Nothing was spliced."""
         return None
+
+
+def _metered(head: Head) -> str:
+    for name in sorted(fields.IMAGES.rows["metered"]):
+        if present(head, name) and bytes(head[name]) not in _USUAL.get(name, ()):
+            return name
+    return ""
 
 
 class _Answer(msgspec.Struct, gc=False):

@@ -83,7 +83,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         unbounded: Name of the first request field that makes the cost unknowable from the bytes
             (a remote image URL, `previous_response_id`, a tool that the provider runs, …); "" when there is none.
         endless: Name of the first request field that makes the cost unknowable even given the model's limits (a tool
-            that the provider runs, as often as it likes); "" when there is none. `unbounded` names one then, too.
+            that the provider runs, as often as it likes); "" when there is none. Where it can bring tokens, `unbounded`
+            names one, too.
         unpriced: Name of the first request field that asks for work of which nobody knows the price; "" where there is
             none. Whoever has a cap is refused that.
         unlisted: Name of the first request field that stands in no table of the shape (`providers.contract.fields`).
@@ -245,6 +246,14 @@ class Arrival(Protocol):
     The gateway feeds each chunk before it forwards it, so what is refused here does not reach the provider whole, and
     an unfinished request is none.
     """
+
+    @property
+    def uncovered(self) -> str:
+        """Name of what has come behind the call's telling and that its bounds do not cover; "" where there is none.
+
+        A field in no table, or one that there would have been more to hold for.
+        """
+        ...
 
     def feed(self, chunk: bytes) -> None:
         """Read the next bytes.

@@ -1,4 +1,7 @@
-"""Every parameter of Deepgram's queries; see `contract.fields`. Source: deepgram-sdk 7's types."""
+"""Every parameter of Deepgram's queries, and every field of its bodies; see `contract.fields`.
+
+Source: deepgram-sdk 7's types.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,8 @@ SPEAK = Fields(
     refused=words("callback callback_method"),
     plain=words("bit_rate container encoding extra mip_opt_out sample_rate speed tag"),
 )
+
+BODY = Fields(bounded=words("text url"), plain=frozenset())
 
 READ = Fields(
     bounded=words("summarize topics intents sentiment"),

@@ -109,6 +109,8 @@ def features(query: Query, audio_ms: int) -> dict[str, int]:
 class _Arrival:
     """Reads one body."""
 
+    uncovered = ""  # all that is asked for stands in the query
+
     __slots__ = ("_head", "_is_json", "_query", "_read_as", "_size")
 
     def __init__(self, asked: Asked) -> None:
@@ -136,9 +138,11 @@ class _Arrival:
             return None
         query = self._query
         multichannel = query.on("multichannel")
-        remote = ""
+        remote, unlisted = "", fields.LISTEN.unlisted(query.names)
         if self._is_json:
-            if not text_field(read_object(self._head, _OWN), "url"):
+            head = read_object(self._head, _OWN)
+            unlisted = unlisted or fields.BODY.unlisted(head)
+            if not text_field(head, "url"):
                 raise BadRequest("'url' is required.", param="url")
             remote, sound = "url", REMOTE.times(2) if multichannel else REMOTE
         else:
@@ -149,7 +153,7 @@ class _Arrival:
             input_upper=self._usage(sound.upper_ms),
             input_bound=self._usage(sound.most_ms),
             unbounded=remote,
-            unlisted=fields.LISTEN.unlisted(query.names),
+            unlisted=unlisted,
             cache_writes=False,
             noted=("multichannel",) if multichannel else (),
             content_type=self._read_as,

@@ -43,14 +43,15 @@ class _Speak(PassThrough):
         """
         query = Query(asked.query)
         query.refuse("callback", "callback_method")
-        said = Usage(characters=len(text_field(read_object(body, _OWN), "text", required=True)))
+        head = read_object(body, _OWN)
+        said = Usage(characters=len(text_field(head, "text", required=True)))
         model = query.text("model") or _VOICE
         return Call(
             model=model,
             input_typical=said,
             input_upper=said,
             input_bound=said,
-            unlisted=fields.SPEAK.unlisted(query.names),
+            unlisted=fields.SPEAK.unlisted(query.names) or fields.BODY.unlisted(head),
             cache_writes=False,
         )
 
@@ -85,7 +86,7 @@ class _Read(PassThrough):
             input_typical=Usage(input_tokens=typical * readers, output_tokens=min(typical, FOUND_TOKENS) * readers),
             input_upper=Usage(input_tokens=upper * readers, output_tokens=max(upper, FOUND_TOKENS) * readers),
             input_bound=Usage(input_tokens=most * readers, output_tokens=max(most, FOUND_TOKENS) * readers),
-            unlisted=fields.READ.unlisted(query.names),
+            unlisted=fields.READ.unlisted(query.names) or fields.BODY.unlisted(head),
             cache_writes=False,
         )
 

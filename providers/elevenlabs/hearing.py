@@ -3,7 +3,8 @@
 Promises: as every shape that takes uploads. What is billed is the head's `character-cost`, else the sound's length as
 the answer states it, else its length as its file tells it. `webhook` is refused, for then the result, and with it the
 length, goes elsewhere. Transcription has surcharges, counted as tools of so many ms; channels are billed each.
-Source: providers.md §3, §5.3 and P4; elevenlabs 2.78's types, which name the surcharges.
+Noise that is removed before a voice is changed is held for as another pass. The surcharges are those of the SDK.
+Source: providers.md §3, §5.3 and P4; elevenlabs 2.78's types.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from collections.abc import Mapping
 import msgspec
 
 from providers.bounding.sound import REMOTE, Length, Mp3, has_container, length, pcm
+from providers.contract.fields import Fields
 from providers.contract.flags import MALFORMED, Flags
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Arrival, Asked, Call, Meter, Reading, arrived
+from providers.elevenlabs import fields
 from providers.elevenlabs.speech import COST, CREDIT_MS
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
@@ -32,8 +35,10 @@ SURCHARGES = {  # field: the tool's name in the catalogue
     "entity_detection": "entity_detection_ms",
 }
 _REMOTE = ("source_url", "cloud_storage_url")
-_OWN = frozenset({"model_id", "webhook", "file_format", "use_multi_channel", *_REMOTE, *SURCHARGES})
-_LISTS = frozenset({"keyterms", "entity_detection"})
+_REDACTION = "entity_redaction"  # of what was detected
+_NOISE = "remove_background_noise"
+_OWN = frozenset({"model_id", "webhook", "file_format", "use_multi_channel", _REDACTION, _NOISE, *_REMOTE, *SURCHARGES})
+_LISTS = frozenset({"keyterms", "entity_detection", _REDACTION})
 # Surcharges may come behind the file, as JavaScript's client sends them: until the end all of them are held for.
 _EARLY = frozenset({"model_id", "webhook", "file_format", *_REMOTE})
 _LEAST_MS = {"transcript_edit": 10_000, "keyterms": 20_000}  # what is billed at least with them
@@ -43,10 +48,11 @@ _RAW_FORMATS = {"pcm_s16le_16": 16_000}
 class _Arrival:
     """Reads one form."""
 
-    __slots__ = ("_form", "_mp3", "_shape")
+    __slots__ = ("_form", "_mp3", "_query", "_shape")
 
     def __init__(self, asked: Asked, shape: _Hearing) -> None:
         self._shape = shape
+        self._query = fields.QUERY.unlisted(asked.query)
         self._mp3 = Mp3()
         self._form = Form(
             asked.headers.get("content-type", ""),
@@ -55,7 +61,13 @@ class _Arrival:
             lists=_LISTS,
             files=frozenset({shape.file}),
             content=self._mp3.feed,
+            table=shape.table,
         )
+
+    @property
+    def uncovered(self) -> str:
+        """See the interface. Whatever else may come late is held for until the end."""
+        return self._form.unlisted
 
     def feed(self, chunk: bytes) -> None:
         """See the interface."""
@@ -81,16 +93,19 @@ class _Arrival:
             sound = REMOTE
         else:
             raise BadRequest(f"{shape.file!r} is required.", param=shape.file)
-        asked_for = shape.surcharges and [name for name in SURCHARGES if _on(form, name)]
+        asked_for = [name for name in shape.surcharges if _on(form, name) or _implied(form, name)]
         possible = asked_for if whole else shape.surcharges
         channels = _channels(form, sound) if shape.surcharges else 1
+        most_channels = _CHANNELS_MAX if shape.surcharges else 1
         credit_ms = 0 if shape.surcharges else CREDIT_MS
+        passes = 2 if _NOISE in shape.table.rows["bounded"] and (_on(form, _NOISE) or not whole) else 1
         return Call(
             model=model,
             input_typical=_usage(sound.charged_ms * channels, asked_for),
             input_upper=_usage(sound.upper_ms * channels + credit_ms, asked_for),
-            input_bound=_usage(sound.most_ms * (channels if whole else _CHANNELS_MAX) + credit_ms, possible),
+            input_bound=_usage(sound.most_ms * (channels if whole else most_channels) * passes + credit_ms, possible),
             unbounded=remote,
+            unlisted=self._query or form.unlisted,
             cache_writes=False,
             noted=(str(channels),) if form.flag("use_multi_channel") else (),
             content_type=form.content_type,
@@ -111,6 +126,10 @@ def _on(form: Form, name: str) -> bool:
     return any(value.strip().lower() not in ("", "false", "null", "[]", "none") for value in form.fields.get(name, ()))
 
 
+def _implied(form: Form, name: str) -> bool:
+    return name == "entity_detection" and _on(form, _REDACTION)
+
+
 def _channels(form: Form, sound: Length) -> int:
     return min(max(sound.channels, 1), _CHANNELS_MAX) if form.flag("use_multi_channel") else 1
 
@@ -128,15 +147,24 @@ class _Hearing(PassThrough):
         file: The form's field that holds the sound.
         model: Where the request names none; "" where it must.
         takes_model: The request may name one.
+        table: What the request may hold.
         surcharges: Names of the fields that cost more; transcription alone has them.
     """
 
     def __init__(
-        self, name: str, file: str, model: str, *, takes_model: bool = True, surcharges: tuple[str, ...] = ()
+        self,
+        name: str,
+        file: str,
+        model: str,
+        table: Fields,
+        *,
+        takes_model: bool = True,
+        surcharges: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.file = file
         self.model = model
+        self.table = table
         self.takes_model = takes_model
         self.surcharges = surcharges
 
@@ -196,6 +224,6 @@ class _TranscriptMeter(BodyMeter):
         return Reading(usage=usage, complete=True, flags=tuple(sorted(flags)))
 
 
-ELEVENLABS_TRANSCRIPT = _Hearing("elevenlabs_transcript", "file", "", surcharges=tuple(SURCHARGES))
-ELEVENLABS_VOICE_CHANGER = _Hearing("elevenlabs_voice_changer", "audio", "eleven_english_sts_v2")
-ELEVENLABS_ISOLATION = _Hearing("elevenlabs_isolation", "audio", "audio_isolation", takes_model=False)
+ELEVENLABS_TRANSCRIPT = _Hearing("elevenlabs_transcript", "file", "", fields.TRANSCRIPT, surcharges=tuple(SURCHARGES))
+ELEVENLABS_VOICE_CHANGER = _Hearing("elevenlabs_voice_changer", "audio", "eleven_english_sts_v2", fields.VOICE_CHANGER)
+ELEVENLABS_ISOLATION = _Hearing("elevenlabs_isolation", "audio", "audio_isolation", fields.ISOLATION, takes_model=False)

@@ -10,13 +10,15 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from providers.contract.fields import Fields
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter
+from providers.elevenlabs import fields
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.reading.credits import HeadMeter
 from providers.reading.json_text import UNREADABLE
-from providers.reading.request import Head, count_field, read_object, text_field
+from providers.reading.request import Head, count_field, present, read_object, text_field
 
 COST = "character-cost"
 _CREDIT_CHARACTERS = 2  # of the cheapest models, for a credit: a call is rounded up to one
@@ -37,6 +39,7 @@ class _Section(msgspec.Struct):
 
 class _Plan(msgspec.Struct):
     sections: list[_Section] = []
+    chunks: list[_Section] = []
 
 
 _LINES = msgspec.json.Decoder(list[_Line])
@@ -75,11 +78,12 @@ def _music(head: Head) -> tuple[Usage, Usage, Usage]:
         raise BadRequest(
             "'composition_plan' must have sections of so many milliseconds.", param="composition_plan"
         ) from None
-    planned_ms = sum(max(section.duration_ms, 0) for section in plan.sections) if plan is not None else 0
+    parts = () if plan is None else (*plan.sections, *plan.chunks)
+    planned_ms = sum(max(part.duration_ms, 0) for part in parts)
     said_ms = asked_ms or min(planned_ms, _MUSIC_MS_MAX)
     typical = Usage(audio_ms=said_ms or _MUSIC_MS)
     # What the sections say need not be kept to the millisecond, and left to itself the model may write the longest.
-    most = Usage(audio_ms=(asked_ms or _MUSIC_MS_MAX) + CREDIT_MS)
+    most = Usage(audio_ms=((0 if parts else asked_ms) or _MUSIC_MS_MAX) + CREDIT_MS)
     return typical, Usage(audio_ms=said_ms + CREDIT_MS) if said_ms else most, most
 
 
@@ -87,9 +91,16 @@ class _Spoken(PassThrough):
     """One of the operations: how its request is measured, and the model that it has where none is named."""
 
     def __init__(
-        self, name: str, model: str, measure: Callable[[Head], tuple[Usage, Usage, Usage]], *, stream: bool = False
+        self,
+        name: str,
+        model: str,
+        measure: Callable[[Head], tuple[Usage, Usage, Usage]],
+        table: Fields,
+        *,
+        stream: bool = False,
     ) -> None:
         self.name = name
+        self._table = table
         self._model = model
         self._measure = measure
         self._stream = stream
@@ -102,12 +113,15 @@ class _Spoken(PassThrough):
         """
         head = read_object(body, _OWN)
         typical, upper, bound = self._measure(head)
+        metered = next((name for name in self._table.rows["metered"] if present(head, name)), "")
         return Call(
             model=text_field(head, "model_id") or self._model,
             stream=self._stream,
             input_typical=typical,
             input_upper=upper,
             input_bound=bound,
+            endless=metered,
+            unlisted=self._table.unlisted(head) or fields.QUERY.unlisted(asked.query),
             cache_writes=False,
         )
 
@@ -116,10 +130,10 @@ class _Spoken(PassThrough):
         return HeadMeter(call, headers, credits_in=COST)
 
 
-ELEVENLABS_SPEECH = _Spoken("elevenlabs_speech", "eleven_multilingual_v2", _speech)
-ELEVENLABS_SPEECH_STREAM = _Spoken("elevenlabs_speech", "eleven_multilingual_v2", _speech, stream=True)
-ELEVENLABS_DIALOGUE = _Spoken("elevenlabs_dialogue", "eleven_v3", _dialogue)
-ELEVENLABS_DIALOGUE_STREAM = _Spoken("elevenlabs_dialogue", "eleven_v3", _dialogue, stream=True)
-ELEVENLABS_SOUNDS = _Spoken("elevenlabs_sounds", "eleven_text_to_sound_v2", _sounds)
-ELEVENLABS_MUSIC = _Spoken("elevenlabs_music", "music_v1", _music)
-ELEVENLABS_MUSIC_STREAM = _Spoken("elevenlabs_music", "music_v1", _music, stream=True)
+ELEVENLABS_SPEECH = _Spoken("elevenlabs_speech", "eleven_multilingual_v2", _speech, fields.SPEECH)
+ELEVENLABS_SPEECH_STREAM = _Spoken("elevenlabs_speech", "eleven_multilingual_v2", _speech, fields.SPEECH, stream=True)
+ELEVENLABS_DIALOGUE = _Spoken("elevenlabs_dialogue", "eleven_v3", _dialogue, fields.DIALOGUE)
+ELEVENLABS_DIALOGUE_STREAM = _Spoken("elevenlabs_dialogue", "eleven_v3", _dialogue, fields.DIALOGUE, stream=True)
+ELEVENLABS_SOUNDS = _Spoken("elevenlabs_sounds", "eleven_text_to_sound_v2", _sounds, fields.SOUNDS)
+ELEVENLABS_MUSIC = _Spoken("elevenlabs_music", "music_v1", _music, fields.MUSIC)
+ELEVENLABS_MUSIC_STREAM = _Spoken("elevenlabs_music", "music_v1", _music, fields.MUSIC, stream=True)

@@ -14,6 +14,7 @@ from providers.bounding.bounds import Extent
 from providers.contract.flags import MALFORMED, Flags
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
+from providers.google import fields
 from providers.google.generate import check_model, check_query, read_content
 from providers.google.input import Content
 from providers.google.spelling import Names, each
@@ -21,9 +22,12 @@ from providers.google.usage import gemini_usage
 from providers.ground.errors import BadRequest
 from providers.reading.answer import BodyMeter, read_usage, tail_usage
 from providers.reading.json_text import NULL, UNREADABLE, given, is_object
+from providers.reading.request import present
 from providers.stored.free import FreeMeter
 
 _REQUEST = Names("model content taskType title outputDimensionality embedContentConfig")
+_CONFIG = Names("taskType title outputDimensionality autoTruncate documentOcr audioTrackExtraction mimeType")
+_READ_TOO = ("documentOcr", "audioTrackExtraction")  # text and sound that are found in what is sent
 _BATCH = Names("requests")
 _COUNT = Names("model contents systemInstruction tools cachedContent generateContentRequest generationConfig")
 _MARGIN_PERCENT = 115
@@ -52,17 +56,20 @@ class _Embed(_Fixed):
         check_query(asked)
         extent = Extent(_MARGIN_PERCENT)
         content = Content(extent)
-        number = 1
+        number, unlisted = 1, ""
         if self._batch:
             head = _BATCH.read(body, whole=True)
+            unlisted = "" if head.keys() <= _BATCH.known else fields.EMBED.unlisted(head)
             requests = each(head.get("requests", NULL), "requests")
             number = len(requests)
             for at, raw in enumerate(requests):
                 if not is_object(raw):
                     raise BadRequest("A request must be an object.", param=f"requests[{at}]")
-                _embedded(bytes(raw), asked, content, f"requests[{at}].content")
+                unlisted = (
+                    _embedded(bytes(raw), asked, extent, content, f"requests[{at}].content", whole=False) or unlisted
+                )
         else:
-            _embedded(body, asked, content, "content")
+            unlisted = _embedded(body, asked, extent, content, "content", whole=True)
         if extent.unbounded and number > 1:
             # Each could be as long as the model takes, and the model's limit is held for once.
             raise BadRequest(
@@ -75,6 +82,7 @@ class _Embed(_Fixed):
             input_upper=upper,
             input_bound=bound,
             unbounded=extent.unbounded,
+            unlisted=unlisted,
             cache_writes=False,
         )
 
@@ -83,11 +91,18 @@ class _Embed(_Fixed):
         return _EmbedMeter()
 
 
-def _embedded(body: bytes, asked: Asked, content: Content, where: str) -> None:
-    head = _REQUEST.read(body, whole=True)
+def _embedded(body: bytes, asked: Asked, extent: Extent, content: Content, where: str, *, whole: bool) -> str:
+    """Count one request in; the first of its fields that is in no table."""
+    head = _REQUEST.read(body, whole=whole)
     check_model(head, asked)
     if "content" in head and given(head["content"]):
         content.contents(head["content"], where)
+    raw = head.get("embedContentConfig", NULL)
+    config = _CONFIG.read(bytes(raw)) if given(raw) and is_object(raw) else {}
+    for name in _READ_TOO:
+        if present(config, name):
+            extent.unknown(name)
+    return fields.EMBED.unlisted(head) or fields.EMBED.unlisted(config)
 
 
 class _CountTokens(_Fixed):

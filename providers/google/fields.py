@@ -1,4 +1,4 @@
-"""Every field of Gemini's requests and of their `generationConfig`, in camel case; see `contract.fields`.
+"""Every field of Gemini's requests and of their configs, in camel case; see `contract.fields`.
 
 Source: google-genai 3.6's types.
 """
@@ -7,6 +7,12 @@ from __future__ import annotations
 
 from providers.contract.fields import Fields
 from providers.ground.names import words
+
+EMBED = Fields(
+    bounded=words("model content title requests embedContentConfig"),
+    metered=words("documentOcr audioTrackExtraction"),
+    plain=words("taskType outputDimensionality autoTruncate mimeType"),
+)
 
 GENERATE = Fields(
     bounded=words(

@@ -15,6 +15,7 @@ import msgspec
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
+from providers.minimax import fields
 from providers.minimax.base_resp import Watch
 from providers.reading.json_text import is_string
 from providers.reading.request import flag_field, read_object, text_field
@@ -51,6 +52,7 @@ class _Speech:
             input_typical=counted,
             input_upper=counted,
             input_bound=Usage(characters=2 * len(text)),
+            unlisted=fields.SPEECH.unlisted(head),
             cache_writes=False,
         )
 

@@ -5,6 +5,13 @@ from __future__ import annotations
 from providers.contract.fields import Fields
 from providers.ground.names import words
 
+# What turns before it cost is in no price list; a voice to speak with, in `ref_audio`, costs nothing.
+SPEECH = Fields(
+    bounded=words("model input stream"),
+    metered=words("conversation_history"),
+    plain=words("metadata prompt_cache_key voice voice_id ref_audio expressiveness phoneme_hints response_format"),
+)
+
 OCR = Fields(
     bounded=words("model document pages bbox_annotation_format document_annotation_format document_annotation_prompt"),
     plain=words(

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.ground.usage import Usage
-from providers.reading.request import flag_field, read_object, text_field
+from providers.mistral import fields
+from providers.reading.request import flag_field, present, read_object, text_field
 
 _OWN = frozenset({"model", "input", "stream"})
 _SOUND = (b'"audio_data"', b"speech.audio.")  # in JSON, and in events
@@ -29,6 +30,7 @@ class _Speech(PassThrough):
             BadRequest: As the interface says.
         """
         head = read_object(body, _OWN)
+        metered = next((name for name in fields.SPEECH.rows["metered"] if present(head, name)), "")
         said = Usage(characters=len(text_field(head, "input", required=True)))
         return Call(
             model=text_field(head, "model", required=True),
@@ -36,6 +38,8 @@ class _Speech(PassThrough):
             input_typical=said,
             input_upper=said,
             input_bound=said,
+            endless=metered,
+            unlisted=fields.SPEECH.unlisted(head),
             cache_writes=False,
         )
 

@@ -1,6 +1,6 @@
 """Every field of OpenAI's requests, and of the vendors' who speak as it does; see `contract.fields`.
 
-Source: the types of openai 3.54, mistralai 3.7, cerebras 1.91.
+Source: the types of openai 3.57, mistralai 3.7, cerebras 1.91.
 """
 
 from __future__ import annotations
@@ -51,11 +51,25 @@ EMBEDDINGS = Fields(
 )
 
 IMAGES = Fields(
-    bounded=words("model prompt n size quality images image mask frame_count partial_images stream"),
+    bounded=words(
+        "model prompt n size quality images image mask markup input_fidelity frame_count output_format partial_images "
+        "stream"
+    ),
+    metered=words("complexity"),
     refused=words("svg"),
     plain=words(
-        "background complexity frame_duration_ms input_fidelity moderation output_compression output_format "
-        "response_format safety_identifier style user"
+        "background frame_duration_ms moderation output_compression response_format safety_identifier style user"
+    ),
+)
+
+# Transcriptions and translations, Mistral's fields too.
+TRANSCRIPTION = Fields(
+    bounded=words(
+        "model file prompt stream keywords known_speaker_names known_speaker_references context_bias speaker_references"
+    ),
+    metered=words("file_id file_url"),
+    plain=words(
+        "chunking_strategy diarize include language languages response_format temperature timestamp_granularities"
     ),
 )
 

@@ -1,9 +1,10 @@
 """OpenAI's images: made from text, made from others, varied. JSON or a form in; JSON or a stream of events out.
 
 Promises: as every shape. The `dall-e-` models are billed by the image, by size and quality; the others by tokens, which
-every answer of theirs states. Before that, an image's tokens are told by its area and quality. What calls further
-models (`svg`) is refused; so is a request that names no model, for whose price is it?
-Source: providers.md §5.1 and P1; openai 3.54's types.
+every answer of theirs states. Before that, an image's tokens are told by its area and quality; what it is planned with
+(`complexity`) only the answer tells. What calls further models (SVG) is refused; so is a request that names no model,
+for whose price is it?
+Source: providers.md §5.1 and P1; openai 3.57's types.
 """
 
 from __future__ import annotations
@@ -22,20 +23,24 @@ from providers.ground.usage import Usage
 from providers.openai import fields
 from providers.openai.usage import responses_usage
 from providers.reading.answer import BodyMeter, EventMeter, count, later, read_usage, tail_usage
-from providers.reading.json_text import NULL, UNREADABLE, Object, given
+from providers.reading.json_text import NULL, UNREADABLE, Object, given, is_list
 from providers.reading.multipart import Form, boundary_of, is_form
 from providers.reading.request import Head, members, read_object, replaced, with_member
 
 _OWN = frozenset(
     {"model", "prompt", "n", "size", "quality", "stream", "partial_images", "frame_count", "svg", "input_fidelity"}
-    | {"background", "moderation", "output_compression", "output_format"}
+    | {"background", "moderation", "output_compression", "output_format", "complexity"}
 )
 _NEWER_ONLY = (
     *("background", "moderation", "output_compression", "output_format", "partial_images", "input_fidelity", "stream"),
 )
 _FILES = frozenset({"image", "mask", "markup"})
+_BROUGHT = _FILES | {"images"}
+_LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 _COUNT_MAX = 10
 _FRAMES_MAX = 100
+_FRAMES = 9  # of a GIF that names no number
+_IMAGES_GIVEN_MAX = 16
 _SQUARE = 1_024 * 1_024
 _TOKENS = {"low": 272, "medium": 1_056, "high": 4_160, "xhigh": 8_320, "max": 16_640}  # of a square of 1,024 pixels
 _PARTIAL_TOKENS = 100
@@ -60,11 +65,34 @@ def _members(head: Head) -> dict[str, str]:
     return found
 
 
-def _read_form(body: bytes, content_type: str) -> tuple[dict[str, str], int, str]:
-    form = Form(content_type, _OWN, lists=frozenset({"image"}), files=_FILES)
+class _Asks(msgspec.Struct, frozen=True):
+    """A request: its own members, how many pictures it brings, as what it was read, and a field in no table."""
+
+    members: dict[str, str]
+    given: int
+    read_as: str
+    unlisted: str
+
+
+def _read_form(body: bytes, content_type: str) -> _Asks:
+    form = Form(content_type, _OWN, lists=frozenset({"image"}), files=_FILES, table=fields.IMAGES)
     form.feed(body)
     form.close()
-    return {name: form.text(name) for name in form.fields}, len(form.file_parts), form.content_type
+    asks = {name: form.text(name) for name in form.fields}
+    return _Asks(asks, len(form.file_parts), form.content_type, form.unlisted)
+
+
+def _read_json(body: bytes) -> _Asks:
+    head = read_object(body, _OWN | _BROUGHT)
+    brought = 0
+    for name in _BROUGHT & head.keys():
+        try:
+            brought += len(_LIST.decode(head[name])) if is_list(head[name]) else given(head[name])
+        except UNREADABLE:
+            raise BadRequest(f"{name!r} is not valid.", param=name) from None
+    if brought > _IMAGES_GIVEN_MAX + len(_FILES):
+        raise BadRequest(f"A request brings {_IMAGES_GIVEN_MAX} images at most.", param="images")
+    return _Asks(_members(head), brought, JSON, fields.IMAGES.unlisted(head))
 
 
 def _integer(members: Mapping[str, str], name: str, otherwise: int, most: int) -> int:
@@ -92,16 +120,14 @@ class _Images(PassThrough):
             BadRequest: As the interface says.
         """
         content_type = asked.headers.get("content-type", "")
-        unlisted = ""
-        if is_form(content_type):
-            asks, given_images, read_as = _read_form(body, content_type)
-        else:
-            head = read_object(body, _OWN)
-            asks, given_images, read_as, unlisted = _members(head), 0, JSON, fields.IMAGES.unlisted(head)
+        whole = _read_form(body, content_type) if is_form(content_type) else _read_json(body)
+        asks, given_images, read_as = whole.members, whole.given, whole.read_as
         model = asks.get("model") or self._model or _default(asks)
         written = not (asks.get("model") or self._model)
         if asks.get("svg") not in (None, "", "{}"):
             raise BadRequest("'svg' is not offered here: it calls a further model.", param="svg")
+        if asks.get("output_format", "").lower() == "svg":
+            raise BadRequest("SVG is not offered here: it calls a further model.", param="output_format")
         images = max(_integer(asks, "n", 1, _COUNT_MAX), 1)
         stream = asks.get("stream", "").lower() == "true"
         if model.startswith("dall-e-"):
@@ -109,9 +135,10 @@ class _Images(PassThrough):
             return Call(
                 model=model, stream=stream, input_typical=used, input_upper=used, input_bound=used, cache_writes=False,
                 noted=(asks.get("quality", ""), asks.get("size", "")), content_type=read_as, splice=written,
-                unlisted=unlisted,
+                unlisted=whole.unlisted,
             )  # fmt: skip
-        frames = images * max(_integer(asks, "frame_count", 1, _FRAMES_MAX), 1)
+        silent = _FRAMES if asks.get("output_format", "").lower() == "gif" else 1
+        frames = images * max(_integer(asks, "frame_count", silent, _FRAMES_MAX), 1)
         partial = _integer(asks, "partial_images", 0, _COUNT_MAX) * images * _PARTIAL_TOKENS
         prompt = asks.get("prompt", "").encode()
         typical, upper = estimates(prompt)
@@ -125,7 +152,8 @@ class _Images(PassThrough):
             cache_writes=False,
             content_type=read_as,
             splice=written,
-            unlisted=unlisted,
+            endless="complexity" if asks.get("complexity") else "",
+            unlisted=whole.unlisted,
         )
 
     def prepare(self, body: bytes, call: Call) -> bytes:

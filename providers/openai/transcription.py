@@ -2,6 +2,7 @@
 
 Promises: as every shape that takes uploads. The sound is never kept. Its length is bounded by its header and size;
 where an answer states no usage (`text`, `srt`, `vtt`, one cut short) the most that it can be is billed, as an estimate.
+Texts and voices that guide it are held for as input; behind the file there is room for short texts only.
 Mistral speaks it too, and also takes the sound by reference, whose length nobody knows before.
 Source: providers.md §3, §5.3, P1 and P11; openai 3.54's types.
 """
@@ -29,6 +30,7 @@ from providers.contract.shapes import (
 )
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
+from providers.openai import fields
 from providers.openai.usage import responses_usage
 from providers.reading.answer import BodyMeter, EventMeter, Seen, count, later, milliseconds, read_usage, tail_usage
 from providers.reading.json_text import NULL, UNREADABLE, Object, given
@@ -37,22 +39,41 @@ from providers.reading.multipart import Form
 _OWN = frozenset({"model", "stream", "prompt", "file_id", "file_url"})
 _EARLY = frozenset({"model", "file_id", "file_url"})
 _PROMPT_TOKENS_MAX = 1_000  # the models look at the last 224; allowed for while the prompt may still come
+_TEXTS = ("prompt", "keywords", "known_speaker_names", "context_bias")
+_VOICES = ("known_speaker_references", "speaker_references")  # sounds in base64, of ten seconds at most
 
 
 class _Arrival:
     """Reads one form."""
 
-    __slots__ = ("_form", "_mp3")
+    __slots__ = ("_form", "_mp3", "_texts_held", "_voices_held")
 
     def __init__(self, asked: Asked) -> None:
         self._mp3 = Mp3()
+        self._texts_held = self._voices_held = 0
         self._form = Form(
             asked.headers.get("content-type", ""),
             _OWN,
             early=_EARLY,
             files=frozenset({"file"}),
             content=self._mp3.feed,
+            table=fields.TRANSCRIPTION,
+            sized=frozenset((*_TEXTS, *_VOICES)),
         )
+
+    @property
+    def uncovered(self) -> str:
+        """See the interface."""
+        form = self._form
+        if form.unlisted or not form.decided:
+            return form.unlisted
+        for names, held in ((_TEXTS, self._texts_held), (_VOICES, self._voices_held)):
+            if self._bytes(names) > held:
+                return max(names, key=lambda name: form.sizes.get(name, 0))
+        return ""
+
+    def _bytes(self, names: tuple[str, ...]) -> int:
+        return sum(self._form.sizes.get(name, 0) for name in names)
 
     def feed(self, chunk: bytes) -> None:
         """See the interface."""
@@ -68,7 +89,9 @@ class _Arrival:
                 raise BadRequest("'model' is required.", param="model")
         elif not (model and form.in_file and form.file_parts):
             return None
-        form.decided = True
+        texts, voices = max(self._bytes(_TEXTS), 0 if whole else _PROMPT_TOKENS_MAX), self._bytes(_VOICES)
+        if not form.decided:
+            form.decided, self._texts_held, self._voices_held = True, texts, voices
         remote = next((name for name in ("file_url", "file_id") if form.text(name)), "")
         if not form.file_parts and not remote:
             raise BadRequest("'file' is required.", param="file")
@@ -76,21 +99,22 @@ class _Arrival:
         if form.file_parts:
             sound = (self._mp3.length() if whole else None) or _sound(form, length, whole=whole)
         prompt = form.text("prompt").encode()
-        upper = estimates(prompt)[1]
-        most = max(len(prompt), 0 if whole else _PROMPT_TOKENS_MAX)
+        upper = estimates(prompt)[1] + self._bytes(_TEXTS) - len(prompt)
+        most_ms = sound.most_ms + _most_ms(voices)
         return Call(
             model=model,
             stream=form.flag("stream"),
             input_typical=Usage(audio_ms=sound.charged_ms),
-            input_upper=Usage(audio_ms=sound.upper_ms, input_tokens=min(upper, most)),
+            input_upper=Usage(audio_ms=sound.upper_ms, input_tokens=min(upper, texts)),
             # By tokens, were the sound as dense as can be: 25 tokens a second of it, and 10 of what is said in it.
             input_bound=Usage(
-                audio_ms=sound.most_ms,
-                input_tokens=most + -(-sound.most_ms * 25 // 1_000),
-                input_audio_tokens=-(-sound.most_ms * 25 // 1_000),
-                output_tokens=-(-sound.most_ms // 100),
+                audio_ms=most_ms,
+                input_tokens=texts + -(-most_ms * 25 // 1_000),
+                input_audio_tokens=-(-most_ms * 25 // 1_000),
+                output_tokens=-(-most_ms // 100),
             ),
             unbounded=remote,
+            unlisted=form.unlisted,
             cache_writes=False,
             refers=(Reference("file_id", "file", form.text("file_id")),) if form.text("file_id") else (),
             content_type=form.content_type,
@@ -101,6 +125,11 @@ def _sound(form: Form, body_bytes: int, *, whole: bool) -> Length:
     """Length of the sound in a form of so many bytes: until the file's end is seen, it is all that is still to come."""
     file = form.file_parts[0]
     return length(file.head, file.size if whole or not form.in_file else max(body_bytes, file.size))
+
+
+def _most_ms(size: int) -> int:
+    """How long sounds of so many bytes in all can be, whatever they are."""
+    return length(b"", size).most_ms
 
 
 class _Transcription(PassThrough):

@@ -4,7 +4,8 @@ Promises: there is one reading. The grammar is strict, so whatever two parsers c
 a field of consequence (`own`) that stands twice, in another case or as an array, is sent as a file, in another
 encoding, or after the call was decided; a boundary inside content; preambles, folded lines, bare line feeds, escapes in
 names, parts within parts. And a provider is told the type that was read here (`content_type`), never the client's own
-words. Memory is bounded, whatever the body; nothing but `BadRequest` is raised. Knows nothing of what fields mean.
+words. Memory is bounded, whatever the body; nothing but `BadRequest` is raised. A part that the operation's table does
+not list is named, wherever it stands. Knows nothing of what fields mean.
 Source: RFC 7578, RFC 2046 §5.1, RFC 9110 §5.6.
 """
 
@@ -13,13 +14,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from providers.contract.fields import Fields
 from providers.ground.errors import BadRequest
 
 PARTS_MAX = 1_000  # no form of an SDK has more than some fifty
 FIELD_BYTES_MAX = 256 * 1024  # of one own field: a prompt is at most 32,000 characters
 FIELDS_BYTES_MAX = 1024 * 1024  # of all of them
 FILE_HEAD_BYTES = 64 * 1024  # what is kept of a file: enough to know its format, and its length where that is said
-FILES_KEPT_MAX = 16  # files whose head is kept; OpenAI takes so many images
+FILES_KEPT_MAX = 18  # files whose head is kept; OpenAI takes 16 images, and two that say where to change them
 PART_HEAD_BYTES_MAX = 8 * 1024  # of a part's own header fields; three are usual, of 200 bytes
 PART_HEADERS_MAX = 16
 
@@ -106,6 +108,8 @@ class Form:
         lists: Own fields and files that may stand more than once, also as `name[]`.
         files: Names of the parts that are files of consequence.
         content: Takes each piece of their content as it passes.
+        table: Everything that the operation takes.
+        sized: Names of the parts, own or not, whose bytes are counted.
 
     Attributes:
         content_type: What to tell the provider.
@@ -114,6 +118,8 @@ class Form:
         in_file: The last bytes belong to a file.
         ended: The closing boundary has come.
         decided: From now on a file or an early field is refused: set by whoever has acted on them.
+        sizes: How many bytes of the sized parts have come, by name.
+        unlisted: Name of the first part that the table does not list; "" where there is none.
 
     Raises:
         BadRequest: The content type is none.
@@ -128,6 +134,8 @@ class Form:
         lists: frozenset[str] = frozenset(),
         files: frozenset[str] = frozenset(),
         content: Callable[[bytes], None] | None = None,
+        table: Fields | None = None,
+        sized: frozenset[str] = frozenset(),
     ) -> None:
         boundary = boundary_of(content_type)
         self.content_type = "multipart/form-data; boundary=" + boundary.decode()
@@ -137,6 +145,9 @@ class Form:
         self.file_parts: list[File] = []
         self.in_file = self.ended = self.decided = False
         self._own, self._early, self._lists, self._files = own, early, lists, files
+        self._table, self._sized = table, sized
+        self.sizes: dict[str, int] = {}
+        self.unlisted = ""
         self._take = content
         self._mark = b"--" + boundary
         self._read: Callable[[], bool] = self._opening
@@ -149,6 +160,7 @@ class Form:
         self._name: str | None = None  # of the own field that is being read
         self._content: list[bytes] = []
         self._file: File | None = None
+        self._counted = ""  # the sized part that is being read
 
     def feed(self, chunk: bytes) -> None:
         """Read the next bytes. Raises BadRequest."""
@@ -259,6 +271,11 @@ class Form:
         base, _, index = raw_name.partition("[")
         consequence = self._own | self._files
         name = base if base in self._lists and index in ("", "]") else raw_name
+        if self._table is not None and not self.unlisted:
+            self.unlisted = self._table.unlisted((base,))
+        self._counted = base if base in self._sized else ""
+        if self._counted:
+            self.sizes.setdefault(base, 0)
         self._part_bytes = 0
         self._stated_bytes = _size(headers.get(b"content-length"), raw_name)
         kind, charset = _part_type(headers.get(b"content-type", b""), raw_name)
@@ -295,6 +312,8 @@ class Form:
     def _data(self, start: int, end: int) -> None:
         """So much of the buffer is content."""
         self._part_bytes += end - start
+        if self._counted:
+            self.sizes[self._counted] += end - start
         if self._file is not None:
             file = self._file
             file.size += end - start

@@ -15,14 +15,16 @@ from typing import Any, Literal
 import msgspec
 
 from providers.contract.batch_bound import BatchBound
+from providers.contract.fields import Fields
 from providers.contract.metering import conclude
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading, Reference, Shape
 from providers.ground.errors import BadRequest
+from providers.ground.names import words
 from providers.ground.tiers import BATCH
 from providers.ground.usage import Usage
 from providers.pricing.prices import Price
 from providers.reading.json_text import NULL, UNREADABLE, given
-from providers.reading.request import read_object, text_field
+from providers.reading.request import present, read_object, text_field
 from providers.stored.free import FreeMeter
 from providers.stored.jsonl import Endpoint, Facts, add
 
@@ -138,7 +140,19 @@ class _Inline(msgspec.Struct):
 
 _WISH = msgspec.json.Decoder(_Wish)
 _INLINE = msgspec.json.Decoder(list[_Inline])
+FIELDS: Mapping[Kind, Fields] = {
+    "openai": Fields(
+        bounded=words("input_file_id endpoint completion_window"), plain=words("metadata output_expires_after")
+    ),
+    "anthropic": Fields(bounded=words("requests"), refused=words("workspace_id user_profile_id"), plain=frozenset()),
+    "mistral": Fields(
+        bounded=words("input_files endpoint model timeout_hours"),
+        refused=words("requests agent_id"),
+        plain=words("metadata"),
+    ),
+}
 _OWN = frozenset({"input_file_id", "input_files", "endpoint", "model", "requests", "timeout_hours", "agent_id"})
+_OPERATORS = ("workspace_id", "user_profile_id")
 
 
 class BatchMaking:
@@ -150,9 +164,13 @@ class BatchMaking:
 
     def read(self, body: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read a request. Raises BadRequest."""
-        head = read_object(body, _OWN)
+        head = read_object(body, _OWN | frozenset(_OPERATORS))
+        unlisted = FIELDS[self._batch.kind].unlisted(head)
         if self._batch.kind == "anthropic":
-            return self._inline(head.get("requests", NULL))
+            for name in _OPERATORS:
+                if present(head, name):
+                    raise BadRequest(f"{name!r} is the operator's, and not offered here.", param=name)
+            return self._inline(head.get("requests", NULL), unlisted)
         try:
             wish = _WISH.decode(body)
         except msgspec.ValidationError as error:
@@ -178,9 +196,9 @@ class BatchMaking:
         if not model or (wish.model and wish.model != model):
             raise BadRequest("The batch and its requests must name one model.", param="model")
         hours = wish.timeout_hours or 24
-        return self._call(model, facts.bulk, url, hours, tuple(Reference(*each) for each in facts.refers))
+        return self._call(model, facts.bulk, url, hours, tuple(Reference(*each) for each in facts.refers), unlisted)
 
-    def _inline(self, raw: msgspec.Raw) -> Call:
+    def _inline(self, raw: msgspec.Raw, unlisted: str) -> Call:
         try:
             requests = _INLINE.decode(raw)
         except UNREADABLE:
@@ -199,9 +217,11 @@ class BatchMaking:
             models.add(call.model)
         if len(models) > 1:
             raise BadRequest("All requests of a batch must name one model here: it is one event.", param="requests")
-        return self._call(models.pop(), bulk, url, 24, ())
+        return self._call(models.pop(), bulk, url, 24, (), unlisted)
 
-    def _call(self, model: str, bulk: BatchBound, url: str, hours: int, refers: tuple[Reference, ...]) -> Call:
+    def _call(
+        self, model: str, bulk: BatchBound, url: str, hours: int, refers: tuple[Reference, ...], unlisted: str
+    ) -> Call:
         facts = {"model": model, "url": url, "lines": bulk.lines, "typical": bulk.typical_tokens}
         return Call(
             model=model,
@@ -209,6 +229,7 @@ class BatchMaking:
             bulk=bulk,
             endless=bulk.endless,
             unpriced=bulk.unpriced,
+            unlisted=unlisted,
             refers=refers,
             facts={"batch": facts, "hours": max(hours, 24)},
         )

@@ -28,6 +28,8 @@ _CALL = Call(cache_writes=False)
 class FileArrival:
     """Reads one upload. The purpose may come before the file or after it: till then the file is read as requests."""
 
+    uncovered = ""  # it is free
+
     def __init__(self, asked: Asked, endpoints: Mapping[str, Endpoint], unnamed: Mapping[str, str]) -> None:
         self._requests: Requests | None = Requests(endpoints, unnamed, LONG_BYTES)
         self._refused: BadRequest | None = None
