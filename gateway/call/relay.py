@@ -166,6 +166,7 @@ class _Trip:
                 flight.deadline = max(min(self._now() + wait_s, last_moment), self._now())
 
         upload.moved = moved
+        upload.sound = self._admitted.price is not None and self._admitted.key.policy.overdraft == "never"
         upload.grant = UploadGrowth(self._hold, self._admitted, upload).grant
         moved()
 

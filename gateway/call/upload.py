@@ -2,7 +2,8 @@
 
 Promises: what has been received and not yet taken by the provider is bounded by the head and a chunk; each chunk is
 read by the shape before it is forwarded, and what it refuses ends the upload unfinished, so that the provider has no
-request to act on; nothing is forwarded beyond what the hold covers. Knows nothing of holds, providers or sockets.
+request to act on; nothing is forwarded beyond what the hold covers, nor, where the cap must hold, what it can not.
+Knows nothing of holds, providers or sockets.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Upload:
         done: All of it has been given to the provider.
         waiting: It is the client that is waited for.
         call: What the shape read in it; once done, of the whole body.
+        sound: The cap must hold: what comes late and is not held for ends the upload.
         grant: Asks for a hold of more bytes, at least so many in all; how many it covers then. Raises CallError.
         moved: Told of every piece that goes out.
     """
@@ -47,6 +49,7 @@ class Upload:
         self.done = False
         self.waiting = False
         self.call = Call()
+        self.sound = False
         self.grant: Callable[[int], Awaitable[int]] | None = None
         self.moved: Callable[[], None] = _nothing
         self._receive = receive
@@ -175,6 +178,8 @@ class Upload:
                 body: bytes = message.get("body", b"")
                 self._count(len(body))
                 await self._feed(reader, body)
+                if self.sound and reader.uncovered:
+                    raise uncovered(reader.uncovered)
                 if self._read_bytes > self.granted_bytes and self.grant is not None:
                     self.granted_bytes = await self.grant(self._read_bytes)
                 if self.whole:
@@ -189,6 +194,12 @@ class Upload:
 def refused(error: BadRequest) -> CallError:
     """What a shape refuses, as the client will see it."""
     return CallError(400, error.code, error.message, param=error.param)
+
+
+def uncovered(field: str) -> CallError:
+    """A field behind the file that moves the cost, or may, under a cap that must hold."""
+    message = f"What {field} costs was not held for, and this key's cap must hold: leave it out, or send it first."
+    return CallError(400, "unbounded_cost", message, param=field)
 
 
 def over_bytes(bytes_max: int) -> CallError:
