@@ -59,7 +59,7 @@ def quote(call: Call, price: Price, *, overdraft: str, clamp: bool) -> Quote:
     """
     never = overdraft == "never"
     if never and call.unlisted:
-        raise _unbounded(call.unlisted)
+        raise unbounded(call.unlisted)
     if call.grant is not None:
         return _granted(call, call.grant, price, never=never)
     if call.bulk is not None:
@@ -106,7 +106,7 @@ def dearest(quotes: Sequence[Quote]) -> Quote:
 def _of_bulk(call: Call, bulk: BatchBound, price: Price, *, never: bool) -> Quote:
     """A batch's hold: all its requests together, with all the output that they declare; it cannot grow later."""
     if never and call.endless:
-        raise _unbounded(call.endless)
+        raise unbounded(call.endless)
     silent = price.max_output_tokens
     if not never:
         silent = min(silent or INFLIGHT_OUTPUT_TOKENS, INFLIGHT_OUTPUT_TOKENS)
@@ -116,7 +116,7 @@ def _of_bulk(call: Call, bulk: BatchBound, price: Price, *, never: bool) -> Quot
     if not never:
         remote = min(remote or REMOTE_INPUT_TOKENS, REMOTE_INPUT_TOKENS)
     elif remote is None and any(each.remote for each in bulk.sums.values()):
-        raise _unbounded("a request of the batch")
+        raise unbounded("a request of the batch")
     picos, tokens = bulk.held(price, sound=never, silent_tokens=silent or 0, remote_tokens=remote or 0)
     return Quote(fixed_picos=picos, fixed_tokens=tokens)
 
@@ -124,7 +124,7 @@ def _of_bulk(call: Call, bulk: BatchBound, price: Price, *, never: bool) -> Quot
 def _granted(call: Call, grant: Grant, price: Price, *, never: bool) -> Quote:
     """A socket's hold: its allowance counts steps, and whoever relays it raises the allowance while it lives."""
     if never and call.unbounded:
-        raise _unbounded(call.unbounded)
+        raise unbounded(call.unbounded)
     return Quote(
         each_picos=price.bound_picos(grant.step, call.service_tier),
         each_tokens=grant.step.tokens,
@@ -134,7 +134,8 @@ def _granted(call: Call, grant: Grant, price: Price, *, never: bool) -> Quote:
     )
 
 
-def _unbounded(field: str) -> CallError:
+def unbounded(field: str) -> CallError:
+    """What this field asks for cannot be held for, and the cap must hold."""
     message = f"What {field} refers to cannot be bounded from the request, and this key's cap must hold."
     return CallError(400, "unbounded_cost", message, param=field)
 
@@ -142,14 +143,14 @@ def _unbounded(field: str) -> CallError:
 def _input(call: Call, price: Price, *, never: bool) -> Usage:
     usage = call.input_bound if never else call.input_upper
     if never and call.endless:
-        raise _unbounded(call.endless)
+        raise unbounded(call.endless)
     if not call.unbounded:
         return usage
     sounds = usage.audio_ms > 0  # no model says how much of it it takes; the shape allows for some
     largest = None if sounds else price.max_input_tokens
     if never:
         if largest is None:
-            raise _unbounded(call.unbounded)
+            raise unbounded(call.unbounded)
         return msgspec.structs.replace(usage, input_tokens=max(usage.input_tokens, largest))
     if sounds:
         return usage

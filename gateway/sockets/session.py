@@ -30,6 +30,7 @@ from gateway.call.flight import Flight
 from gateway.call.forwarding import shaken
 from gateway.call.hold import Hold, SocketGrowth
 from gateway.call.means import Means
+from gateway.call.quote import unbounded
 from gateway.call.records import Admitted, Ending, Inbound
 from gateway.call.reply import ours, passed_on
 from gateway.problems import CallError, in_socket, render
@@ -238,6 +239,8 @@ class Session:
         if isinstance(due, Stop):
             raise CallError(403 if due.code == "model_not_allowed" else 400, due.code, due.message, param=due.param)
         if self._admitted.price is not None:
+            if self._growth.sound and (unlisted := self._shape.unlisted(frame)):
+                raise unbounded(unlisted)
             for model in self._meter.models(due) - self._growth.beside.keys():
                 self._growth.beside[model] = self._shared.admission.price_of(
                     self._admitted.route, self._admitted.key, model

@@ -113,6 +113,10 @@ class SocketShape(Protocol):
         """What the client's first frame tells."""
         ...
 
+    def unlisted(self, frame: Frame) -> str:
+        """The first member of a client's frame that stands in no table; "" where there is none. It has been weighed."""
+        ...
+
     @property
     def secrets(self) -> frozenset[str]:
         """Under what names the client's key may stand in a frame."""

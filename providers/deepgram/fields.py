@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from providers.contract.fields import Fields
 from providers.ground.names import words
+from providers.reading.frames import Messages
 
 _TEXT = "custom_intent custom_intent_mode custom_topic custom_topic_mode language tag extra"
 
@@ -22,6 +23,26 @@ LISTEN = Fields(
         "numbers numerals paragraphs profanity_filter punctuate replace search smart_format utt_split utterances"
     ),
 )
+
+# Of a live socket, Flux's too.
+LIVE = Fields(
+    bounded=LISTEN.rows["bounded"],
+    metered=LISTEN.rows["metered"],
+    refused=LISTEN.rows["refused"],
+    plain=LISTEN.rows["plain"]
+    | words(
+        "endpointing interim_results utterance_end_ms vad_events no_delay eager_eot_threshold eot_threshold "
+        "eot_timeout_ms"
+    ),
+)
+
+# What a live socket is told. Features that are switched on in the midst of it must be free ones.
+LIVE_MESSAGES = Messages(
+    Fields(bounded=words("type keyterms features"), plain=words("thresholds language_hints numerals")),
+    kinds=words("KeepAlive Finalize CloseStream Configure"),
+    inside={"features": Messages(Fields(bounded=frozenset(), plain=LISTEN.rows["plain"]))},
+)
+SPEAK_MESSAGES = Messages(Fields(bounded=words("type text"), plain=frozenset()), kinds=words("Speak Flush Clear Close"))
 
 SPEAK = Fields(
     bounded=words("model"),

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import math
 
+from providers.bounding.sound import pcm_in_wav
 from providers.contract.flags import Flags
 from providers.contract.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
 from providers.contract.sockets import NOTHING_DUE, Characters, Due, Frame, SocketMeter, Stop
+from providers.deepgram import fields
 from providers.deepgram.listen import DEFAULT_MODEL, SAMPLE_BYTES, Query, features, model_of_query
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
@@ -55,7 +57,12 @@ class _Listen:
             stream=True,
             priced_as=priced if self._flux else f"streaming/{priced.removesuffix('-general')}",
             grant=Grant(step=_usage(query, _STEP_MS * _channels(query), keyterms=False), steps=_STEPS),
+            unlisted=fields.LIVE.unlisted(query.names),
         )
+
+    def unlisted(self, frame: Frame) -> str:
+        """See the interface."""
+        return "" if isinstance(frame, bytes) else fields.LIVE_MESSAGES.unlisted(frame)
 
     def meter(
         self, call: Call, asked: Asked, *, max_input_tokens: int | None, max_output_tokens: int | None
@@ -101,7 +108,7 @@ class _ListenMeter:
                 self._since_ms = self._elapsed_ms
             if isinstance(due.event, bytes):
                 self._head = due.event
-                self._bytes_per_s = _wav_rate(self._head) or self._bytes_per_s
+                self._bytes_per_s = _in_container(self._head, self._bytes_per_s)
             self._bytes += due.audio_bytes
         elif isinstance(due.event, dict):
             self._closing = self._closing or due.event.get("type") == "CloseStream"
@@ -179,7 +186,13 @@ class _Speak:
     def read(self, opening: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read a handshake. Raises BadRequest."""
         grant = Grant(step=Usage(characters=_CHARACTERS_STEP), steps=_CHARACTERS_STEPS)
-        return Call(model=Query(asked.query).text("model") or _DEFAULT_VOICE, stream=True, grant=grant)
+        query = Query(asked.query)
+        unlisted = fields.SPEAK.unlisted(query.names)
+        return Call(model=query.text("model") or _DEFAULT_VOICE, stream=True, grant=grant, unlisted=unlisted)
+
+    def unlisted(self, frame: Frame) -> str:
+        """See the interface."""
+        return fields.SPEAK_MESSAGES.unlisted(frame)
 
     def meter(
         self, call: Call, asked: Asked, *, max_input_tokens: int | None, max_output_tokens: int | None
@@ -221,12 +234,15 @@ def _within(channels: int) -> int:
     return channels
 
 
-def _wav_rate(head: bytes) -> int:
-    """Bytes a second that a WAV file's head tells; 0 where it is none."""
-    if head[:4] != b"RIFF" or head[8:16] != b"WAVEfmt ":
-        return 0
-    rate = int.from_bytes(head[28:32], "little")
-    return rate if 1_000 <= rate <= 10_000_000 else 0
+def _in_container(head: bytes, declared: int) -> int:
+    """Bytes a second of sound that begins so: of a WAV file what its head says, or the query, whichever is less.
+
+    0 where it holds something else than PCM, or could be read in two ways.
+    """
+    if head[:4] not in (b"RIFF", b"RF64"):
+        return declared
+    wav = pcm_in_wav(head, len(head))
+    return 0 if wav is None else min(wav[0], declared or wav[0])
 
 
 def _usage(query: Query, audio_ms: int, *, keyterms: bool) -> Usage:

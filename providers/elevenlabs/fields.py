@@ -7,8 +7,44 @@ from __future__ import annotations
 
 from providers.contract.fields import Fields
 from providers.ground.names import words
+from providers.reading.frames import Messages
 
 QUERY = Fields(bounded=frozenset(), plain=words("enable_logging output_format optimize_streaming_latency"))
+
+# Of sockets, where everything stands in the query.
+STREAM_INPUT = Fields(
+    bounded=words("model_id"),
+    plain=QUERY.rows["plain"]
+    | words(
+        "language_code enable_ssml_parsing inactivity_timeout sync_alignment auto_mode apply_text_normalization seed"
+    ),
+)
+
+TRANSCRIBE = Fields(
+    bounded=words("model_id audio_format keyterms entity_detection entity_redaction"),
+    metered=words("transcript_edit"),
+    plain=words(
+        "enable_logging commit_strategy vad_silence_threshold_secs vad_threshold min_speech_duration_ms "
+        "min_silence_duration_ms language_code secondary_languages include_timestamps include_language_detection "
+        "no_verbatim entity_redaction_mode filter_background_audio"
+    ),
+)
+
+STREAM_MESSAGES = Messages(
+    Fields(
+        bounded=words("text"),
+        plain=words(
+            "voice_settings generation_config generator_config pronunciation_dictionary_locators context_id flush "
+            "try_trigger_generation close_context close_socket xi_api_key xi-api-key authorization"
+        ),
+    )
+)
+
+TRANSCRIBE_MESSAGES = Messages(
+    Fields(bounded=words("message_type audio_base_64 sample_rate"), plain=words("commit previous_text")),
+    kinds=words("input_audio_chunk"),
+    kind="message_type",
+)
 
 _SAID = (
     "language_code pronunciation_dictionary_locators seed previous_text previous_request_ids next_request_ids "

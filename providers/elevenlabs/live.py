@@ -2,15 +2,19 @@
 
 Promises: speech is billed by the characters of every `text` that was sent, the blank that opens a stream too, whatever
 context it belongs to; transcription by the sound that was sent, whose bytes tell its length exactly, for it is raw.
-The provider says of neither what it came to. Source: providers.md §1, §3 and P4; elevenlabs 2.78.
+The provider says of neither what it came to. What an edit of each transcript costs at least depends on how many there
+will be, which nobody knows. Source: providers.md §1, §3 and P4; elevenlabs 2.78.
 """
 
 from __future__ import annotations
 
 import re
 
+import msgspec
+
 from providers.contract.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
 from providers.contract.sockets import NOTHING_DUE, Characters, Due, Frame, SocketMeter, Stop
+from providers.elevenlabs import fields
 from providers.elevenlabs.hearing import SURCHARGES
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
@@ -22,6 +26,8 @@ _DEFAULT_MODEL = "eleven_multilingual_v2"  # costs what the older default does: 
 _DEFAULT_TRANSCRIBER = "scribe_v2_realtime"
 _STEP_MS = 1_000
 _STEPS = 60
+_EDIT = SURCHARGES["transcript_edit"]
+_EDIT_MS = 10_000  # of each transcript, at least
 _FORMAT = re.compile(r"(pcm|ulaw)_(\d{4,6})")
 _SECRETS = frozenset(("xi_api_key", "xi-api-key", "authorization"))
 _OWN = _SECRETS | {"text", "audio_base_64", "message_type"}
@@ -37,7 +43,12 @@ class _StreamInput:
     def read(self, opening: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read a handshake. Raises BadRequest."""
         grant = Grant(step=Usage(characters=_CHARACTERS_STEP), steps=_CHARACTERS_STEPS)
-        return Call(model=_one(asked, "model_id") or _DEFAULT_MODEL, stream=True, grant=grant)
+        unlisted = fields.STREAM_INPUT.unlisted(asked.query)
+        return Call(model=_one(asked, "model_id") or _DEFAULT_MODEL, stream=True, grant=grant, unlisted=unlisted)
+
+    def unlisted(self, frame: Frame) -> str:
+        """See the interface."""
+        return fields.STREAM_MESSAGES.unlisted(frame)
 
     def meter(
         self, call: Call, asked: Asked, *, max_input_tokens: int | None, max_output_tokens: int | None
@@ -72,22 +83,34 @@ class _Transcribe:
 
     def read(self, opening: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read a handshake. Raises BadRequest."""
-        _byte_rate(asked)
-        grant = Grant(step=_heard(_STEP_MS, _surcharges(asked)), steps=_STEPS)
-        return Call(model=_one(asked, "model_id") or _DEFAULT_TRANSCRIBER, stream=True, grant=grant)
+        _rate(asked)
+        tools = _surcharges(asked)
+        return Call(
+            model=_one(asked, "model_id") or _DEFAULT_TRANSCRIBER,
+            stream=True,
+            grant=Grant(step=_heard(_STEP_MS, tools), steps=_STEPS),
+            unbounded="transcript_edit" if _EDIT in tools else "",
+            unlisted=fields.TRANSCRIBE.unlisted(asked.query),
+        )
+
+    def unlisted(self, frame: Frame) -> str:
+        """See the interface."""
+        return fields.TRANSCRIBE_MESSAGES.unlisted(frame)
 
     def meter(
         self, call: Call, asked: Asked, *, max_input_tokens: int | None, max_output_tokens: int | None
     ) -> SocketMeter:
         """A meter for one socket."""
-        return _TranscribeMeter(_byte_rate(asked), _surcharges(asked))
+        return _TranscribeMeter(*_rate(asked), _surcharges(asked))
 
 
 class _TranscribeMeter:
-    __slots__ = ("_byte_rate", "_bytes", "_tools", "_waiting")
+    __slots__ = ("_byte_rate", "_bytes", "_edited_ms", "_sample_rate", "_tools", "_waiting")
 
-    def __init__(self, byte_rate: int, tools: frozenset[str]) -> None:
-        self._byte_rate = byte_rate
+    def __init__(self, sample_rate: int, sample_bytes: int, tools: frozenset[str]) -> None:
+        self._sample_rate = sample_rate
+        self._byte_rate = sample_rate * sample_bytes
+        self._edited_ms = 0  # what edits have cost at least
         self._tools = tools
         self._bytes = 0
         self._waiting = False
@@ -96,7 +119,12 @@ class _TranscribeMeter:
         """Read a client's message. Raises BadRequest."""
         refuse_unclear(frame, _OWN)
         message = frame_object(frame)
-        return NOTHING_DUE if message is None else Due(audio_bytes=base64_bytes(message.get("audio_base_64")))
+        if message is None:
+            return NOTHING_DUE
+        sound, rate = base64_bytes(message.get("audio_base_64")), message.get("sample_rate")
+        if isinstance(rate, int) and 0 < rate < self._sample_rate:  # as bytes at the rate that the query declares
+            sound = -(-sound * self._sample_rate // rate)
+        return Due(audio_bytes=sound)
 
     def sent(self, due: Due) -> None:
         """The message is about to be forwarded."""
@@ -108,13 +136,17 @@ class _TranscribeMeter:
         message = frame_object(frame)
         if message is not None and str(message.get("message_type", "")).startswith("committed_transcript"):
             self._waiting = False
+            self._edited_ms += _EDIT_MS
 
     def elapsed(self, ms: int) -> None:
         """The sound tells its length."""
 
     def used(self, due: Due = NOTHING_DUE) -> Usage:
         """The sound that was sent."""
-        return _heard(-(-(self._bytes + due.audio_bytes) * 1_000 // self._byte_rate), self._tools)
+        heard = _heard(-(-(self._bytes + due.audio_bytes) * 1_000 // self._byte_rate), self._tools)
+        if _EDIT not in heard.tools or self._edited_ms <= heard.audio_ms:
+            return heard
+        return msgspec.structs.replace(heard, tools={**heard.tools, _EDIT: self._edited_ms})
 
     exposed = used
 
@@ -153,13 +185,13 @@ def _heard(audio_ms: int, tools: frozenset[str]) -> Usage:
     return Usage(audio_ms=audio_ms, tools=dict.fromkeys(tools, audio_ms))
 
 
-def _byte_rate(asked: Asked) -> int:
-    """Bytes a second of the sound that the query declares. Raises BadRequest."""
+def _rate(asked: Asked) -> tuple[int, int]:
+    """Samples a second of the sound that the query declares, and bytes of each. Raises BadRequest."""
     declared = _one(asked, "audio_format") or "pcm_16000"
     found = _FORMAT.fullmatch(declared)
     if found is None:
         raise BadRequest("'audio_format' must be raw sound, such as pcm_16000.", param="audio_format")
-    return int(found[2]) * (2 if found[1] == "pcm" else 1)
+    return max(int(found[2]), 1), 2 if found[1] == "pcm" else 1
 
 
 ELEVENLABS_STREAM_INPUT = _StreamInput()

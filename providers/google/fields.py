@@ -6,7 +6,9 @@ Source: google-genai 3.6's types.
 from __future__ import annotations
 
 from providers.contract.fields import Fields
+from providers.google.spelling import camel
 from providers.ground.names import words
+from providers.reading.frames import Messages
 
 EMBED = Fields(
     bounded=words("model content title requests embedContentConfig"),
@@ -28,4 +30,40 @@ GENERATE = Fields(
         "responseMimeType responseModalities seed speechConfig stopSequences temperature thinkingConfig "
         "topK topP"
     ),
+)
+
+LIVE_CONFIG = Fields(
+    bounded=words("maxOutputTokens"),
+    plain=GENERATE.rows["plain"] | words("enableAffectiveDialog translationConfig"),
+)
+
+LIVE_SETUP = Fields(
+    bounded=words("model generationConfig systemInstruction"),
+    metered=words("tools sessionResumption avatarConfig"),
+    plain=words(
+        "contextWindowCompression explicitVadSignal historyConfig inputAudioTranscription outputAudioTranscription "
+        "labels proactivity safetySettings realtimeInputConfig translationConfig"
+    ),
+)
+
+LIVE = Fields(
+    bounded=words("setup clientContent realtimeInput toolResponse"),
+    metered=words("contextUpdate"),
+    plain=frozenset(),
+)
+
+LIVE_MESSAGES = Messages(
+    LIVE,
+    inside={
+        "setup": Messages(LIVE_SETUP, inside={"generationConfig": Messages(LIVE_CONFIG, spelt=camel)}, spelt=camel),
+        "contextUpdate": Messages(Fields(bounded=words("tools systemInstruction"), plain=frozenset()), spelt=camel),
+        "clientContent": Messages(Fields(bounded=words("turns turnComplete"), plain=frozenset()), spelt=camel),
+        "realtimeInput": Messages(
+            Fields(
+                bounded=words("mediaChunks audio video text"), plain=words("activityStart activityEnd audioStreamEnd")
+            ),
+            spelt=camel,
+        ),
+    },
+    spelt=camel,
 )

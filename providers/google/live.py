@@ -14,10 +14,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import msgspec
+
 from providers.bounding.bounds import Extent
 from providers.contract.flags import CONTRADICTORY, INCOMPLETE, Flags
 from providers.contract.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
 from providers.contract.sockets import NOTHING_DUE, Due, Frame, Pace, SocketMeter, Stop
+from providers.google import fields
 from providers.google.input import Content
 from providers.google.spelling import Names
 from providers.ground.errors import BadRequest
@@ -26,7 +29,7 @@ from providers.ground.usage import Usage, summed
 from providers.reading.answer import Seen, count, part, strings
 from providers.reading.frames import base64_bytes, bounded, frame_object, size
 from providers.reading.json_text import Object
-from providers.reading.request import present
+from providers.reading.request import Head, present
 
 _STEP = Usage(input_tokens=250, input_audio_tokens=250, output_tokens=250, output_audio_tokens=250)
 _GRANT = Grant(step=_STEP, steps=16)
@@ -38,9 +41,10 @@ _SPOKEN_BYTES_PER_MS = 48  # 24 kHz, 16 bit
 _BOUND_PICTURE_TOKENS = 2_240
 _TYPICAL_PICTURE_TOKENS = 258
 _RATE = re.compile(r"rate=(\d{4,6})")
-_TOP = Names("setup clientContent realtimeInput toolResponse")
+_TOP = Names("setup clientContent realtimeInput toolResponse contextUpdate")
 _INNER = {
-    "setup": Names("model generationConfig sessionResumption tools"),
+    "setup": Names("model generationConfig sessionResumption tools avatarConfig"),
+    "contextUpdate": Names("tools"),
     "generationConfig": Names("maxOutputTokens"),
     "sessionResumption": Names("handle"),
     "clientContent": Names("turns turnComplete"),
@@ -83,26 +87,51 @@ class _GeminiLive:
         model = _member(setup, "model")
         if not isinstance(model, str) or not model:
             raise BadRequest("A live socket begins with a setup message that names its model.", param="setup.model")
-        extent = Extent()
-        content = Content(extent)
         head = _INNER["setup"].read(bytes(_TOP.read(opening)["setup"]))
-        if present(head, "tools"):
-            content.declared(head["tools"])
-        unpriced = extent.unpriced or ("tools" if content.tools - _METERED else "")
+        unbounded, unpriced = _tools(head["tools"]) if present(head, "tools") else ("", "")
+        if present(head, "avatarConfig"):
+            unbounded = unbounded or "avatarConfig"
         return Call(
             model=model.removeprefix("models/"),
             stream=True,
             output_field="maxOutputTokens",
-            unbounded=f"setup.{extent.unbounded}" if extent.unbounded else "",
+            unbounded=f"setup.{unbounded}" if unbounded else "",
             unpriced=f"setup.{unpriced}" if unpriced else "",
+            unlisted=fields.LIVE_MESSAGES.unlisted(opening),
             grant=_GRANT,
         )
+
+    def unlisted(self, frame: Frame) -> str:
+        """See the interface. Tools that come in the midst are as those that the setup brings."""
+        head = _TOP.read(bounded(frame))
+        tools = _updated(head)
+        unbounded = _tools(tools)[0] if tools is not None else ""
+        return f"contextUpdate.{unbounded}" if unbounded else fields.LIVE_MESSAGES.unlisted(frame)
 
     def meter(
         self, call: Call, asked: Asked, *, max_input_tokens: int | None, max_output_tokens: int | None
     ) -> SocketMeter:
         """A meter for one socket."""
         return _Meter(max_input_tokens, max_output_tokens or _OUTPUT_TOKENS_MAX)
+
+
+def _tools(raw: msgspec.Raw) -> tuple[str, str]:
+    """Of declared tools, a field that nobody can bound and one that has no price; "" where there is none."""
+    extent = Extent()
+    content = Content(extent)
+    content.declared(raw)
+    return extent.unbounded, extent.unpriced or ("tools" if content.tools - _METERED else "")
+
+
+def _updated(head: Head) -> msgspec.Raw | None:
+    """The tools that a message puts in place of those before; None where it does not."""
+    if not present(head, "contextUpdate"):
+        return None
+    update = _INNER["contextUpdate"].read(bytes(head["contextUpdate"]))
+    if not present(update, "tools"):
+        return None
+    tools = _INNER["contextUpdate"].read(bytes(update["tools"]))
+    return tools["tools"] if present(tools, "tools") else None
 
 
 class _Meter:
@@ -146,6 +175,12 @@ class _Meter:
             resumed = _member(_member(setup, "sessionResumption"), "handle")
             asks = {"limit": limit if type(limit) is int and limit > 0 else 0, "remote": int(bool(resumed))}
             return Due(text_bytes=2 * length, event=asks)  # tools are written anew by the provider
+        if _member(message, "contextUpdate") is not None:
+            tools = _updated(_TOP.read(bounded(frame)))
+            if tools is not None and (unpriced := _tools(tools)[1]):
+                what = f"contextUpdate.{unpriced}"
+                return Stop("unbounded_cost", f"What {what} asks for has no price here, so it cannot be capped.", what)
+            return Due(text_bytes=2 * length)
         realtime = _member(message, "realtimeInput")
         if realtime is not None:
             audio, pictures, media = _media(realtime)

@@ -15,6 +15,7 @@ from providers.ground.errors import BadRequest
 from providers.reading.json_text import UNREADABLE, given, is_list, is_object
 from providers.reading.request import Head, read_members, read_object
 
+_UNDERSCORE = re.compile(r"_([a-z0-9])")
 _CAPITAL = re.compile(r"[A-Z]")
 _LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 ELEMENTS_MAX = 200_000  # of one list; a text with more of them is longer than any model's window
@@ -23,6 +24,11 @@ ELEMENTS_MAX = 200_000  # of one list; a text with more of them is longer than a
 def snake(name: str) -> str:
     """`maxOutputTokens` as `max_output_tokens`."""
     return _CAPITAL.sub(lambda found: "_" + found[0].lower(), name)
+
+
+def camel(name: str) -> str:
+    """`max_output_tokens` as `maxOutputTokens`."""
+    return _UNDERSCORE.sub(lambda found: found[1].upper(), name)
 
 
 class Names:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from providers.contract.fields import Fields
 from providers.ground.names import words
+from providers.reading.frames import Messages
 
 _OPENAI_PLAIN = (
     "frequency_penalty logit_bias logprobs top_logprobs metadata moderation parallel_tool_calls presence_penalty "
@@ -76,4 +77,43 @@ TRANSCRIPTION = Fields(
 SPEECH = Fields(
     bounded=words("model input instructions"),
     plain=words("voice response_format speed stream_format"),
+)
+
+REALTIME_QUERY = Fields(bounded=words("model"), refused=words("call_id"), plain=words("intent"))
+
+# What a realtime socket is told, in its first and in its present words.
+REALTIME_SESSION = Fields(
+    bounded=words(
+        "type model instructions max_output_tokens max_response_output_tokens tools audio input_audio_format "
+        "input_audio_transcription turn_detection"
+    ),
+    metered=words("prompt"),
+    plain=words(
+        "include input_audio_noise_reduction modalities output_modalities output_audio_format parallel_tool_calls "
+        "reasoning speed temperature tool_choice tracing truncation voice"
+    ),
+)
+
+REALTIME_RESPONSE = Fields(
+    bounded=words("input instructions max_output_tokens max_response_output_tokens tools audio"),
+    metered=words("prompt"),
+    plain=words(
+        "conversation metadata modalities output_modalities output_audio_format parallel_tool_calls reasoning "
+        "temperature tool_choice voice"
+    ),
+)
+
+REALTIME = Fields(
+    bounded=words("type session response item audio"),
+    plain=words("event_id previous_item_id item_id content_index audio_end_ms response_id"),
+)
+
+REALTIME_MESSAGES = Messages(
+    REALTIME,
+    kinds=words(
+        "session.update transcription_session.update conversation.item.create conversation.item.delete "
+        "conversation.item.retrieve conversation.item.truncate input_audio_buffer.append input_audio_buffer.clear "
+        "input_audio_buffer.commit output_audio_buffer.clear response.create response.cancel"
+    ),
+    inside={"session": Messages(REALTIME_SESSION), "response": Messages(REALTIME_RESPONSE)},
 )

@@ -18,6 +18,7 @@ from providers.contract.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
 from providers.contract.sockets import NOTHING_DUE, Due, Frame, Pace, SocketMeter, Stop
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage, summed
+from providers.openai import fields
 from providers.openai.hosted import CLIENT, IN_TOKENS
 from providers.reading.answer import Seen, count, part, read_usage
 from providers.reading.frames import base64_bytes, refuse_unclear, size
@@ -114,7 +115,12 @@ class _Realtime:
             raise BadRequest("A realtime socket is opened with ?model=, once.", param="model")
         if asked.query.get("call_id"):
             raise BadRequest("'call_id' is not offered here: the call's media passes elsewhere.", param="call_id")
-        return Call(model=models[0], stream=True, output_field="max_output_tokens", grant=_GRANT)
+        unlisted = fields.REALTIME_QUERY.unlisted(asked.query)
+        return Call(model=models[0], stream=True, output_field="max_output_tokens", grant=_GRANT, unlisted=unlisted)
+
+    def unlisted(self, frame: Frame) -> str:
+        """See the interface."""
+        return fields.REALTIME_MESSAGES.unlisted(frame)
 
     def meter(
         self, call: Call, asked: Asked, *, max_input_tokens: int | None, max_output_tokens: int | None

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
 import msgspec
 
+from providers.contract.fields import Fields
 from providers.contract.flags import Flags
 from providers.contract.sockets import Frame
 from providers.ground.errors import BadRequest
-from providers.reading.json_text import UNREADABLE, Object
-from providers.reading.request import members, read_object, skeleton
+from providers.reading.json_text import UNREADABLE, Object, is_object
+from providers.reading.request import members, read_members, read_object, skeleton
 
 _LARGE_BYTES = 256 << 10
 _ESCAPES_MAX = 1_000_000
+_TEXT = msgspec.json.Decoder(str)
 _OBJECT: msgspec.json.Decoder[Object] = msgspec.json.Decoder(Object)
 
 
@@ -66,6 +71,53 @@ def as_bytes(frame: Frame) -> bytes:
 def size(frame: Frame) -> int:
     """Bytes of a frame on the wire."""
     return len(frame) if isinstance(frame, bytes) or frame.isascii() else len(frame.encode("utf-8", "surrogatepass"))
+
+
+class Messages:
+    """The tables of a socket's messages, and of the objects in them that decide about the cost.
+
+    Args:
+        table: Members of an object.
+        kinds: What the member `kind` may say; empty where there is none such.
+        kind: The member that tells messages apart.
+        inside: Of its members, those that are objects with a table of their own.
+        spelt: How a name stands in the tables.
+    """
+
+    __slots__ = ("_inside", "_kind", "_kinds", "_spelt", "_table")
+
+    def __init__(
+        self,
+        table: Fields,
+        *,
+        kinds: frozenset[str] = frozenset(),
+        kind: str = "type",
+        inside: Mapping[str, Messages] = MappingProxyType({}),
+        spelt: Callable[[str], str] = str,
+    ) -> None:
+        self._table, self._kinds, self._kind, self._inside, self._spelt = table, kinds, kind, inside, spelt
+
+    def unlisted(self, frame: Frame) -> str:
+        """The first member of a message, or kind of it, that is in no table; "" where all are. Raises BadRequest."""
+        return self._unlisted(bounded(frame))
+
+    def _unlisted(self, body: bytes) -> str:
+        head = {self._spelt(name): raw for name, raw in read_members(body, frozenset()).items()}
+        if self._kinds and _text(head.get(self._kind)) not in self._kinds:
+            return self._kind
+        if name := self._table.unlisted(head):
+            return name
+        for name, inner in self._inside.items():
+            if name in head and is_object(head[name]) and (found := inner._unlisted(bytes(head[name]))):
+                return f"{name}.{found}"
+        return ""
+
+
+def _text(raw: msgspec.Raw | None) -> str:
+    try:
+        return _TEXT.decode(raw) if raw is not None else ""
+    except UNREADABLE:
+        return ""
 
 
 def base64_bytes(text: object) -> int:

@@ -116,7 +116,7 @@ FORMS: dict[str, Parts] = {
     "openai_images": (("model", "gpt-image-2"), ("prompt", "a cat"), ("image[]", b"png"), ("image[]", b"png")),
 }
 SOUNDS = {"deepgram_listen"}
-# A socket's messages have tables of their own, in its family's module for it; what it is asked by is a handshake.
+# A socket's messages have tables of their own, see `test_socket_tables`.
 SOCKETS = {"realtime", "live", "listen.live", "listen.flux", "speak.live", "text-to-speech.live", "speech-to-text.live"}
 PRICED = [row for row in TABLE if row.operation.billable]
 

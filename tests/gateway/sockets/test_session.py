@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 import uvicorn
@@ -565,6 +566,42 @@ async def test_under_a_cap_that_must_hold_no_answer_is_asked_for_that_could_brea
     assert [json.loads(frame)["type"] for frame in gate.upstream.requests[-1].frames].count("response.create") == 1
     _, shown = await gate.api("GET", f"/v1/keys/{key['id']}")
     assert (shown["overrun_micros"], shown["spent_micros"] < 200_000) == (0, True)
+
+
+@each_wire
+async def test_what_is_in_no_table_ends_a_socket_whose_cap_must_hold(gate: Running, wire: Wire) -> None:
+    """A member of a message that nobody knows: named, and not forwarded; everybody else's passes as it came."""
+    at = next(at for at, frame in enumerate(wire.frames) if isinstance(frame, str))
+    strange = json.dumps(json.loads(wire.frames[at]) | {"brandNew": 1})
+    for overdraft in ("never", "inflight"):
+        key = await gate.mint(max_spend_usd="20", overdraft=overdraft)
+        before = len(gate.upstream.requests)
+
+        def forwarded(before: int = before) -> list[str | bytes]:
+            return [frame for seen in list(gate.upstream.requests)[before:] for frame in seen.frames]
+
+        async with dial(gate.url, wire, key["secret"]) as connection:
+            for frame in (*wire.frames[:at], strange):
+                await connection.send(frame)
+            if overdraft == "never":
+                talk = await listen(connection)
+                assert (talk.code, "brandNew" in f"{talk.messages} {talk.reason}") == (1008, True)
+                assert strange not in forwarded()
+            else:
+                async with asyncio.timeout(10):
+                    while strange not in forwarded():  # noqa: ASYNC110 - there is no event for it
+                        await asyncio.sleep(0.01)
+
+
+async def test_a_parameter_in_no_table_is_refused_where_the_cap_must_hold(gate: Running) -> None:
+    """Before the handshake, by its name."""
+    never = await gate.mint(max_spend_usd="5", overdraft="never")
+    for wire in (LISTEN, BY_NAME["flux"], SPEAK, REALTIME):
+        strange = msgspec.structs.replace(wire, path=wire.path + "&brand_new=1")
+        with pytest.raises(InvalidStatus) as caught:
+            await converse(gate.url, strange, never["secret"])
+        status, body = refusal(caught)
+        assert (status, "brand_new" in json.dumps(body)) == (400, True), body
 
 
 async def test_a_cap_of_the_call_or_the_end_user_ends_the_socket_too(
