@@ -37,7 +37,6 @@ from keys.keyring import Key, Keyring
 from keys.minting import Exceeds, Invalid, Mint, Minter, ScopeRefused
 from keys.policy import read_policy
 from ledger import moving
-from ledger.accounts import NotFound
 from ledger.changes import Closed
 from ledger.events import EventQuery
 from ledger.ledger import Ledger
@@ -47,6 +46,7 @@ from ledger.records import LedgerUnavailable
 from ledger.retention import Dropped
 from ledger.sqlite.files import AlreadyOpen
 from ledger.usage import Query
+from ledger.views import NotFound
 from providers.pricing.catalogue import Catalogue
 
 GC_THRESHOLD = 20_000  # a call leaves next to no cycles behind: looking for them every 700 objects is a waste
@@ -258,7 +258,7 @@ async def _beside(settings: config.Settings) -> AsyncIterator[tuple[Ledger, Mint
     try:
         keyring = await Keyring.open(ledger, hasher, clock_ms=clock_ms, master=settings.master_key)
         minter = Minter(ledger, keyring, hasher, clock_ms)
-        root = await ledger.root()
+        root = await ledger.accounts.root()
         if root is None:
             raise NotFound("there is no master key yet: start the gateway once")
         yield ledger, minter, await keyring.refresh(root), keyring
@@ -284,7 +284,7 @@ async def _mint(options: argparse.Namespace, settings: config.Settings) -> int:
 
 async def _list(options: argparse.Namespace, settings: config.Settings) -> int:
     async with _beside(settings) as (ledger, _minter, root, _keyring):
-        accounts, _more = await ledger.accounts(root.account_id, limit=max(1, min(options.limit, 1000)))
+        accounts, _more = await ledger.accounts.page(root.account_id, limit=max(1, min(options.limit, 1000)))
     rows = [key_object(account) for account in accounts]
     _emit(options, rows, [_key_line(row) for row in rows])
     return OK
@@ -299,7 +299,7 @@ def _key_line(row: dict[str, Any]) -> str:
 
 async def _show(options: argparse.Namespace, settings: config.Settings) -> int:
     async with _beside(settings) as (ledger, _minter, root, _keyring):
-        row = key_object(await ledger.account(root.account_id, options.id))
+        row = key_object(await ledger.accounts.get(root.account_id, options.id))
     _emit(options, row, [f"{name}: {value}" for name, value in row.items()])
     return OK
 
@@ -322,7 +322,7 @@ async def _usage(options: argparse.Namespace, settings: config.Settings) -> int:
     to_ms = clock_ms() + 1 if options.to_ms is None else options.to_ms
     async with _beside(settings) as (ledger, _minter, root, _keyring):
         query = Query(owner_id=root.account_id, from_ms=options.from_ms, to_ms=to_ms, livemode=not options.test)
-        report = await ledger.usage(query)
+        report = await ledger.reports.usage(query)
     rows: list[dict[str, Any]] = [
         {
             "key_id": report.names[group[0]].public_id,
@@ -352,7 +352,7 @@ async def _events(options: argparse.Namespace, settings: config.Settings) -> int
             livemode=not options.test if options.key is None else None,
             key=options.key,
         )
-        found, _more = await ledger.events(query)
+        found, _more = await ledger.reports.events(query)
     rows = [event_object(event) for event in found]
     lines = [
         f"{row['id']}  {row['key_id']}  {row['provider']}/{row['model']}  {row['decision']}"
@@ -366,7 +366,7 @@ async def _events(options: argparse.Namespace, settings: config.Settings) -> int
 async def _audit(options: argparse.Namespace, settings: config.Settings) -> int:
     ledger = await Ledger.open(settings.database_url, clock_ms=clock_ms, owner="audit", serving=False)
     try:
-        finding = await ledger.audit()
+        finding = await ledger.reports.audit()
     finally:
         await ledger.close()
     lines = [

@@ -15,7 +15,7 @@ from dotenv import dotenv_values
 
 from gateway.bounds import HEAD_TIMEOUT_S, SILENCE_TIMEOUT_S
 from keys.policy import ORIGIN
-from ledger.ledger import Unsettled
+from ledger.records import Unsettled
 from providers.ground.vendors import VENDORS
 from providers.pricing.catalogue import CREDIT_SETTING, PICOS_PER_CREDIT
 

@@ -23,10 +23,12 @@ async def examined(settings: Settings, catalogue: Catalogue, database: str) -> l
     try:
         ledger = await Ledger.open(settings.database_url, clock_ms=_clock_ms, owner="doctor", serving=False)
         try:
-            finding = await ledger.audit()
+            finding = await ledger.reports.audit()
             checks.append(("database", True, database))
             checks.append(("audit", not finding.count, f"{finding.events} events, {finding.count} differences"))
-            checks.append(("master key", await ledger.root() is not None, "minted at the first start of the gateway"))
+            checks.append(
+                ("master key", await ledger.accounts.root() is not None, "minted at the first start of the gateway")
+            )
         finally:
             await ledger.close()
     except (LedgerUnavailable, SchemaTooNew, ValueError) as error:

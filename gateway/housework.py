@@ -46,19 +46,19 @@ class Chore(msgspec.Struct, frozen=True, kw_only=True):
 
 async def end_reservations(household: Household) -> None:
     """Let reservations end whose time is over, and forget objects that their providers keep no longer."""
-    await household.ledger.expire()
-    await household.ledger.expire_objects()
+    await household.ledger.tending.expire()
+    await household.ledger.objects.expire()
 
 
 async def cut_revoked(household: Household) -> None:
     """Cut the calls of keys that other gateways have revoked."""
-    for account_id in await household.ledger.revoked():
+    for account_id in await household.ledger.tending.revoked():
         household.flights.cut_account(account_id, "key_revoked")
 
 
 async def drop_events(household: Household) -> None:
     """Drop events whose time is over."""
-    await household.ledger.drop_events(household.settings.retention_days)
+    await household.ledger.tending.drop_events(household.settings.retention_days)
 
 
 async def show_figures(household: Household) -> None:

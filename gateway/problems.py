@@ -14,10 +14,10 @@ import msgspec
 from keys.hashing import Overloaded
 from keys.keyring import Denied
 from keys.minting import Exceeds, Invalid, ScopeRefused
-from ledger.accounts import NotFound
 from ledger.changes import Closed, InUse, ReplayMismatch, TooDeep, TooManySubjects, Uncapped
 from ledger.records import LedgerUnavailable, Shortfall
 from ledger.retention import Dropped
+from ledger.views import NotFound
 from providers.contract.dialect import Dialect, Problem, close_code
 from providers.dialects import DIALECTS
 from providers.ground.errors import BadRequest

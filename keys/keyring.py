@@ -19,8 +19,8 @@ import msgspec
 from keys import token
 from keys.hashing import SecretHasher
 from keys.policy import Policy, allows, read_policy
-from ledger.accounts import Credential, Node
 from ledger.ledger import Ledger
+from ledger.views import Credential, Node
 
 REMEMBERED_MAX = 100_000  # verified secrets: about 25 MB
 KEYS_MAX = 20_000  # keys with their policies: about 40 MB
@@ -168,7 +168,7 @@ class Keyring:
 
     async def refresh(self, account_id: int) -> Key:
         """Read a key anew. Raises Denied if there is no such account."""
-        nodes = await self._ledger.chain(account_id)
+        nodes = await self._ledger.accounts.chain(account_id)
         if not nodes:
             raise Denied("invalid_key")
         key = _key(nodes, self._clock_ms())
@@ -179,7 +179,7 @@ class Keyring:
 
     async def _recheck(self, secret: str, digest: bytes, verified: _Verified) -> _Verified:
         locator = self.locator(secret)
-        found = await self._ledger.credential(locator) if locator is not None else None
+        found = await self._ledger.accounts.credential(locator) if locator is not None else None
         if found is None:
             raise Denied("invalid_key", verified.account_id)
         current = _verified(*found)
@@ -199,7 +199,7 @@ class Keyring:
         return await asyncio.shield(task)
 
     async def _verify_once(self, secret: str, digest: bytes, locator: str) -> _Verified | None:
-        found = await self._ledger.credential(locator)
+        found = await self._ledger.accounts.credential(locator)
         if found is None:
             return None
         credential: Credential = found[0]

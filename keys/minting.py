@@ -20,12 +20,12 @@ from keys.hashing import SecretHasher
 from keys.ids import new_id
 from keys.keyring import Key, Keyring
 from keys.policy import ORIGIN, LoopGuard, Overdraft, Policy, Scope, exceeds, read_policy
-from ledger.accounts import AccountView, Credential, LimitView
 from ledger.book import Match
 from ledger.changes import Answer, Credit, Edit, LimitTerms, NewAccount, Once, ReplayMismatch
 from ledger.ledger import Ledger
 from ledger.money import MICROS_MAX, MICROS_PER_USD, usd_to_micros
 from ledger.records import Unit
+from ledger.views import AccountView, Credential, LimitView
 from ledger.windows import Window, zone
 
 LIMITS_MAX = 20  # every call walks them
@@ -219,7 +219,7 @@ class Minter:
 
         Returns the secret to print, if this call minted it; None if there was a master key, or the operator knows it.
         """
-        if await self._ledger.root() is not None:
+        if await self._ledger.accounts.root() is not None:
             return None
         now_ms = self._clock_ms()
         made = None
@@ -238,7 +238,7 @@ class Minter:
             profile=msgspec.to_builtins(Policy(name="master", scope="master")),
             credential=await self._credential(made.secret if made is not None else secret or "", locator),
         )
-        if await self._ledger.open_first(new) is None:
+        if await self._ledger.accounts.open_first(new) is None:
             return None  # another gateway was quicker
         return made.secret if made is not None else None
 
@@ -258,7 +258,7 @@ class Minter:
             raise Exceeds("scope", f"a {caller.policy.scope} key cannot mint a {asked.scope} key")
         if asked.livemode and not caller.livemode:
             raise Exceeds("livemode", "a test key can mint test keys only")
-        parent = await self._ledger.account(caller.account_id, caller.public_id)
+        parent = await self._ledger.accounts.get(caller.account_id, caller.public_id)
         cap_micros = cap_of(asked)
         unpriced = asked.unpriced == "allow"
         asked = self._named(asked, unpriced=unpriced)
@@ -287,7 +287,7 @@ class Minter:
             profile={"scope": asked.scope} | _profile(asked),
             credential=await self._credential(made.secret, made.locator),
         )
-        answer = await self._ledger.open_account(new, once)
+        answer = await self._ledger.accounts.open(new, once)
         if answer.replayed:
             made = self._again(caller_secret, answer)
         return Minted(account=answer.account, secret=made.secret, replayed=answer.replayed)
@@ -303,7 +303,7 @@ class Minter:
         self._not_itself(caller, public_id)
         if isinstance(asked.expires_at_ms, int) and asked.expires_at_ms in _SECONDS:
             raise Invalid("expires_at_ms", "must be in milliseconds: this would be a moment long ago")
-        current = await self._ledger.account(caller.account_id, public_id)
+        current = await self._ledger.accounts.get(caller.account_id, public_id)
         cap_micros = cap_of(asked)
         unpriced = (current.profile.get("unpriced") if asked.unpriced is UNSET else asked.unpriced) == "allow"
         asked = self._named(asked, unpriced=unpriced, stored=current.profile)
@@ -321,7 +321,7 @@ class Minter:
             profile=_profile(asked),
             merge=("metadata",),
         )
-        answer = await self._ledger.edit_account(caller.account_id, public_id, edit, once=once)
+        answer = await self._ledger.accounts.edit(caller.account_id, public_id, edit, once=once)
         return answer.account, answer.replayed
 
     async def credit(
@@ -333,19 +333,19 @@ class Minter:
             ScopeRefused, Exceeds, NotFound, Uncapped, ReplayMismatch, LedgerUnavailable: See there.
         """
         self._not_itself(caller, public_id)
-        current = await self._ledger.account(caller.account_id, public_id)
+        current = await self._ledger.accounts.get(caller.account_id, public_id)
         parent, _ = await self._parents(caller, current)
         if current.cap.max is not None:
             if current.cap.max + new.amount_micros > MICROS_MAX:
                 raise Invalid("amount_usd", f"a cap is at most {MICROS_MAX // MICROS_PER_USD} dollars")
             within(current.cap.max + new.amount_micros, parent, "amount_usd")
-        answer = await self._ledger.credit(caller.account_id, public_id, new, once=once)
+        answer = await self._ledger.accounts.credit(caller.account_id, public_id, new, once=once)
         return answer.account, answer.replayed
 
     async def revoke(self, caller: Key, public_id: str, once: Once | None = None) -> tuple[AccountView, bool]:
         """Revoke a key and all under it, for ever. Raises ScopeRefused, NotFound, LedgerUnavailable."""
         self._not_itself(caller, public_id)
-        answer = await self._ledger.revoke_account(caller.account_id, public_id, once=once)
+        answer = await self._ledger.accounts.revoke(caller.account_id, public_id, once=once)
         return answer.account, answer.replayed
 
     async def rotate(
@@ -360,12 +360,12 @@ class Minter:
             raise ScopeRefused(f"a {caller.policy.scope} key cannot rotate keys")
         if public_id == caller.public_id and caller.policy.scope != "master":
             raise ScopeRefused("a key cannot give itself a new secret: its parent can")
-        current = await self._ledger.account(caller.account_id, public_id)
+        current = await self._ledger.accounts.get(caller.account_id, public_id)
         locator, nonce = token.new_locator(), secrets.token_hex(32)
         made = self._derive(caller_secret, locator, nonce, current.livemode)
         if once is not None:
             once = msgspec.structs.replace(once, note=f"{locator}:{nonce}")
-        answer = await self._ledger.rotate_credential(
+        answer = await self._ledger.accounts.rotate(
             caller.account_id,
             public_id,
             await self._credential(made.secret, made.locator),
@@ -405,8 +405,8 @@ class Minter:
 
     async def _parents(self, caller: Key, current: AccountView) -> tuple[AccountView, tuple[Policy, ...]]:
         """The parent of a key under the caller, and the policies of all its ancestors."""
-        parent = await self._ledger.account(caller.account_id, current.parent_public_id or "")
-        nodes = await self._ledger.chain(parent.id)
+        parent = await self._ledger.accounts.get(caller.account_id, current.parent_public_id or "")
+        nodes = await self._ledger.accounts.chain(parent.id)
         return parent, tuple(read_policy(node.profile, node.plan.profile if node.plan else None) for node in nodes)
 
     def _check(

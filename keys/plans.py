@@ -33,9 +33,9 @@ from keys.minting import (
     window_of,
     within,
 )
-from ledger.accounts import AccountView, NotFound
 from ledger.changes import Edit, NewAccount, Once
 from ledger.ledger import Ledger
+from ledger.views import AccountView, NotFound
 
 MARKUP_PERCENT_MAX = 10_000
 Limits = Annotated[list[LimitSpec], Meta(max_length=LIMITS_MAX)]
@@ -91,12 +91,12 @@ class Plans:
             limits=() if asked.limits is UNSET else terms_of(asked.limits, now_ms, names=self._names),
             profile=_profile(asked),
         )
-        answer = await self._ledger.open_account(new, once)
+        answer = await self._ledger.accounts.open(new, once)
         return answer.account, answer.replayed
 
     async def get(self, caller: Key, public_id: str) -> AccountView:
         """A plan that has not been removed. Raises NotFound."""
-        found = await self._ledger.account(caller.account_id, public_id, "plan")
+        found = await self._ledger.accounts.get(caller.account_id, public_id, "plan")
         if found.revoked_ms is not None:
             raise NotFound(public_id)
         return found
@@ -113,7 +113,7 @@ class Plans:
             else terms_of(asked.limits, self._clock_ms(), current, names=self._names),
             profile=_profile(asked),
         )
-        answer = await self._ledger.edit_account(caller.account_id, public_id, edit, kind="plan", once=once)
+        answer = await self._ledger.accounts.edit(caller.account_id, public_id, edit, kind="plan", once=once)
         return answer.account, answer.replayed
 
 
@@ -127,17 +127,17 @@ class EndUsers:
 
     async def put(self, caller: Key, key_id: str, subject: str, asked: EndUserSpec) -> AccountView:
         """Say something of an end user, seen before or not. Raises NotFound, Invalid, Exceeds, LedgerUnavailable."""
-        key = await self._ledger.account(caller.account_id, key_id)
+        key = await self._ledger.accounts.get(caller.account_id, key_id)
         cap_micros = cap_of(asked)
         within(cap_micros, key)
         now_ms = self._clock_ms()
         unpriced = key.profile.get("unpriced") == "allow"
         if asked.limits is not UNSET:
             terms_of([spec for spec in asked.limits if spec.id is None], now_ms, names=self._names, unpriced=unpriced)
-        await self._ledger.open_subject(
+        await self._ledger.accounts.open_subject(
             key.id, "end_user", subject, public_id=new_id("eu", now_ms), balance_id=new_id("lim", now_ms)
         )
-        current = await self._ledger.subject(key.id, "end_user", subject)
+        current = await self._ledger.accounts.subject(key.id, "end_user", subject)
         edit = Edit(
             disabled=asked.disabled,
             cap_micros=cap_micros,
@@ -148,18 +148,18 @@ class EndUsers:
             profile={} if asked.metadata is UNSET else {"metadata": asked.metadata},
             merge=("metadata",),
         )
-        answer = await self._ledger.edit_account(caller.account_id, current.public_id, edit, kind="end_user")
+        answer = await self._ledger.accounts.edit(caller.account_id, current.public_id, edit, kind="end_user")
         return answer.account
 
     async def get(self, caller: Key, key_id: str, subject: str) -> AccountView:
         """An end user. Raises NotFound."""
-        key = await self._ledger.account(caller.account_id, key_id)
-        return await self._ledger.subject(key.id, "end_user", subject)
+        key = await self._ledger.accounts.get(caller.account_id, key_id)
+        return await self._ledger.accounts.subject(key.id, "end_user", subject)
 
     async def forget(self, caller: Key, key_id: str, subject: str) -> None:
         """Forget who an end user is; the sums stay. Raises NotFound."""
-        key = await self._ledger.account(caller.account_id, key_id)
-        await self._ledger.forget_subject(key.id, "end_user", subject)
+        key = await self._ledger.accounts.get(caller.account_id, key_id)
+        await self._ledger.accounts.forget_subject(key.id, "end_user", subject)
 
 
 def _profile(asked: PlanSpec) -> dict[str, Any]:

@@ -1,424 +1,135 @@
-"""Accounts as their owners see them: scripts that find, look at and list.
+"""Accounts: keys, end users, runs and plans, opened, changed, closed and looked at.
 
-Each takes the caller's own account as `owner_id` and finds nothing outside its subtree: what belongs to somebody else
-is as if it did not exist. Knows nothing of what a profile or a verifier means.
+Promises: a change is in force on the next call; with an Idempotency-Key it is made once. What is outside the caller's
+subtree is as if it did not exist.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
-import msgspec
-
-from ledger.book import Account, Limit, Match
-from ledger.engine import Refusal, Row, Script
-from ledger.records import Unit
-from ledger.rows import (
-    UNDER_OWNER,
-    AccountRow,
-    account_of,
-    chain_of,
-    limits_by_account,
-    marks,
-    select_accounts,
-    select_limits,
-    sources_of_limits,
-)
-from ledger.windows import Window, window_span_ms
-
-PER_KINDS = ("end_user", "run")
-"""Accounts under a key that are not keys; a limit may be `per` one of them."""
+from ledger import changes, views
+from ledger.access import Access
+from ledger.changes import Answer, Credit, Edit, NewAccount, Once
+from ledger.engine import Script
+from ledger.views import AccountView, Credential, Node
 
 
-class NotFound(Refusal):
-    """There is no such account under the caller."""
+class Accounts:
+    """The tree of accounts."""
 
+    def __init__(self, access: Access) -> None:
+        self._access = access
 
-class Credential(msgspec.Struct, frozen=True, kw_only=True):
-    """One secret of an account, as the ledger keeps it: where to find it and how to verify it."""
+    async def open(self, new: NewAccount, once: Once | None = None) -> Answer:
+        """Open an account. Raises what `changes.open_account` and `changes.once` raise."""
+        return await self._change(once, lambda touched: changes.open_account(new))
 
-    locator: str
-    verifier: str
-    last4: str
-    expires_ms: int | None = None
-    id: int = 0
-    account_id: int = 0
+    async def open_first(self, new: NewAccount) -> AccountView | None:
+        """Open the first account of all; None if there is one, whichever process opened it."""
+        return await self._access.write(lambda touched: changes.open_first(new))
 
-
-class LimitView(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit with the counter of its present window."""
-
-    public_id: str
-    role: str
-    unit: Unit
-    max: int | None
-    window: Window
-    match: Match
-    per: str
-    timezone: str | None
-    anchor_ms: int | None
-    action: str
-    used: int
-    held: int
-    unsettled: int
-    window_start_ms: int
-    resets_at_ms: int | None
-    own: bool = True  # False: its plan's, or a default of its key's or an ancestor's for each such account
-
-    @property
-    def of_all_money(self) -> bool:
-        """Whether every call of the account that costs anything counts against it: a spend cap, or a limit like one."""
-        alike = self.unit == "micros" and self.action == "block" and self.match == Match()
-        return self.role != "limit" or (alike and (self.per == "key" or not self.own))
-
-
-class AccountView(msgspec.Struct, frozen=True, kw_only=True):
-    """An account as its owner sees it.
-
-    Attributes:
-        status: "active", or why it or an ancestor lets nothing through: "revoked", "disabled", "expired".
-        remaining_micros: The least that it and its ancestors have left to spend; None where none has a cap.
-        ceiling_micros: The least of its and its ancestors' spend caps; None where none has one.
-        end_ms: When the first of it and its ancestors expires; None for never.
-    """
-
-    id: int
-    public_id: str
-    parent_id: int | None
-    parent_public_id: str | None
-    chain: tuple[int, ...]
-    kind: str
-    livemode: bool
-    subject: str | None
-    status: str
-    disabled: bool
-    revoked_ms: int | None
-    expires_ms: int | None
-    profile: dict[str, Any]
-    plan: Node | None
-    spent_micros: int
-    overrun_micros: int
-    last4: str | None
-    created_ms: int
-    last_used_ms: int | None
-    limits: tuple[LimitView, ...]
-    remaining_micros: int | None
-    ceiling_micros: int | None = None
-    end_ms: int | None = None
-
-    def limit(self, role: str) -> LimitView | None:
-        """The limit with this role, if there is one."""
-        return next((limit for limit in self.limits if limit.role == role), None)
-
-    @property
-    def cap(self) -> LimitView:
-        """The limit that carries the spend cap: a windowed one if there is a reset, else the balance itself.
-
-        For an end user or a run without a cap of its own it is the default that it has from its key, if there is one.
-        """
-        found = self.limit("cap") or self.limit("total")
-        assert found is not None  # noqa: S101 - every account is opened with its balance
-        if found.max is None and self.kind in PER_KINDS:
-            return next((each for each in self.limits if each.role == "limit" and each.of_all_money), found)
-        return found
-
-
-class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """One account of a chain, as far as deciding on a call needs it.
-
-    `capped`: it has some limit of money of its own. `plan` is its plan, which is such a node too.
-    """
-
-    id: int
-    public_id: str
-    kind: str
-    livemode: bool
-    version: int
-    disabled: bool
-    revoked_ms: int | None
-    expires_ms: int | None
-    profile: dict[str, Any]
-    capped: bool
-    plan: Node | None = None
-
-    def status(self, now_ms: int) -> str:
-        """ "active", "revoked", "disabled" or "expired"."""
-        if self.revoked_ms is not None:
-            return "revoked"
-        if self.disabled:
-            return "disabled"
-        return "expired" if self.expires_ms is not None and self.expires_ms <= now_ms else "active"
-
-
-_NODE = (
-    "id, public_id, kind, livemode, version, disabled, revoked_ms, expires_ms, profile, plan_id,"
-    " cap_micros IS NOT NULL OR EXISTS (SELECT 1 FROM limits WHERE account_id = accounts.id AND unit = 'micros'"
-    " AND max IS NOT NULL AND removed_ms IS NULL)"
-)
-decode_profile = msgspec.json.Decoder(dict[str, Any]).decode
-
-
-def _node(row: Row, plans: Mapping[int, Node]) -> Node:
-    return Node(
-        id=row[0],
-        public_id=row[1],
-        kind=row[2],
-        livemode=bool(row[3]),
-        version=row[4],
-        disabled=bool(row[5]),
-        revoked_ms=row[6],
-        expires_ms=row[7],
-        profile=decode_profile(row[8]),
-        capped=bool(row[10]),
-        plan=plans.get(row[9]),
-    )
-
-
-def chain(account_id: int) -> Script[tuple[Node, ...]]:
-    """The account and its ancestors, up to the root; empty if there is no such account."""
-    rows = yield "SELECT path FROM accounts WHERE id = ?", (account_id,)
-    if not rows:
-        return ()
-    ids = chain_of(rows[0][0])
-    nodes = yield from _nodes(ids)
-    return tuple(nodes[id_] for id_ in ids)
-
-
-def _nodes(ids: Sequence[int]) -> Script[dict[int, Node]]:
-    rows = yield f"SELECT {_NODE} FROM accounts WHERE id IN ({marks(ids)})", tuple(ids)  # noqa: S608 - constants, marks
-    plan_ids = sorted({row[9] for row in rows if row[9] is not None})
-    plans: dict[int, Node] = {}
-    if plan_ids:
-        found = yield f"SELECT {_NODE} FROM accounts WHERE id IN ({marks(plan_ids)})", tuple(plan_ids)  # noqa: S608
-        plans = {row[0]: _node(row, {}) for row in found}
-    return {row[0]: _node(row, plans) for row in rows}
-
-
-def credential(locator: str) -> Script[tuple[Credential, tuple[Node, ...]] | None]:
-    """The credential with this locator and the chain of its account."""
-    rows = yield (
-        "SELECT locator, verifier, last4, expires_ms, id, account_id FROM credentials WHERE locator = ?",
-        (locator,),
-    )
-    if not rows:
-        return None
-    locator, verifier, last4, expires_ms, credential_id, account_id = rows[0]
-    nodes = yield from chain(account_id)
-    return (
-        Credential(
-            locator=locator,
-            verifier=verifier,
-            last4=last4,
-            expires_ms=expires_ms,
-            id=credential_id,
-            account_id=account_id,
-        ),
-        nodes,
-    )
-
-
-def find(owner_id: int, public_id: str, kind: str = "key") -> Script[int]:
-    """The id of an account of this kind in the owner's subtree, the owner included.
-
-    Raises:
-        NotFound: There is none, or it is somebody else's.
-    """
-    rows = yield (
-        "SELECT a.id FROM accounts AS a JOIN accounts AS o ON o.id = ?"  # noqa: S608 - constants
-        f" WHERE a.public_id = ? AND a.kind = ? AND {UNDER_OWNER}",
-        (owner_id, public_id, kind),
-    )
-    if not rows:
-        raise NotFound(public_id)
-    (account_id,) = rows[0]
-    return int(account_id)
-
-
-def view(owner_id: int, public_id: str, now_ms: int, kind: str = "key") -> Script[AccountView]:
-    """One account of the owner's subtree. Raises NotFound."""
-    account_id = yield from find(owner_id, public_id, kind)
-    views = yield from views_of([account_id], now_ms)
-    return views[0]
-
-
-def subject_view(key_id: int, kind: str, subject: str, now_ms: int) -> Script[AccountView]:
-    """A key's end user or run, by the key's own name for it. Raises NotFound."""
-    rows = yield (
-        "SELECT id FROM accounts WHERE parent_id = ? AND kind = ? AND subject = ?",
-        (key_id, kind, subject),
-    )
-    if not rows:
-        raise NotFound(subject)
-    views = yield from views_of([rows[0][0]], now_ms)
-    return views[0]
-
-
-def find_subject(key_id: int, kind: str, subject: str) -> Script[int]:
-    """The id of a key's end user or run; 0 if it has not been seen."""
-    rows = yield "SELECT id FROM accounts WHERE parent_id = ? AND kind = ? AND subject = ?", (key_id, kind, subject)
-    return int(rows[0][0]) if rows else 0
-
-
-def list_accounts(
-    owner_id: int,
-    *,
-    kind: str,
-    limit: int,
-    starting_after: str | None,
-    livemode: bool | None,
-    now_ms: int,
-) -> Script[tuple[list[AccountView], bool]]:
-    """A page of the keys or plans under the owner, newest first, and whether there are more. Raises NotFound."""
-    below = None
-    if starting_after is not None:
-        below = yield from find(owner_id, starting_after, kind)
-    ((path, parent_id),) = yield "SELECT path, parent_id FROM accounts WHERE id = ?", (owner_id,)
-    # Under a root nearly every key is a hit, so the newest ids are walked; under a team the subtree's range is.
-    range_sql = "+path" if parent_id is None else "path"
-    sql = f"SELECT id FROM accounts WHERE {range_sql} > ? AND {range_sql} < ? AND kind = ?"  # noqa: S608 - constants
-    if kind == "plan":
-        sql += " AND revoked_ms IS NULL"
-    parameters: list[Any] = [path, path[:-1] + "0", kind]
-    if below is not None:
-        sql += " AND id < ?"
-        parameters.append(below)
-    if livemode is not None:
-        sql += " AND livemode = ?"
-        parameters.append(int(livemode))
-    rows = yield f"{sql} ORDER BY id DESC LIMIT ?", (*parameters, limit + 1)
-    ids = [row[0] for row in rows]
-    views = yield from views_of(ids[:limit], now_ms)
-    return views, len(ids) > limit
-
-
-def views_of(account_ids: list[int], now_ms: int) -> Script[list[AccountView]]:
-    """The accounts in the order of their ids, with limits, counters and what their ancestors leave them."""
-    if not account_ids:
-        return []
-    rows = yield (
-        "SELECT id, path, parent_id, subject, created_ms FROM accounts"  # noqa: S608 - constants and marks
-        f" WHERE id IN ({marks(account_ids)})",
-        tuple(account_ids),
-    )
-    own = {row[0]: row for row in rows}
-    ancestors = sorted({id_ for row in rows for id_ in chain_of(row[1])})
-    nodes = yield from _nodes(ancestors)
-    rows = yield select_accounts(ancestors)
-    account_rows = list(map(AccountRow._make, rows))
-    limit_rows = yield select_limits(sources_of_limits(account_rows))
-    limits_of = limits_by_account(limit_rows)
-    accounts = {row.id: account_of(row, limits_of) for row in account_rows}
-    shown = {id_: (*account.limits, *_defaults(account, accounts)) for id_, account in accounts.items()}
-    limits = yield from _limit_views(shown, now_ms)
-    rows = yield (
-        "SELECT account_id, last4 FROM credentials WHERE id IN (SELECT max(id) FROM credentials"  # noqa: S608
-        f" WHERE account_id IN ({marks(account_ids)}) GROUP BY account_id)",
-        tuple(account_ids),
-    )
-    last4: dict[int, str] = dict(rows)
-    views = []
-    for id_ in account_ids:
-        _, _, parent_id, subject, created_ms = own[id_]
-        account, node = accounts[id_], nodes[id_]
-        statuses = [nodes[each].status(now_ms) for each in account.chain]
-        money = [
-            (limit, limit.max)
-            for each in account.chain
-            if nodes[each].livemode == node.livemode
-            for limit in limits[each]
-            if limit.max is not None and limit.of_all_money
-        ]
-        views.append(
-            AccountView(
-                id=id_,
-                public_id=account.public_id,
-                parent_id=parent_id,
-                parent_public_id=nodes[parent_id].public_id if parent_id is not None else None,
-                chain=account.chain,
-                kind=account.kind,
-                livemode=account.livemode,
-                subject=subject,
-                status=next((status for status in statuses if status != "active"), "active"),
-                disabled=account.disabled,
-                revoked_ms=account.revoked_ms,
-                expires_ms=account.expires_ms,
-                profile=node.profile,
-                plan=node.plan,
-                spent_micros=account.spent_micros,
-                overrun_micros=account.overrun_micros,
-                last4=last4.get(id_),
-                created_ms=created_ms,
-                last_used_ms=account.last_used_ms,
-                limits=tuple(limits[id_]),
-                remaining_micros=min(
-                    (max(most - limit.used - limit.held - limit.unsettled, 0) for limit, most in money), default=None
-                ),
-                ceiling_micros=min((most for limit, most in money if limit.role != "limit"), default=None),
-                end_ms=min(
-                    (end for each in account.chain if (end := nodes[each].expires_ms) is not None), default=None
-                ),
-            )
+    async def open_subject(self, key_id: int, kind: str, subject: str, *, public_id: str, balance_id: str) -> int:
+        """The id of a key's end user or run, opened at first sight."""
+        now_ms = self._access.clock_ms()
+        return await self._access.write(
+            lambda touched: changes.open_subject(key_id, kind, subject, public_id, balance_id, now_ms)
         )
-    return views
 
+    async def edit(
+        self, owner_id: int, public_id: str, edit: Edit, *, kind: str = "key", once: Once | None = None
+    ) -> Answer:
+        """Change an account; in force on the next call. Raises NotFound."""
+        now_ms = self._access.clock_ms()
+        return await self._change(
+            once,
+            lambda touched: changes.edit(owner_id, public_id, edit, kind=kind, now_ms=now_ms, touched=touched),
+        )
 
-def _defaults(account: Account, accounts: Mapping[int, Account]) -> Iterator[Limit]:
-    """The limits that an end user or a run has because its key or an ancestor gives them to each."""
-    if account.kind not in PER_KINDS:
-        return
-    for owner in (accounts[id_] for id_ in account.chain[1:]):
-        for limit in owner.limits if owner.livemode == account.livemode else ():
-            replaced = account.own_cap and owner.id == account.chain[1] and limit.is_default_cap
-            if limit.per == account.kind and not replaced:
-                yield msgspec.structs.replace(limit, subject_id=account.id)
+    async def credit(self, owner_id: int, public_id: str, new: Credit, *, once: Once | None = None) -> Answer:
+        """Raise an account's spend cap, on the record. Raises NotFound or Uncapped."""
+        now_ms = self._access.clock_ms()
+        return await self._change(
+            once, lambda touched: changes.credit(owner_id, public_id, new, now_ms=now_ms, touched=touched)
+        )
 
+    async def remove_plan(self, owner_id: int, public_id: str, *, once: Once | None = None) -> Answer:
+        """Remove a plan. Raises NotFound or InUse."""
+        now_ms = self._access.clock_ms()
+        return await self._change(
+            once, lambda touched: changes.remove_plan(owner_id, public_id, now_ms=now_ms, touched=touched)
+        )
 
-def _limit_views(limits_of: Mapping[int, Collection[Limit]], now_ms: int) -> Script[dict[int, list[LimitView]]]:
-    spans = {
-        (id_, limit.id, limit.role): window_span_ms(now_ms, limit.window, limit.timezone, limit.anchor_ms)
-        for id_, limits in limits_of.items()
-        for limit in limits
-    }
-    if not spans:
-        return {}
-    keys = {
-        (limit.id, limit.subject_id, spans[id_, limit.id, limit.role][0])
-        for id_, limits in limits_of.items()
-        for limit in limits
-    }
-    # One row of VALUES says what all of them are: PostgreSQL takes a bare parameter for text.
-    triples = ", ".join(("(CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT))", *["(?, ?, ?)"] * (len(keys) - 1)))
-    rows = yield (
-        "SELECT limit_id, subject_id, window_start_ms, used, held, unsettled FROM counters"  # noqa: S608 - marks
-        f" WHERE (limit_id, subject_id, window_start_ms) IN (VALUES {triples})",
-        tuple(part for key in sorted(keys) for part in key),
-    )
-    counters = {row[:3]: row[3:] for row in rows}
-    views: dict[int, list[LimitView]] = {}
-    for id_, limits in limits_of.items():
-        views[id_] = []
-        for limit in limits:
-            start_ms, end_ms = spans[id_, limit.id, limit.role]
-            used, held, unsettled = counters.get((limit.id, limit.subject_id, start_ms), (0, 0, 0))
-            views[id_].append(
-                LimitView(
-                    public_id=limit.public_id,
-                    role=limit.role,
-                    unit=limit.unit,
-                    max=limit.max_at(now_ms),
-                    window=limit.window,
-                    timezone=limit.timezone,
-                    anchor_ms=limit.anchor_ms,
-                    match=limit.match or Match(),
-                    per=limit.per,
-                    action=limit.action,
-                    used=used,
-                    held=held,
-                    unsettled=unsettled,
-                    window_start_ms=start_ms,
-                    resets_at_ms=end_ms,
-                    own=limit.subject_id <= 0,
-                )
-            )
-    return views
+    async def subject_id(self, key_id: int, kind: str, subject: str) -> int:
+        """The id of a key's end user or run; 0 if it has not been seen."""
+        return await self._access.read(lambda: views.find_subject(key_id, kind, subject))
+
+    async def subject(self, key_id: int, kind: str, subject: str) -> AccountView:
+        """A key's end user or run. Raises NotFound."""
+        now_ms = self._access.clock_ms()
+        return await self._access.read(lambda: views.subject_view(key_id, kind, subject, now_ms))
+
+    async def forget_subject(self, key_id: int, kind: str, subject: str) -> None:
+        """Forget who an end user is; the sums stay. Raises NotFound."""
+        now_ms = self._access.clock_ms()
+        await self._access.write(
+            lambda touched: changes.forget_subject(key_id, kind, subject, now_ms=now_ms, touched=touched)
+        )
+
+    async def revoke(self, owner_id: int, public_id: str, *, once: Once | None = None) -> Answer:
+        """Close an account and its subtree for ever. Raises NotFound."""
+        now_ms = self._access.clock_ms()
+        return await self._change(
+            once, lambda touched: changes.revoke(owner_id, public_id, now_ms=now_ms, touched=touched)
+        )
+
+    async def rotate(
+        self, owner_id: int, public_id: str, new: Credential, *, old_until_ms: int, once: Once | None = None
+    ) -> Answer:
+        """Give an account a new secret. Raises NotFound or Closed."""
+        now_ms = self._access.clock_ms()
+        return await self._change(
+            once,
+            lambda touched: changes.rotate(
+                owner_id, public_id, new, old_until_ms=old_until_ms, now_ms=now_ms, touched=touched
+            ),
+        )
+
+    async def _change(self, once: Once | None, script: Callable[[set[int]], Script[AccountView]]) -> Answer:
+        now_ms = self._access.clock_ms()
+        return await self._access.write(lambda touched: changes.once(once, now_ms, lambda: script(touched)))
+
+    async def get(self, owner_id: int, public_id: str, kind: str = "key") -> AccountView:
+        """One account of the owner's subtree. Raises NotFound."""
+        now_ms = self._access.clock_ms()
+        return await self._access.read(lambda: views.view(owner_id, public_id, now_ms, kind))
+
+    async def page(
+        self,
+        owner_id: int,
+        *,
+        kind: str = "key",
+        limit: int,
+        starting_after: str | None = None,
+        livemode: bool | None = None,
+    ) -> tuple[list[AccountView], bool]:
+        """A page of the keys or plans under the owner, newest first, and whether there are more. Raises NotFound."""
+        now_ms = self._access.clock_ms()
+        return await self._access.read(
+            lambda: views.list_accounts(
+                owner_id, kind=kind, limit=limit, starting_after=starting_after, livemode=livemode, now_ms=now_ms
+            ),
+            long=True,
+        )
+
+    async def credential(self, locator: str) -> tuple[Credential, tuple[Node, ...]] | None:
+        """The credential with this locator and the chain of its account."""
+        return await self._access.read(lambda: views.credential(locator))
+
+    async def chain(self, account_id: int) -> tuple[Node, ...]:
+        """An account and its ancestors."""
+        return await self._access.read(lambda: views.chain(account_id))
+
+    async def root(self) -> int | None:
+        """The id of the first account, if there is one."""
+        return await self._access.read(views.first_root)

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from ledger.accounts import AccountView, Credential, Node, NotFound, chain, decode_profile, find, views_of
 from ledger.book import EVERY_ACCOUNT, Match
 from ledger.engine import Refusal, Script
 from ledger.records import Unit
+from ledger.views import AccountView, Credential, Node, NotFound, chain, decode_profile, find, views_of
 from ledger.windows import Window
 
 DEPTH_MAX = 8  # every hold walks the chain

@@ -8,7 +8,7 @@ on every engine. The engine decides nothing about money; `ledger.rules` does.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from ledger.rules import Operation, Outcome
 
@@ -23,24 +23,24 @@ class Refusal(Exception):
     """A script does not do what it was asked; nothing was changed. The base of the ledger's domain errors."""
 
 
-class Change:
+class Change(Generic[T]):
     """A script that writes, and afterwards the accounts that a book must read again (see `Book.forget_accounts`).
 
     `alone`: no other process's script of the kind runs meanwhile, so that what it has read still stands when it writes.
     """
 
-    def __init__(self, script: Callable[[set[int]], Script[Any]], *, alone: bool = True) -> None:
+    def __init__(self, script: Callable[[set[int]], Script[T]], *, alone: bool = True) -> None:
         self._script = script
         self.alone = alone
         self.touched: set[int] = set()
 
-    def start(self) -> Script[Any]:
+    def start(self) -> Script[T]:
         """A fresh run of the script: a batch may have to be repeated."""
         self.touched = set()
         return self._script(self.touched)
 
 
-Work = Operation | Change
+Work = Operation | Change[Any]
 Result = Outcome | Exception | Any
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from ledger.accounts import NotFound, find
 from ledger.engine import Script
 from ledger.rows import UNDER_OWNER, marks
 from ledger.usage import SUBTREE_LISTED_MAX
+from ledger.views import NotFound, find
 
 
 class EventView(msgspec.Struct, frozen=True, kw_only=True):

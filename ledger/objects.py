@@ -22,9 +22,10 @@ from typing import Any
 
 import msgspec
 
-from ledger.accounts import NotFound
+from ledger.access import Access
 from ledger.engine import Row, Script
 from ledger.rows import marks
+from ledger.views import NotFound
 
 SKIPPED_MAX = 10_000  # rows that a list counted by pages may pass over: each costs a step of the index
 FORGOTTEN_AT_ONCE = 500  # expired rows that one transaction drops
@@ -261,3 +262,65 @@ def _object(row: Row) -> Object:
     values = dict(zip(Object.__struct_fields__, row, strict=True))
     values["facts"] = msgspec.json.decode(values["facts"])
     return Object(**values)
+
+
+class Objects:
+    """What providers keep for accounts."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    async def own(self, account_id: int, made: Sequence[Object]) -> list[str]:
+        """Write down, durably, that an account has made objects; the ids that are somebody else's already."""
+        now_ms = self._access.clock_ms()
+        return await self._access.write(lambda touched: own(account_id, made, now_ms))
+
+    async def owned(self, account_id: int, ids: Sequence[str]) -> list[Object]:
+        """Which of these ids are the account's own."""
+        now_ms = self._access.clock_ms()
+        return await self._access.read(lambda: owned(account_id, ids, now_ms))
+
+    async def taken(self, account_id: int, ids: Sequence[str]) -> set[tuple[str, str, str]]:
+        """Which of these ids belong to somebody else: `(provider, kind, id)`."""
+        return await self._access.read(lambda: taken(account_id, ids))
+
+    async def page(self, account_id: int, provider: str, kind: str, wanted: Page) -> tuple[list[Object], bool]:
+        """A page of an account's objects and whether there are more. Raises NotFound for a strange cursor."""
+        now_ms = self._access.clock_ms()
+        return await self._access.read(lambda: page(account_id, provider, kind, wanted, now_ms), long=True)
+
+    async def count(self, account_id: int, provider: str, kind: str, label: str | None) -> int:
+        """How many objects of a kind an account has."""
+        return await self._access.read(lambda: count(account_id, provider, kind, label))
+
+    async def kept(self, account_id: int, kinds: Sequence[str]) -> tuple[int, int]:
+        """How many objects of these kinds an account has, and how many bytes they are, as far as that is known."""
+        now_ms = self._access.clock_ms()
+        return await self._access.read(lambda: kept(account_id, kinds, now_ms))
+
+    async def forget(self, account_id: int, provider: str, kind: str, ids: Sequence[str]) -> None:
+        """The provider has these objects no more."""
+        await self._access.write(lambda touched: forget(account_id, provider, kind, ids))
+
+    async def note(self, account_id: int, changed: Object) -> None:
+        """Put an own object's facts and the time of its next housework in place of what stood there."""
+        await self._access.write(lambda touched: note(account_id, changed))
+
+    async def hasten(self, account_id: int, provider: str, kind: str, ids: Sequence[str]) -> bool:
+        """Bring the housework on own objects forward to now; False if none is waited for."""
+        now_ms = self._access.clock_ms()
+        return await self._access.write(lambda touched: hasten(account_id, provider, kind, ids, now_ms))
+
+    async def due(self, again_ms: int, limit: int) -> list[tuple[Object, bool]]:
+        """Objects for which it is time, each with whether it is live; due again at `again_ms`, whoever took them."""
+        now_ms = self._access.clock_ms()
+        if not await self._access.read(lambda: any_due(now_ms)):
+            return []  # a look costs nothing, a transaction does
+        return await self._access.write(lambda touched: due(now_ms, again_ms, limit))
+
+    async def expire(self) -> int:
+        """Drop objects that their providers have forgotten, a batch at a time; how many there were."""
+        now_ms = self._access.clock_ms()
+        if not await self._access.read(lambda: any_expired(now_ms)):
+            return 0  # a look costs nothing, a transaction does
+        return await self._access.write(lambda touched: expire(now_ms))

@@ -12,6 +12,8 @@ import msgspec
 Unit = Literal["micros", "tokens", "requests", "seconds", "concurrent"]
 Mode = Literal["proxy", "monitor", "reservation", "adjustment"]
 EventStatus = Literal["settled", "estimated", "unsettled", "released"]
+Unsettled = Literal["keep", "charge", "release"]
+"""What becomes of a hold whose end nobody saw: it stays counted, is charged in full, or goes back."""
 
 LOST = "owner_lost"
 """The reason with which a call becomes unsettled whose process is gone, or cannot say how it ended."""

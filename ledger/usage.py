@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 
 from ledger import latency
-from ledger.accounts import find
 from ledger.book import is_call
 from ledger.engine import Script
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import Measures
 from ledger.retention import Dropped, kept_from
 from ledger.rows import marks
+from ledger.views import find
 from ledger.windows import DAY_MS, day_start_ms
 
 MEASURES = Measures.__struct_fields__

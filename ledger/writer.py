@@ -10,11 +10,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, overload
 
-from ledger.engine import Engine, Work
+from ledger.engine import Change, Engine, Work
 from ledger.journal import Journal
-from ledger.records import Ask, Block, Held, LedgerLost, LedgerUnavailable, Recover, Settlement
+from ledger.records import (
+    Ask,
+    Block,
+    Extend,
+    Held,
+    LedgerLost,
+    LedgerUnavailable,
+    Prolong,
+    Recover,
+    Refused,
+    Report,
+    Settled,
+    Settlement,
+)
+
+T = TypeVar("T")
 
 _log = logging.getLogger("farthing.ledger")
 
@@ -54,8 +69,18 @@ class Writer:
         """Whether the last transaction was taken."""
         return self._failures == 0
 
+    @overload
+    def submit(self, work: Ask) -> asyncio.Future[Held | Refused]: ...
+    @overload
+    def submit(self, work: Settlement | Report) -> asyncio.Future[Settled | None]: ...
+    @overload
+    def submit(self, work: Extend | Prolong) -> asyncio.Future[bool]: ...
+    @overload
+    def submit(self, work: Block | Recover) -> asyncio.Future[None]: ...
+    @overload
+    def submit(self, work: Change[T]) -> asyncio.Future[T]: ...
     def submit(self, work: Work) -> asyncio.Future[Any]:
-        """Queue work; the future has its result once it is durable."""
+        """Queue work; the future has its result, of the kind that `rules.apply` gives, once it is durable."""
         future: asyncio.Future[Any] = self._loop.create_future()
         if len(self._queue) >= QUEUE_MAX or (self.journal is not None and self.journal.full):
             future.set_exception(LedgerUnavailable("too much waits for the database"))

@@ -61,14 +61,14 @@ async def opened_key(ledger: Ledger) -> int:
             cap_micros=10**12,
             limits=(limit("micros", 10**9, "month"), limit("requests", 10**6, "minute")) if kind == "key" else (),
         )
-        parent = (await ledger.open_account(new)).account.id
+        parent = (await ledger.accounts.open(new)).account.id
     assert parent is not None
     return parent
 
 
 async def open_user(ledger: Ledger, key_id: int, number: int) -> int:
     """An end user's account."""
-    return await ledger.open_subject(
+    return await ledger.accounts.open_subject(
         key_id,
         "end_user",
         f"user-{number:07d}",
@@ -91,9 +91,9 @@ async def call(ledger: Ledger, key_id: int, user_id: int) -> tuple[float, float]
         want=4_096,
         least=256,
     )
-    assert isinstance(await ledger.hold(ask), Held)
+    assert isinstance(await ledger.calls.hold(ask), Held)
     held = time.perf_counter()
-    await ledger.settled(Settlement(id=ask.id, status="settled", cost_picos=70_000_000, tokens=100))
+    await ledger.calls.settled(Settlement(id=ask.id, status="settled", cost_picos=70_000_000, tokens=100))
     return held - started, time.perf_counter() - started
 
 
@@ -141,7 +141,7 @@ async def main() -> int:
                 f"{len(users):>10,} {median:>12.3f} {p99:>8.3f} {rate:>8.0f} {memories[-1]:>10.1f} {size:>8.1f}",
                 flush=True,
             )
-        finding = await ledger.audit()
+        finding = await ledger.reports.audit()
         print(f"audit: {finding.count} differences in {finding.events:,} events and {finding.accounts:,} accounts")
         await ledger.close()
     flat = memories[-1] < MEMORY_MB_MAX and medians[-1] < 2 * medians[0]

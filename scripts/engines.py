@@ -42,7 +42,7 @@ async def _account(ledger: Ledger, name: str, parent_id: int | None) -> int:
         public_id=name, parent_id=parent_id, kind="key", livemode=True, created_ms=0, balance_id=f"lim_{name}",
         cap_micros=10**12,
     )  # fmt: skip
-    return (await ledger.open_account(new)).account.id
+    return (await ledger.accounts.open(new)).account.id
 
 
 async def _prepare(url: str, processes: int, shape: str) -> list[list[int]]:
@@ -72,9 +72,9 @@ async def work(url: str, owner: str, keys: list[int], start: float, seconds: flo
         while (asked := time.time()) < end:
             call = f"{owner}-{end:.0f}-{number:03d}-{count:08d}"
             ask = Ask(id=call, account_id=key, facts=FACTS, owner=owner, fixed_picos=5_000_000, versions=((key, 1),))
-            assert isinstance(await ledger.hold(ask), Held)
+            assert isinstance(await ledger.calls.hold(ask), Held)
             waits.append(time.time() - asked)
-            await ledger.settled(Settlement(id=call, status="settled", cost_picos=4_000_000, latency_ms=100))
+            await ledger.calls.settled(Settlement(id=call, status="settled", cost_picos=4_000_000, latency_ms=100))
             count += 1
 
     await asyncio.sleep(max(0.0, start - time.time()))
@@ -120,7 +120,7 @@ def measure(url: str, processes: int, shape: str, seconds: float) -> None:
 
 async def _audit(url: str) -> None:
     ledger = await Ledger.open(url, clock_ms=_clock_ms, owner="audit", serving=False)
-    finding = await ledger.audit()
+    finding = await ledger.reports.audit()
     assert (finding.count, finding.open_holds) == (0, 0), finding
     await ledger.close()
 

@@ -98,10 +98,10 @@ async def _templates(path: Path, master: str) -> None:
                 versions=key.versions,
                 fixed_picos=10**8,
             )
-            held = await ledger.hold(asked)
+            held = await ledger.calls.hold(asked)
             assert isinstance(held, Held)
             if settled:
-                await ledger.settled(
+                await ledger.calls.settled(
                     Settlement(
                         id=call_id,
                         status="settled",
@@ -502,18 +502,18 @@ async def _explain(path: Path, keys: int) -> list[str]:
     from_ms, to_ms = clock_ms() - DAYS * DAY_MS + 7_200_000, clock_ms()
     team = f"key_{7:026d}"
     questions: dict[str, Callable[[], Awaitable[object]]] = {
-        "key": lambda: ledger.account(1, f"key_{keys:026d}"),
-        "keys, deep": lambda: ledger.accounts(1, limit=100, starting_after=f"key_{keys // 10:026d}"),
-        "keys, test": lambda: ledger.accounts(1, limit=100, livemode=False),
-        "usage, all": lambda: ledger.usage(Query(owner_id=1, from_ms=from_ms, to_ms=to_ms)),
-        "usage, team": lambda: ledger.usage(Query(owner_id=1, from_ms=from_ms, to_ms=to_ms, key=team)),
-        "events": lambda: ledger.events(EventQuery(owner_id=1, limit=100)),
-        "events, deep": lambda: ledger.events(EventQuery(owner_id=1, limit=100, starting_after=f"{1000:026d}")),
-        "events, old day": lambda: ledger.events(
+        "key": lambda: ledger.accounts.get(1, f"key_{keys:026d}"),
+        "keys, deep": lambda: ledger.accounts.page(1, limit=100, starting_after=f"key_{keys // 10:026d}"),
+        "keys, test": lambda: ledger.accounts.page(1, limit=100, livemode=False),
+        "usage, all": lambda: ledger.reports.usage(Query(owner_id=1, from_ms=from_ms, to_ms=to_ms)),
+        "usage, team": lambda: ledger.reports.usage(Query(owner_id=1, from_ms=from_ms, to_ms=to_ms, key=team)),
+        "events": lambda: ledger.reports.events(EventQuery(owner_id=1, limit=100)),
+        "events, deep": lambda: ledger.reports.events(EventQuery(owner_id=1, limit=100, starting_after=f"{1000:026d}")),
+        "events, old day": lambda: ledger.reports.events(
             EventQuery(owner_id=1, limit=100, from_ms=from_ms, to_ms=from_ms + DAY_MS)
         ),
-        "events, blocked": lambda: ledger.events(EventQuery(owner_id=1, limit=100, decision="blocked")),
-        "holds": lambda: ledger.holds(1, limit=100),
+        "events, blocked": lambda: ledger.reports.events(EventQuery(owner_id=1, limit=100, decision="blocked")),
+        "holds": lambda: ledger.reports.holds(1, limit=100),
     }
     for name, question in questions.items():
         engine.question = name

@@ -96,7 +96,7 @@ class Running:
     async def audited(self) -> Audit:
         """The audit's finding, which must be clean."""
         await self.quiet()
-        finding = await self.gateway.ledger.audit()
+        finding = await self.gateway.ledger.reports.audit()
         assert finding.count == 0, finding.differences
         return finding
 

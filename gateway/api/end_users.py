@@ -11,7 +11,7 @@ from gateway.api.keys import limit_object
 from gateway.bounds import SUBJECT_BYTES_MAX
 from gateway.problems import CallError
 from keys.plans import EndUserSpec
-from ledger.accounts import AccountView
+from ledger.views import AccountView
 
 
 def end_user_object(user: AccountView) -> dict[str, Any]:

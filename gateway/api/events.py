@@ -13,10 +13,10 @@ from gateway.api.keys import key_object
 from gateway.api.tables import csv_response, jsonl_response
 from gateway.api.usage import RANGE_MS_MAX
 from gateway.problems import CallError
-from ledger.accounts import NotFound
 from ledger.events import EventQuery, EventView, HoldView
-from ledger.ledger import Unsettled
 from ledger.money import CHARGE_MICROS_MAX
+from ledger.records import Unsettled
+from ledger.views import NotFound
 
 _MODES = ("proxy", "monitor", "reservation", "adjustment")
 _FILTERS = ("limit", "starting_after", "end_user", "run_id", "from_ms", "to_ms", "mode", "decision", "livemode")
@@ -74,7 +74,7 @@ async def events(call: Call) -> Response:
     """GET /v1/events."""
     parameters = call.parameters(*_FILTERS, "key_id", "format")
     form = choice(parameters.get("format"), "format", ("json", "csv", "jsonl"), "json")
-    found, has_more = await call.services.ledger.events(_query(call, parameters, parameters.get("key_id")))
+    found, has_more = await call.services.ledger.reports.events(_query(call, parameters, parameters.get("key_id")))
     rows = [event_object(event) for event in found]
     if form == "csv":
         columns = ["id", "request_id", *EventView.__struct_fields__[1:]]
@@ -86,8 +86,8 @@ async def key_usage(call: Call) -> Response:
     """GET /v1/keys/{id}/usage: the cap's progress, and the newest events."""
     parameters = call.parameters(*_FILTERS)
     key_id = str(call.request.path_params["id"])
-    account = await call.services.ledger.account(call.key.account_id, key_id)
-    found, has_more = await call.services.ledger.events(_query(call, parameters, key_id))
+    account = await call.services.ledger.accounts.get(call.key.account_id, key_id)
+    found, has_more = await call.services.ledger.reports.events(_query(call, parameters, key_id))
     listed = {"object": "list", "data": [event_object(event) for event in found], "has_more": has_more}
     return json_response({"key": key_object(account), "events": listed})
 
@@ -96,7 +96,7 @@ async def holds(call: Call) -> Response:
     """GET /v1/holds: calls in flight, and those whose end nobody saw."""
     parameters = call.parameters("limit", "starting_after", "state")
     cursor = parameters.get("starting_after")
-    found, has_more = await call.services.ledger.holds(
+    found, has_more = await call.services.ledger.reports.holds(
         call.key.account_id,
         limit=page_size(parameters.get("limit")),
         starting_after=cursor.removeprefix("hold_") if cursor is not None else None,
@@ -117,10 +117,10 @@ async def resolve(call: Call) -> Response:
     call.parameters()
     asked = await call.body(Resolve)
     hold_id = str(call.request.path_params["id"]).removeprefix("hold_")
-    found = await call.services.ledger.promise(call.key.account_id, hold_id)
+    found = await call.services.ledger.calls.promise(call.key.account_id, hold_id)
     if isinstance(found, EventView):  # ended already: the first word stands
         with contextlib.suppress(NotFound):
-            found = await call.services.ledger.promise(call.key.account_id, f"{hold_id}-late")
+            found = await call.services.ledger.calls.promise(call.key.account_id, f"{hold_id}-late")
     if isinstance(found, EventView):
         return json_response(event_object(found))
     if found.state != "unsettled":
@@ -128,7 +128,7 @@ async def resolve(call: Call) -> Response:
     if asked.action == "keep":
         return json_response(_hold_object(found))
     micros = found.amount_micros if asked.cost_micros is None else asked.cost_micros
-    settled = await call.services.ledger.resolve(hold_id, asked.action, micros)
+    settled = await call.services.ledger.calls.resolve(hold_id, asked.action, micros)
     event_id = hold_id if settled is None else settled.id
-    resolved = await call.services.ledger.promise(call.key.account_id, event_id)
+    resolved = await call.services.ledger.calls.promise(call.key.account_id, event_id)
     return json_response(event_object(resolved) if isinstance(resolved, EventView) else _hold_object(resolved))

@@ -12,9 +12,9 @@ from gateway.api.endpoint import Call, choice, json_response, list_response, pag
 from keys.ids import new_body
 from keys.minting import OVERLAP_S_MAX, Invalid, Micros, Mint, Moment, Patch
 from keys.policy import read_policy
-from ledger.accounts import AccountView, LimitView
 from ledger.changes import Credit
 from ledger.money import usd_to_micros
+from ledger.views import AccountView, LimitView
 
 
 class Rotate(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -98,7 +98,7 @@ async def list_keys(call: Call) -> Response:
     """GET /v1/keys."""
     parameters = call.parameters("limit", "starting_after", "livemode")
     mode = choice(parameters.get("livemode"), "livemode", ("true", "false"))
-    accounts, has_more = await call.services.ledger.accounts(
+    accounts, has_more = await call.services.ledger.accounts.page(
         call.key.account_id,
         limit=page_size(parameters.get("limit")),
         starting_after=parameters.get("starting_after"),
@@ -110,13 +110,13 @@ async def list_keys(call: Call) -> Response:
 async def get(call: Call) -> Response:
     """GET /v1/keys/{id}."""
     call.parameters()
-    return json_response(key_object(await call.services.ledger.account(call.key.account_id, _id(call))))
+    return json_response(key_object(await call.services.ledger.accounts.get(call.key.account_id, _id(call))))
 
 
 async def me(call: Call) -> Response:
     """GET /v1/me. No cap ever blocks it."""
     call.parameters()
-    return json_response(key_object(await call.services.ledger.account(call.key.account_id, call.key.public_id)))
+    return json_response(key_object(await call.services.ledger.accounts.get(call.key.account_id, call.key.public_id)))
 
 
 async def change(call: Call) -> Response:
@@ -139,7 +139,9 @@ async def revoke(call: Call) -> Response:
 
 async def rotate(call: Call) -> Response:
     """POST /v1/keys/{id}/rotate."""
-    await call.services.ledger.account(call.key.account_id, _id(call))  # what is not there is 404, whatever is said
+    await call.services.ledger.accounts.get(
+        call.key.account_id, _id(call)
+    )  # what is not there is 404, whatever is said
     once = await call.once()
     asked = await call.body(Rotate)
     call.may_make()

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from gateway.api.endpoint import Call, json_response, list_response, page_size, replayed
 from gateway.api.keys import limit_object
 from keys.plans import PlanSpec
-from ledger.accounts import AccountView
 from ledger.money import micros_to_usd
+from ledger.views import AccountView
 
 
 def plan_object(plan: AccountView) -> dict[str, Any]:
@@ -46,7 +46,7 @@ async def make(call: Call) -> Response:
 async def list_plans(call: Call) -> Response:
     """GET /v1/plans."""
     parameters = call.parameters("limit", "starting_after")
-    plans, has_more = await call.services.ledger.accounts(
+    plans, has_more = await call.services.ledger.accounts.page(
         call.key.account_id,
         kind="plan",
         limit=page_size(parameters.get("limit")),
@@ -72,7 +72,7 @@ async def change(call: Call) -> Response:
 
 async def remove(call: Call) -> Response:
     """DELETE /v1/plans/{id}, once no key is on it."""
-    answer = await call.services.ledger.remove_plan(
+    answer = await call.services.ledger.accounts.remove_plan(
         call.key.account_id, str(call.request.path_params["id"]), once=await call.once()
     )
     return json_response(plan_object(answer.account), headers=replayed(answer.replayed))

@@ -18,9 +18,9 @@ from gateway.api.stated import ReportedUsage, Subject
 from gateway.problems import CallError
 from keys.ids import derived_id, new_body
 from keys.minting import Metadata, ScopeRefused
-from ledger.accounts import AccountView, NotFound
 from ledger.money import CHARGE_MICROS_MAX, PICOS_PER_MICRO
 from ledger.records import Ask, Facts, Held, Measures, Report
+from ledger.views import AccountView, NotFound
 
 BATCH_MAX = 1000
 PAST_MS_MAX = 35 * 24 * 3600 * 1000
@@ -150,7 +150,7 @@ async def report(call: Call) -> Response:
         except (NotFound, ScopeRefused):
             code, reason = "not_found", "There is no such key under this one."
         rejected.append({"index": index, "idempotency_key": idempotency_key, "code": code, "reason": reason})
-    settled = await asyncio.gather(*map(call.services.ledger.report, reports))
+    settled = await asyncio.gather(*map(call.services.ledger.calls.report, reports))
     accepted = sum(each is not None and each.first for each in settled)
     state = [await _state(call, party) for party in batch.parties.values()]
     return json_response(
@@ -185,7 +185,7 @@ async def _state(call: Call, party: _Party) -> dict[str, Any]:
         )
 
     ledger = call.services.ledger
-    outcome, nothing = await asyncio.gather(ledger.hold(ask(1)), ledger.hold(ask(0)))
+    outcome, nothing = await asyncio.gather(ledger.calls.hold(ask(1)), ledger.calls.hold(ask(0)))
     return {
         "key_id": party.key.public_id,
         "end_user": party.subject,

@@ -18,11 +18,11 @@ from gateway.problems import CallError, over_limit
 from keys.ids import derived_id, new_body, new_id
 from keys.minting import ScopeRefused
 from keys.policy import Policy, read_policy
-from ledger.accounts import AccountView, NotFound
 from ledger.changes import Once, ReplayMismatch
 from ledger.events import EventView, HoldView
 from ledger.money import CHARGE_MICROS_MAX, PICOS_PER_MICRO, ceil_micros
 from ledger.records import UNSEEN, Ask, Facts, Held, Prolong, Refused, Settlement, Shortfall
+from ledger.views import AccountView, NotFound
 
 STANDARD_TTL_S_MAX = 3600  # of a key that is in others' hands: it holds back what its parents could spend
 
@@ -46,7 +46,7 @@ async def whom(call: Call, subject: Subject, *, reports: bool = False, opens: bo
         owner_id = call.key.chain[1] if len(call.key.chain) > 1 else owner_id
     elif key_id != call.key.public_id and not policy.may_manage:
         raise ScopeRefused(f"A {policy.scope} key can only speak for itself.")
-    key = await ledger.account(owner_id, key_id)
+    key = await ledger.accounts.get(owner_id, key_id)
     if subject.end_user is None:
         return key, 0
     if len(subject.end_user.encode()) > SUBJECT_BYTES_MAX:
@@ -54,11 +54,11 @@ async def whom(call: Call, subject: Subject, *, reports: bool = False, opens: bo
         raise CallError(400, "invalid_request", message, param="subject.end_user")
     if not opens:
         try:
-            return key, (await ledger.subject(key.id, "end_user", subject.end_user)).id
+            return key, (await ledger.accounts.subject(key.id, "end_user", subject.end_user)).id
         except NotFound:
             return key, UNSEEN
     now_ms = call.services.clock_ms()
-    end_user = await ledger.open_subject(
+    end_user = await ledger.accounts.open_subject(
         key.id, "end_user", subject.end_user, public_id=new_id("eu", now_ms), balance_id=new_id("lim", now_ms)
     )
     return key, end_user
@@ -145,13 +145,13 @@ async def reserve(call: Call) -> Response:
     once = await call.once()
     outcome: Held | Refused | None = None
     if end_user == UNSEEN:  # who is not let in is not written down
-        outcome = await call.services.ledger.would_hold(_ask(call, asked, key, end_user, once=once))
+        outcome = await call.services.ledger.calls.would_hold(_ask(call, asked, key, end_user, once=once))
     ask = _ask(call, asked, key, end_user, once=once)
     if not isinstance(outcome, Refused):
         if end_user == UNSEEN:
             key, end_user = await whom(call, asked.subject)
             ask = msgspec.structs.replace(ask, subject_id=end_user)
-        outcome = await call.services.ledger.hold(ask, fold=True)
+        outcome = await call.services.ledger.calls.hold(ask, fold=True)
     if isinstance(outcome, Refused) and outcome.reason == "exists":
         return await _again(call, asked, key, ask.id)
     body: dict[str, Any] = {
@@ -182,7 +182,7 @@ async def reserve(call: Call) -> Response:
 
 async def _again(call: Call, asked: Reserve, key: AccountView, reservation_id: str) -> Response:
     """The answer to a repeated Idempotency-Key: the reservation as it stands now. Raises ReplayMismatch."""
-    found = await call.services.ledger.promise(call.key.account_id, reservation_id)
+    found = await call.services.ledger.calls.promise(call.key.account_id, reservation_id)
     if isinstance(found, HoldView):
         made, reason = found.reserved, None
         state: str | None = "open"
@@ -211,7 +211,7 @@ async def check(call: Call) -> Response:
     call.parameters()
     asked = await call.body(Reserve)
     key, end_user = await whom(call, asked.subject, opens=False)
-    outcome = await call.services.ledger.hold(_ask(call, asked, key, end_user, dry_run=True))
+    outcome = await call.services.ledger.calls.hold(_ask(call, asked, key, end_user, dry_run=True))
     allowed = isinstance(outcome, Held)
     return json_response(
         {
@@ -300,7 +300,7 @@ async def extend(call: Call) -> Response:
     if not call.key.policy.may_manage and expires_ms > found.created_ms + TTL_S_MAX * 1000:
         message = f"ttl_seconds: a reservation of a {call.key.policy.scope} key lives {TTL_S_MAX} s in all."
         raise CallError(400, "invalid_request", message, param="ttl_seconds")
-    if not await call.services.ledger.prolong(Prolong(id=found.id, expires_ms=expires_ms)):
+    if not await call.services.ledger.calls.prolong(Prolong(id=found.id, expires_ms=expires_ms)):
         return json_response(_ended(await _event(call, found.id)))
     unit, amount = found.reserved or ("micros", found.amount_micros)
     return json_response(
@@ -323,7 +323,7 @@ async def _open(call: Call) -> HoldView | EventView:
         NotFound: It is none of the caller's.
     """
     call.parameters()
-    found = await call.services.ledger.promise(call.key.account_id, _id(call))
+    found = await call.services.ledger.calls.promise(call.key.account_id, _id(call))
     if found.mode != "reservation":
         raise NotFound(_id(call))
     if isinstance(found, EventView):
@@ -331,18 +331,18 @@ async def _open(call: Call) -> HoldView | EventView:
             raise _expired()
         return found
     if found.expires_ms is not None and found.expires_ms <= call.services.clock_ms():
-        await call.services.ledger.expire()
+        await call.services.ledger.tending.expire()
         raise _expired()
     return found
 
 
 async def _end(call: Call, settlement: Settlement) -> EventView:
-    await call.services.ledger.settled(settlement)
+    await call.services.ledger.calls.settled(settlement)
     return await _event(call, settlement.id)
 
 
 async def _event(call: Call, call_id: str) -> EventView:
-    found = await call.services.ledger.promise(call.key.account_id, call_id)
+    found = await call.services.ledger.calls.promise(call.key.account_id, call_id)
     if isinstance(found, HoldView):
         raise NotFound(call_id)
     if found.reason == "expired":

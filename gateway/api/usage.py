@@ -32,7 +32,7 @@ async def usage(call: Call) -> Response:
     if to_ms < from_ms:
         raise CallError(400, "invalid_request", "to_ms must not be before from_ms.", param="to_ms")
     form = choice(parameters.get("format"), "format", ("json", "csv"), "json")
-    report = await call.services.ledger.usage(
+    report = await call.services.ledger.reports.usage(
         Query(
             owner_id=call.key.account_id,
             from_ms=from_ms,

@@ -43,7 +43,9 @@ class FreeOperations:
         outcome = await self._holds.could_take(call_id, key, facts, options)
         if isinstance(outcome, Refused):
             return self._holds.refusal(outcome, key, call_id) if outcome.reason != "stale" else None
-        count, kept_bytes = await self._ledger.kept(key.account_id, tuple({each.kind for each in operation.makes}))
+        count, kept_bytes = await self._ledger.objects.kept(
+            key.account_id, tuple({each.kind for each in operation.makes})
+        )
         coming_bytes = 0 if upload is None else upload.length or upload.received_bytes
         if count < FREE_OBJECTS_MAX and kept_bytes + coming_bytes <= self._storage_bytes_max:
             return None

@@ -17,7 +17,7 @@ from gateway.call.records import Admitted
 from gateway.call.settlement import bound_of, cost_of
 from gateway.call.upload import Upload
 from gateway.problems import RETRY_AFTER_S_MAX, CallError, as_problem
-from ledger.ledger import Ledger
+from ledger.calls import Calls
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import Extend, LedgerUnavailable
 from providers.contract.shapes import Meter
@@ -31,12 +31,12 @@ LOOK_BYTES = 4096  # of a stream, at least, between two looks at how much of its
 class Hold:
     """What is held for one call. `picos` is how much by now."""
 
-    __slots__ = ("_admitted", "_ledger", "picos")
+    __slots__ = ("_admitted", "_calls", "picos")
 
-    def __init__(self, admitted: Admitted, ledger: Ledger) -> None:
+    def __init__(self, admitted: Admitted, calls: Calls) -> None:
         self.picos = admitted.held.amount_micros * PICOS_PER_MICRO
         self._admitted = admitted
-        self._ledger = ledger
+        self._calls = calls
 
     def has_room(self, picos: int) -> bool:
         """Whether the call's own cap has room for so much more."""
@@ -50,7 +50,7 @@ class Hold:
         more = Extend(
             id=self._admitted.call_id, each_picos=picos, each_tokens=tokens, each_seconds=seconds, allowance=steps
         )
-        if not await self._ledger.extend(more):
+        if not await self._calls.extend(more):
             return False
         self.picos += picos * steps
         return True

@@ -67,7 +67,7 @@ class Holds:
         )
         if not dry_run and UNSEEN in (subject_id, run_id):
             # Whoever is not let in is not written down.
-            outcome = await self._ledger.would_hold(ask)
+            outcome = await self._ledger.calls.would_hold(ask)
             if isinstance(outcome, Refused):
                 self._subjects.forget(key, options)
                 return outcome
@@ -76,7 +76,7 @@ class Holds:
                 subject_id=await self._subjects.opened(key, "end_user", options.end_user),
                 run_id=await self._subjects.opened(key, "run", options.run),
             )
-        outcome = await self._ledger.hold(ask, fold=True)
+        outcome = await self._ledger.calls.hold(ask, fold=True)
         if isinstance(outcome, Refused):
             self._subjects.forget(key, options)
         return outcome

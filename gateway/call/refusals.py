@@ -21,4 +21,6 @@ BLOCKS = frozenset(
 
 def write_down(ledger: Ledger, call_id: str, account_id: int, facts: Facts, error: CallError) -> None:
     """Leave a blocked event. Does not wait for it."""
-    ledger.refuse(Block(id=call_id, account_id=account_id, facts=facts, reason=error.code, http_status=error.status))
+    ledger.calls.refuse(
+        Block(id=call_id, account_id=account_id, facts=facts, reason=error.code, http_status=error.status)
+    )

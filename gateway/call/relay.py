@@ -86,7 +86,7 @@ class _Trip:
         self._first_byte: float | None = None
         self._streamed_bytes = 0
         self._broken = ""  # why the upload ended early
-        self._hold = Hold(admitted, relay.means.ledger)
+        self._hold = Hold(admitted, relay.means.ledger.calls)
         self._growth = OutputGrowth(self._hold, admitted)
         self._flight = flight = Flight(
             admitted.call_id,
@@ -322,7 +322,7 @@ class _Trip:
         flight.stage = "landed"
         if admitted.call.bulk is not None and sent and (self._status < 300 or self._status in (502, 504)):
             # There may be a batch, of which nothing more is known than what was held for it.
-            self._means.ledger.lose(admitted.call_id)
+            self._means.ledger.calls.lose(admitted.call_id)
             return "unsettled", 0
         now, first = self._now(), self._first_byte
         ending = Ending(

@@ -15,9 +15,9 @@ import msgspec
 from gateway.call.records import Admitted, Ending
 from gateway.telemetry import Metrics
 from ledger.ledger import Ledger
-from ledger.ledger import Unsettled as Policy
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import Measures, Settlement
+from ledger.records import Unsettled as Policy
 from providers.contract.metering import Conclusion
 from providers.ground.usage import Usage
 from providers.pricing.catalogue import Catalogue
@@ -93,7 +93,7 @@ class Settlements:
                 extra={"request_id": f"req_{admitted.call_id}", "overrun_micros": overrun_micros},
             )
         tokens, seconds = _in_all(usage)
-        self._ledger.settle(
+        self._ledger.calls.settle(
             Settlement(
                 id=admitted.call_id,
                 status=status,

@@ -27,7 +27,7 @@ class Subjects:
             return 0
         found = self._remembered.get((key.account_id, kind, subject))
         if found is None:
-            found = await self._ledger.subject_id(key.account_id, kind, subject)
+            found = await self._ledger.accounts.subject_id(key.account_id, kind, subject)
             if not found:
                 return UNSEEN
             self._remember(key, kind, subject, found)
@@ -40,7 +40,7 @@ class Subjects:
             assert subject is not None  # noqa: S101 - nobody is no stranger
             now_ms = self._clock_ms()
             prefix = "eu" if kind == "end_user" else "run"
-            found = await self._ledger.open_subject(
+            found = await self._ledger.accounts.open_subject(
                 key.account_id, kind, subject, public_id=new_id(prefix, now_ms), balance_id=new_id("lim", now_ms)
             )
             self._remember(key, kind, subject, found)

@@ -116,7 +116,7 @@ class Session:
             max_input_tokens=price.max_input_tokens if price is not None else None,
             max_output_tokens=price.max_output_tokens if price is not None else None,
         )
-        self._hold = Hold(admitted, means.ledger)
+        self._hold = Hold(admitted, means.ledger.calls)
         self._growth = SocketGrowth(self._hold, admitted, self._meter, self._now)
         self._provider: Duplex | None = None
         self._status = 0

@@ -75,7 +75,7 @@ class Batches:
                 await asyncio.wait_for(self._hurry.wait(), BATCH_ROUND_S)
             self._hurry.clear()
             with contextlib.suppress(LedgerUnavailable):
-                while found := await self._ledger.due_objects(self._clock_ms() + BATCH_LOOK_LEASE_MS, BATCH_LOOKS):
+                while found := await self._ledger.objects.due(self._clock_ms() + BATCH_LOOK_LEASE_MS, BATCH_LOOKS):
                     looks = [self._look(each, live=live) for each, live in found if each.kind == KIND]
                     for fault in await asyncio.gather(*looks, return_exceptions=True):
                         if fault is not None:  # one that cannot be understood must not keep the others waiting
@@ -89,7 +89,7 @@ class Batches:
         ended = [route.params["id"]] if body is None else [each.id for each in batch.progress(body) if each.ended]
         if ended:
             with contextlib.suppress(LedgerUnavailable):
-                if await self._ledger.hasten_objects(key.account_id, route.provider, KIND, ended):
+                if await self._ledger.objects.hasten(key.account_id, route.provider, KIND, ended):
                     self._hurry.set()
 
     async def before_deletion(self, key: Key, route: Route) -> bool:
@@ -99,10 +99,10 @@ class Batches:
             return True
         id_ = route.params["id"]
         if operation.of != KIND:
-            own = await self._ledger.owned(key.account_id, [id_])
+            own = await self._ledger.objects.owned(key.account_id, [id_])
             id_ = next((str(each.facts["of"]) for each in own if "of" in each.facts), "")
         for _ in range(2):
-            own = await self._ledger.owned(key.account_id, [id_])
+            own = await self._ledger.objects.owned(key.account_id, [id_])
             found = next((each for each in own if each.kind == KIND and each.provider == route.provider), None)
             if found is None or found.due_ms is None:
                 return True
@@ -125,7 +125,7 @@ class Batches:
         over = now_ms > found.created_ms + int(found.facts.get("lasting_ms", 0))
         due_ms = None if done or over else now_ms + wait_ms
         with contextlib.suppress(LedgerUnavailable):
-            await self._ledger.note_object(found.account_id, msgspec.structs.replace(found, due_ms=due_ms))
+            await self._ledger.objects.note(found.account_id, msgspec.structs.replace(found, due_ms=due_ms))
 
     async def _settle(self, found: Object, *, live: bool) -> bool:
         """True once it is settled. Raises UpstreamFailed and LedgerUnavailable."""
@@ -137,7 +137,7 @@ class Batches:
             return False
         made = [Object(provider=found.provider, kind="file", id=id_, facts={"of": found.id}) for id_ in progress.files]
         if made:
-            await self._ledger.own(found.account_id, made)
+            await self._ledger.objects.own(found.account_id, made)
         facts = found.facts["batch"]
         price = self._catalogue.priced(found.provider, facts["model"], facts["version"]) or self._catalogue.find(
             found.provider, facts["model"], found.created_ms
@@ -149,7 +149,7 @@ class Batches:
             if progress.results and not await self._read(found.provider, progress.results, results, live=live):
                 return False
             counted = results.finish()
-        await self._ledger.settled(self._settlement(found, counted, price))
+        await self._ledger.calls.settled(self._settlement(found, counted, price))
         return True
 
     async def _read(self, provider: str, path: str, results: Results, *, live: bool) -> bool:

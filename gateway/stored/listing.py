@@ -18,10 +18,10 @@ from gateway.bounds import ERROR_BODY_BYTES_MAX
 from gateway.call.records import Admitted
 from gateway.problems import CallError, render
 from gateway.upstream.base import Answer, Forward, Upstream, UpstreamFailed, read_short
-from ledger.accounts import NotFound
 from ledger.ledger import Ledger
 from ledger.objects import Object, Page
 from ledger.records import LedgerUnavailable
+from ledger.views import NotFound
 from providers.ground.errors import BadRequest
 from providers.stored.listing import Listing, Wanted
 from providers.stored.objects import missing
@@ -91,7 +91,7 @@ class Listings:
         shown: list[tuple[str, bytes]] = []
         lost: list[str] = []  # forgotten at the end only: a cursor may be one of them
         for _ in range(ROUNDS_MAX):
-            rows, more = await self._ledger.objects(account_id, provider, kind, page)
+            rows, more = await self._ledger.objects.page(account_id, provider, kind, page)
             items = await self._fetch(listing, rows, asked, upstream)
             gone = [row.id for row, item in zip(rows, items, strict=True) if item is None]
             found = [(row.id, item) for row, item in zip(rows, items, strict=True) if item is not None]
@@ -106,8 +106,8 @@ class Listings:
                 msgspec.structs.replace(page, before=edge) if backwards else msgspec.structs.replace(page, after=edge)
             )
         if lost:
-            await self._ledger.forget_objects(account_id, provider, kind, lost)
-        total = await self._ledger.count_objects(account_id, provider, kind, page.label) if listing.total else None
+            await self._ledger.objects.forget(account_id, provider, kind, lost)
+        total = await self._ledger.objects.count(account_id, provider, kind, page.label) if listing.total else None
         body = listing.write([item for _, item in shown], [id_ for id_, _ in shown], more=more, total=total)
         return Made(200, CIMultiDict({"Content-Type": "application/json"}), body)
 

@@ -70,10 +70,10 @@ class Ownership:
     async def _everybodys(self, key: Key, route: Route) -> bool:
         """Whether the path's id is the caller's own or one that nobody here has made."""
         id_ = route.params["id"]
-        return (route.provider, route.operation.of, id_) not in await self._ledger.taken(key.account_id, [id_])
+        return (route.provider, route.operation.of, id_) not in await self._ledger.objects.taken(key.account_id, [id_])
 
     async def _own(self, key: Key, ids: Sequence[str]) -> list[Object]:
-        return await self._ledger.owned(key.account_id, list(dict.fromkeys(ids)))
+        return await self._ledger.objects.owned(key.account_id, list(dict.fromkeys(ids)))
 
     def makings(self, key: Key, route: Route, makes: Sequence[Makes]) -> Makings | None:
         """What a call's answer makes, to be written down as it comes; None for nothing."""
@@ -94,14 +94,14 @@ class Ownership:
             )
             for each in made
         ]
-        return not await self._ledger.own(key.account_id, objects)
+        return not await self._ledger.objects.own(key.account_id, objects)
 
     async def answered(self, key: Key, route: Route, status: int) -> None:
         """Forget the object that the provider has deleted, or says it does not have."""
         operation = route.operation
         if operation.forgets and (200 <= status < 300 or status == 404):
             try:
-                await self._ledger.forget_objects(key.account_id, route.provider, operation.of, [route.params["id"]])
+                await self._ledger.objects.forget(key.account_id, route.provider, operation.of, [route.params["id"]])
             except LedgerUnavailable:
                 _log.warning("a deleted object is still on the books")  # its owner sees the provider's own 404
 

@@ -14,7 +14,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ledger import rules
 from ledger.book import Book
@@ -158,7 +158,7 @@ class SqliteEngine:
         book.clean()
         return results
 
-    def _run(self, change: Change) -> Result:
+    def _run(self, change: Change[Any]) -> Result:
         """Run a writing script in a savepoint of its own."""
         execute = self._connection.execute
         execute("SAVEPOINT script")

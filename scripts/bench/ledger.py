@@ -103,7 +103,7 @@ async def _drive(ledger: Ledger, callers: int, keys: int, settling: str, seconds
                 want=256,
                 least=256,
             )
-            assert isinstance(await ledger.hold(ask), Held)
+            assert isinstance(await ledger.calls.hold(ask), Held)
             waits.append(time.perf_counter() - started)
             settlement = Settlement(
                 id=call_id,
@@ -116,9 +116,9 @@ async def _drive(ledger: Ledger, callers: int, keys: int, settling: str, seconds
                 latency_ms=50,
             )
             if settling == "settled":
-                await ledger.settled(settlement)
+                await ledger.calls.settled(settlement)
             else:
-                ledger.settle(settlement)
+                ledger.calls.settle(settlement)
 
     for length in (WARM_S, seconds):
         waits.clear()
@@ -147,7 +147,7 @@ async def _run(callers: int, keys: int, settling: str, seconds: float) -> dict[s
         finally:
             await ledger.close()
         ledger = await Ledger.open(url, clock_ms=_clock_ms, owner="audit", serving=False)
-        finding = await ledger.audit()
+        finding = await ledger.reports.audit()
         await ledger.close()
         assert not finding.count, finding.differences
         assert not finding.open_holds

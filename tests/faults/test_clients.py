@@ -76,7 +76,7 @@ async def test_a_client_that_leaves_during_its_hold_is_not_forwarded(
     """F1 S1 and S2: the hold is released and nothing reaches the provider."""
     secret = await site.key()
     reached, go_on = asyncio.Event(), asyncio.Event()
-    hold = site.gateway.ledger.hold
+    hold = site.gateway.ledger.calls.hold
 
     async def slow(ask: Any, **options: Any) -> Any:
         held = await hold(ask, **options)
@@ -84,7 +84,7 @@ async def test_a_client_that_leaves_during_its_hold_is_not_forwarded(
         await go_on.wait()
         return held
 
-    monkeypatch.setattr(site.gateway.ledger, "hold", slow)
+    monkeypatch.setattr(site.gateway.ledger.calls, "hold", slow)
     mark, client = await site.raw(secret, CHAT)
     await reached.wait()
     await client.leave(how)

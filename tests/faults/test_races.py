@@ -195,14 +195,14 @@ async def test_a_revoke_between_authentication_and_hold_refuses(site: Site, monk
     site.secrets.add(key["secret"])
     assert (await site.call(key["secret"], CHAT))[1] == 200
     ledger = site.gateway.ledger
-    hold = ledger.hold
+    hold = ledger.calls.hold
 
     async def late(ask: Any, **options: Any) -> Any:
-        monkeypatch.setattr(ledger, "hold", hold)
+        monkeypatch.setattr(ledger.calls, "hold", hold)
         assert (await site.api("DELETE", f"/v1/keys/{key['id']}?in_flight=finish"))[0] == 200
         return await hold(ask, **options)
 
-    monkeypatch.setattr(ledger, "hold", late)
+    monkeypatch.setattr(ledger.calls, "hold", late)
     _, status, _, got = await site.call(key["secret"], CHAT)
     assert (status, json.loads(got)["error"]["code"]) == (401, "key_revoked")
     assert len(site.upstream.requests) == 1

@@ -160,8 +160,8 @@ async def test_who_got_no_answer_pays_nothing_and_nothing_is_forgotten(
     assert (await field.me())["unsettled_micros"] == event["held_micros"] > 0
     ledger = field.gateway.ledger
     later = ledger.clock_ms() + 86_400_001
-    ledger._clock_ms = lambda: later
-    assert await ledger.expire() == 1
+    ledger._access.clock_ms = lambda: later
+    assert await ledger.tending.expire() == 1
     assert (await field.me())["unsettled_micros"] == 0
     await field.farthing.audited()
 

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from gateway.config import BadSetting
-from ledger.ledger import Ledger
+from ledger.accounts import Accounts
 from ledger.records import LedgerUnavailable
 from tests.harness import MASTER, NOWHERE, Running, settings
 from tests.process import Served
@@ -48,7 +48,7 @@ async def test_metrics_are_there_while_the_ledger_is_not(farthing: Running, monk
         raise LedgerUnavailable
 
     for name in ("chain", "credential"):
-        monkeypatch.setattr(Ledger, name, away)
+        monkeypatch.setattr(Accounts, name, away)
     assert (await farthing.api("GET", "/metrics"))[0] == 200
     assert (await farthing.api("GET", "/v1/keys"))[0] == 503
 

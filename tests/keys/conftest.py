@@ -62,7 +62,7 @@ class Office:
         await self.minter.change(await self.master(), minted.account.public_id, Patch(**asked))
 
     async def call(self, key: Key, micros: int = 1) -> Held | Refused:
-        return await self.ledger.hold(
+        return await self.ledger.calls.hold(
             Ask(
                 id=self.world.new_id("c"),
                 account_id=key.account_id,

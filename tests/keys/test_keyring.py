@@ -33,14 +33,14 @@ async def test_garbage_never_reaches_argon2(office: Office, text: str) -> None:
     """Whatever text comes, it is denied without a hash and without a look into the database."""
     secret = token.make(True, token.new_locator(), secrets.token_bytes(32), office.keyring.mac_key).secret
     reads: list[object] = []
-    original = office.ledger.credential
-    office.ledger.credential = reads.append  # type: ignore[assignment,method-assign,return-value]
+    original = office.ledger.accounts.credential
+    office.ledger.accounts.credential = reads.append  # type: ignore[assignment,method-assign,return-value]
     try:
         for garbage in (text, "fk_live_" + text, secret[: -len(text) or None] + text, secret[:-1] + "!", MASTER + text):
             if garbage not in (secret, MASTER):
                 assert await denied(office, garbage) == "invalid_key"
     finally:
-        office.ledger.credential = original  # type: ignore[method-assign]
+        office.ledger.accounts.credential = original  # type: ignore[method-assign]
     assert reads == []
     assert office.hasher.verified == 0
 

@@ -11,8 +11,8 @@ import pytest
 
 from keys.keyring import Denied, Key
 from keys.minting import EXPIRES_MS_MAX, Exceeds, Invalid, LimitSpec, Mint, Minted, Patch, ScopeRefused
-from ledger.accounts import NotFound
 from ledger.changes import Closed, Once, ReplayMismatch, TooDeep
+from ledger.views import NotFound
 from tests.keys.conftest import MASTER, Office
 
 DAY = 86_400_000
@@ -242,10 +242,10 @@ async def test_changes_are_in_force_and_leave_the_rest(office: Office) -> None:
     await office.change(minted, metadata={"x": None, "z": "3"}, allowed_models=None)
     policy = (await office.keyring.authenticate(minted.secret, fresh=True)).policy
     assert (policy.name, policy.metadata, policy.allowed_models) == ("a", {"y": "2", "z": "3"}, None)
-    view = await office.ledger.account(1, minted.account.public_id)
+    view = await office.ledger.accounts.get(1, minted.account.public_id)
     assert view.cap.max == 5
     await office.change(minted, max_spend_usd=None)
-    assert (await office.ledger.account(1, minted.account.public_id)).remaining_micros is None
+    assert (await office.ledger.accounts.get(1, minted.account.public_id)).remaining_micros is None
 
 
 async def test_a_limit_that_is_not_the_keys_own_is_refused(office: Office) -> None:

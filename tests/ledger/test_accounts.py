@@ -8,40 +8,42 @@ from typing import Any
 
 import pytest
 
-from ledger.accounts import NotFound
 from ledger.changes import Credit, Edit
 from ledger.events import EventQuery
 from ledger.usage import Query
+from ledger.views import NotFound
 from tests.ledger.world import World, credential
 
 Function = Callable[[World, int, str, dict[str, str]], Awaitable[Any]]
 
 FUNCTIONS: dict[str, Function] = {
-    "look at a key": lambda w, owner, key, ids: w.ledger.account(owner, key),
-    "look at a plan": lambda w, owner, key, ids: w.ledger.account(owner, ids["plan"], "plan"),
-    "change a key": lambda w, owner, key, ids: w.ledger.edit_account(owner, key, Edit(disabled=True)),
-    "change a plan": lambda w, owner, key, ids: w.ledger.edit_account(owner, ids["plan"], Edit(), kind="plan"),
-    "change an end user": lambda w, owner, key, ids: w.ledger.edit_account(
+    "look at a key": lambda w, owner, key, ids: w.ledger.accounts.get(owner, key),
+    "look at a plan": lambda w, owner, key, ids: w.ledger.accounts.get(owner, ids["plan"], "plan"),
+    "change a key": lambda w, owner, key, ids: w.ledger.accounts.edit(owner, key, Edit(disabled=True)),
+    "change a plan": lambda w, owner, key, ids: w.ledger.accounts.edit(owner, ids["plan"], Edit(), kind="plan"),
+    "change an end user": lambda w, owner, key, ids: w.ledger.accounts.edit(
         owner, ids["end_user"], Edit(cap_micros=0), kind="end_user"
     ),
-    "credit a key": lambda w, owner, key, ids: w.ledger.credit(
+    "credit a key": lambda w, owner, key, ids: w.ledger.accounts.credit(
         owner, key, Credit(event_id="evt_1", amount_micros=1, reason="")
     ),
-    "revoke a key": lambda w, owner, key, ids: w.ledger.revoke_account(owner, key),
-    "remove a plan": lambda w, owner, key, ids: w.ledger.remove_plan(owner, ids["plan"]),
-    "rotate a key": lambda w, owner, key, ids: w.ledger.rotate_credential(
+    "revoke a key": lambda w, owner, key, ids: w.ledger.accounts.revoke(owner, key),
+    "remove a plan": lambda w, owner, key, ids: w.ledger.accounts.remove_plan(owner, ids["plan"]),
+    "rotate a key": lambda w, owner, key, ids: w.ledger.accounts.rotate(
         owner, key, credential("stolen"), old_until_ms=0
     ),
-    "list keys after a key": lambda w, owner, key, ids: w.ledger.accounts(owner, limit=5, starting_after=key),
-    "sum a key's usage": lambda w, owner, key, ids: w.ledger.usage(
+    "list keys after a key": lambda w, owner, key, ids: w.ledger.accounts.page(owner, limit=5, starting_after=key),
+    "sum a key's usage": lambda w, owner, key, ids: w.ledger.reports.usage(
         Query(owner_id=owner, from_ms=0, to_ms=10**13, key=key)
     ),
-    "list a key's events": lambda w, owner, key, ids: w.ledger.events(EventQuery(owner_id=owner, limit=5, key=key)),
-    "list events after an event": lambda w, owner, key, ids: w.ledger.events(
+    "list a key's events": lambda w, owner, key, ids: w.ledger.reports.events(
+        EventQuery(owner_id=owner, limit=5, key=key)
+    ),
+    "list events after an event": lambda w, owner, key, ids: w.ledger.reports.events(
         EventQuery(owner_id=owner, limit=5, starting_after=ids["event"])
     ),
-    "look at a hold": lambda w, owner, key, ids: w.ledger.promise(owner, ids["hold"]),
-    "look at an event": lambda w, owner, key, ids: w.ledger.promise(owner, ids["event"]),
+    "look at a hold": lambda w, owner, key, ids: w.ledger.calls.promise(owner, ids["hold"]),
+    "look at an event": lambda w, owner, key, ids: w.ledger.calls.promise(owner, ids["event"]),
 }
 
 
@@ -54,7 +56,7 @@ async def tenants(world: World) -> tuple[str, str, dict[str, str]]:
     plan = await world.open(theirs, kind="plan")
     event = await world.spend(child, 5)
     hold = await world.held(theirs, 5)
-    user = (await world.ledger.subject(world.accounts[theirs], "end_user", "ann")).public_id
+    user = (await world.ledger.accounts.subject(world.accounts[theirs], "end_user", "ann")).public_id
     return mine, theirs, {"child": child, "plan": plan, "event": event, "hold": hold, "end_user": user}
 
 
@@ -104,10 +106,10 @@ async def test_an_end_user_is_no_key(world: World) -> None:
     _, theirs, ids = await tenants(world)
     owner = world.accounts[theirs]
     for attempt in (
-        world.ledger.account(owner, ids["end_user"]),
-        world.ledger.revoke_account(owner, ids["end_user"]),
-        world.ledger.rotate_credential(owner, ids["end_user"], credential(), old_until_ms=0),
-        world.ledger.edit_account(owner, ids["plan"], Edit(disabled=True)),
+        world.ledger.accounts.get(owner, ids["end_user"]),
+        world.ledger.accounts.revoke(owner, ids["end_user"]),
+        world.ledger.accounts.rotate(owner, ids["end_user"], credential(), old_until_ms=0),
+        world.ledger.accounts.edit(owner, ids["plan"], Edit(disabled=True)),
     ):
         with pytest.raises(NotFound):
             await attempt
@@ -123,7 +125,9 @@ def flat(listed: list[list[str]]) -> list[str]:
 async def pages(world: World, owner: str, limit: int, **more: Any) -> list[list[str]]:
     found, cursor, left = [], None, True
     while left:
-        views, left = await world.ledger.accounts(world.accounts[owner], limit=limit, starting_after=cursor, **more)
+        views, left = await world.ledger.accounts.page(
+            world.accounts[owner], limit=limit, starting_after=cursor, **more
+        )
         found.append([view.public_id for view in views])
         cursor = found[-1][-1] if found[-1] else None
     return found
@@ -204,7 +208,7 @@ async def test_a_parents_balance_includes_its_subtree(world: World) -> None:
     await world.spend(team, 5)
     await world.held(key, 7)
     await world.held(key, 11, owner="dead")
-    await world.ledger.recover()
+    await world.ledger.tending.recover()
     view = await world.view(team)
     assert (view.cap.used, view.cap.held, view.cap.unsettled, view.remaining_micros) == (35, 7, 11, 947)
     assert view.spent_micros == 5
@@ -222,7 +226,7 @@ async def test_test_calls_are_not_money_of_a_live_parent(world: World) -> None:
 
 async def test_an_unknown_account_has_no_chain(world: World) -> None:
     """The chain of nobody is empty, and an empty ledger has no root."""
-    assert await world.ledger.root() is None
-    assert await world.ledger.chain(7) == ()
+    assert await world.ledger.accounts.root() is None
+    assert await world.ledger.accounts.chain(7) == ()
     root = await world.open()
-    assert await world.ledger.root() == world.accounts[root]
+    assert await world.ledger.accounts.root() == world.accounts[root]

@@ -29,11 +29,11 @@ async def test_an_end_that_cannot_be_believed_is_unsettled_at_its_hold(world: Wo
     calls = [await world.held(key, 10) for _ in range(3)]
     wild = settlement(calls[1], **TOO_MUCH[what])
     ends = [settlement(calls[0], 4), wild, settlement(calls[2], 5), wild]
-    await asyncio.gather(*map(world.ledger.settled, ends))
+    await asyncio.gather(*map(world.ledger.calls.settled, ends))
     balance = (await world.view(key)).limits[0]
     assert (balance.used, balance.held, balance.unsettled) == (9, 0, 10)
     assert world.rows("SELECT id, reason FROM events WHERE status = 'unsettled'") == [(calls[1], "implausible")]
-    assert await world.ledger.resolve(calls[1], "charge", 10) is not None
+    assert await world.ledger.calls.resolve(calls[1], "charge", 10) is not None
     assert (await world.view(key)).spent_micros == 19
 
 
@@ -55,8 +55,8 @@ async def test_what_is_reported_has_a_maximum(world: World) -> None:
     key = await world.open()
     values: dict[str, Any] = {"account_id": world.accounts[key], "facts": Facts(mode="monitor"), "at_ms": 0}
     for number, more in enumerate(({"cost_picos": 2**63}, {"cost_picos": 1, "tokens": 2**63})):
-        assert await world.ledger.report(Report(id=f"r{number}", **values, **more)) is None
-    assert await world.ledger.report(Report(id="r", **values, cost_picos=CHARGE_MICROS_MAX * PICOS)) is not None
+        assert await world.ledger.calls.report(Report(id=f"r{number}", **values, **more)) is None
+    assert await world.ledger.calls.report(Report(id="r", **values, cost_picos=CHARGE_MICROS_MAX * PICOS)) is not None
 
 
 async def test_exact_sums_of_more_money_than_picos_of_64_bits(world: World) -> None:
@@ -67,14 +67,14 @@ async def test_exact_sums_of_more_money_than_picos_of_64_bits(world: World) -> N
     facts = Facts(mode="monitor", markup_ppm=100_000_000)
     picos = CHARGE_MICROS_MAX * PICOS - 1
     for number in range(20):
-        await world.ledger.report(Report(id=f"r{number}", facts=facts, cost_picos=picos, **values))
+        await world.ledger.calls.report(Report(id=f"r{number}", facts=facts, cost_picos=picos, **values))
     day = world.clock() - world.clock() % 86_400_000
-    report = await world.ledger.usage(Query(owner_id=world.accounts[root], from_ms=day, to_ms=day + 86_400_000))
+    report = await world.ledger.reports.usage(Query(owner_id=world.accounts[root], from_ms=day, to_ms=day + 86_400_000))
     (sums,) = report.groups.values()
     assert (sums.requests, sums.cost_micros, sums.cost_picos) == (20, 20 * CHARGE_MICROS_MAX - 1, 20 * picos)
     world.clock.now_ms += 2 * 86_400_000
-    assert await world.ledger.drop_events(1) == 20
-    finding = await world.ledger.audit()
+    assert await world.ledger.tending.drop_events(1) == 20
+    finding = await world.ledger.reports.audit()
     assert (finding.dropped, finding.count) == (20, 0)
 
 
@@ -91,7 +91,7 @@ async def test_a_full_sum_stops_and_stops_nobody(loose: World) -> None:
         await loose.spend(key, 5)
     assert (await loose.view(key)).limits[0].used == SUM_MAX
     assert loose.rows("SELECT cost_micros FROM rollups") == [(SUM_MAX,)]
-    finding = await loose.ledger.audit()
+    finding = await loose.ledger.reports.audit()
     assert {difference.check for difference in finding.differences} >= {"charges", "balances", "counters", "rollup"}
 
 
@@ -101,16 +101,18 @@ async def test_the_audit_runs_over_anything(loose: World) -> None:
     key = await loose.open(root)
     for _ in range(3):
         call = await loose.held(key, 1)
-        await loose.ledger.settled(settlement(call, 1, measures=Measures(input_tokens=1), usage={"input_tokens": 1}))
+        await loose.ledger.calls.settled(
+            settlement(call, 1, measures=Measures(input_tokens=1), usage={"input_tokens": 1})
+        )
     await assert_sound(loose.ledger)
     large = 9 * 10**18
     loose.write(f"""UPDATE events SET usage = '{{"input_tokens":{large}}}', cost_micros = {large}""")  # noqa: S608
     loose.write(f"UPDATE rollups SET input_tokens = {large}")  # noqa: S608 - a constant
-    finding = await loose.ledger.audit()
+    finding = await loose.ledger.reports.audit()
     assert finding.cost_micros == 3 * large
     measured = next(each for each in finding.differences if each.check == "measures")
     assert str(3 * large) in measured.summed.split()
     day = loose.clock() - loose.clock() % 86_400_000
     query = Query(owner_id=loose.accounts[root], from_ms=day, to_ms=day + 86_400_000)
-    (sums,) = (await loose.ledger.usage(query)).groups.values()
+    (sums,) = (await loose.ledger.reports.usage(query)).groups.values()
     assert sums.measures[0] == large

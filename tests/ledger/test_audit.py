@@ -87,7 +87,7 @@ async def busy(loose: World) -> World:
     dead = await loose.held(key, 9, owner="dead")
     for cost in (2_500_000, 7_300_000, 999_999):
         call = await loose.held(key, 10, subject_id=user, run_id=run, fixed_tokens=50)
-        await loose.ledger.settled(
+        await loose.ledger.calls.settled(
             Settlement(
                 id=call,
                 status="settled",
@@ -99,10 +99,10 @@ async def busy(loose: World) -> World:
             )
         )
     call = await loose.held(key, 1)
-    await loose.ledger.settled(Settlement(id=call, status="settled", cost_picos=3_000_000))
+    await loose.ledger.calls.settled(Settlement(id=call, status="settled", cost_picos=3_000_000))
     await loose.held(key, 20, subject_id=user)
     await loose.hold(key, 5_000)
-    assert await loose.ledger.recover() == 1
+    assert await loose.ledger.tending.recover() == 1
     assert dead
     await assert_sound(loose.ledger)
     return loose
@@ -113,7 +113,7 @@ async def test_tampering_is_found(busy: World, tampering: str) -> None:
     """Whatever figure is changed behind the ledger's back, the check that guards it speaks."""
     check, sql = TAMPERINGS[tampering]
     assert busy.write(sql) >= 1, "nothing was tampered with"
-    finding = await busy.ledger.audit()
+    finding = await busy.ledger.reports.audit()
     assert finding.count >= 1
     assert check in {difference.check for difference in finding.differences}
 
@@ -125,7 +125,7 @@ def test_every_check_is_tested() -> None:
 
 async def test_the_finding_counts_what_there_is(busy: World) -> None:
     """An audit tells events, accounts, holds and the bill, and open holds are no difference."""
-    finding = await busy.ledger.audit()
+    finding = await busy.ledger.reports.audit()
     assert (finding.events, finding.accounts, finding.open_holds, finding.unsettled_holds) == (6, 4, 1, 1)
     assert finding.cost_micros == 13
     assert (finding.count, finding.differences) == (0, ())
@@ -137,7 +137,7 @@ async def test_many_differences_are_counted_and_some_are_shown(loose: World) -> 
     for _ in range(SHOWN_MAX + 5):
         await loose.open(root)
     loose.write("UPDATE accounts SET spent_micros = 3 WHERE id > 1")
-    finding = await loose.ledger.audit()
+    finding = await loose.ledger.reports.audit()
     assert finding.count == SHOWN_MAX + 5
     assert len(finding.differences) == SHOWN_MAX
     assert finding.differences[0].kept == "3 0"

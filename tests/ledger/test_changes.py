@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from ledger.accounts import AccountView, NotFound
 from ledger.book import Match
 from ledger.changes import (
     DEPTH_MAX,
@@ -23,6 +22,7 @@ from ledger.changes import (
     Uncapped,
 )
 from ledger.records import Facts, Held, Refused
+from ledger.views import AccountView, NotFound
 from tests.ledger.world import START_MS, World, credential
 
 DAY = 86_400_000
@@ -48,10 +48,10 @@ async def test_a_change_with_an_idempotency_key_happens_once(world: World) -> No
     """The same key and request get the first answer, to the letter, and change nothing more."""
     root = await world.open()
     once = Once(account_id=1, key="k", fingerprint="f", expires_ms=world.clock() + DAY, note="nonce")
-    first = await world.ledger.open_account(world.account(root, 5), once)
+    first = await world.ledger.accounts.open(world.account(root, 5), once)
     await world.spend(root, 3)
     world.clock.now_ms += 1000
-    again = await world.ledger.open_account(world.account(root, 5), once)
+    again = await world.ledger.accounts.open(world.account(root, 5), once)
     assert (first.replayed, again.replayed) == (False, True)
     assert fresh(again) == fresh(first)
     assert again.note == "nonce"
@@ -85,16 +85,16 @@ async def test_idempotency_keys_are_each_callers_own(world: World) -> None:
     root = await world.open()
     for account_id in (1, 2):
         once = Once(account_id=account_id, key="k", fingerprint=str(account_id), expires_ms=world.clock() + DAY)
-        assert not (await world.ledger.open_account(world.account(root), once)).replayed
+        assert not (await world.ledger.accounts.open(world.account(root), once)).replayed
 
 
 async def test_idempotency_keys_are_forgotten_after_their_time(world: World) -> None:
     """When its time is over a key may be used again, and nothing is kept of it."""
     root = await world.open()
     once = Once(account_id=1, key="k", fingerprint="f", expires_ms=world.clock() + DAY)
-    await world.ledger.open_account(world.account(root), once)
+    await world.ledger.accounts.open(world.account(root), once)
     world.clock.now_ms += DAY
-    again = await world.ledger.open_account(
+    again = await world.ledger.accounts.open(
         world.account(root), msgspec.structs.replace(once, expires_ms=world.clock() + DAY)
     )
     assert not again.replayed
@@ -108,16 +108,16 @@ async def test_a_refused_change_is_not_remembered(world: World) -> None:
     await world.edit(team, disabled=True)
     once = Once(account_id=1, key="k", fingerprint="f", expires_ms=world.clock() + DAY)
     with pytest.raises(Closed):
-        await world.ledger.open_account(world.account(team), once)
+        await world.ledger.accounts.open(world.account(team), once)
     await world.edit(team, disabled=False)
-    assert not (await world.ledger.open_account(world.account(team), once)).replayed
+    assert not (await world.ledger.accounts.open(world.account(team), once)).replayed
 
 
 async def test_a_storm_with_one_idempotency_key_opens_one_account(world: World) -> None:
     """However many repeat the same request at the same time, one account comes of it."""
     root = await world.open()
     once = Once(account_id=1, key="k", fingerprint="f", expires_ms=world.clock() + DAY)
-    answers = await asyncio.gather(*(world.ledger.open_account(world.account(root), once) for _ in range(40)))
+    answers = await asyncio.gather(*(world.ledger.accounts.open(world.account(root), once) for _ in range(40)))
     assert len({answer.account.public_id for answer in answers}) == 1
     assert sum(not answer.replayed for answer in answers) == 1
 
@@ -167,7 +167,7 @@ async def test_an_end_user_is_one_account_however_often_it_is_met(world: World) 
     }
     assert len(others | set(ids)) == 4
     with pytest.raises(NotFound):
-        await world.ledger.open_subject(999, "end_user", "ann", public_id="eu_x", balance_id="lim_x")
+        await world.ledger.accounts.open_subject(999, "end_user", "ann", public_id="eu_x", balance_id="lim_x")
 
 
 async def test_a_forgotten_end_user_leaves_sums_and_no_name(world: World) -> None:
@@ -175,9 +175,9 @@ async def test_a_forgotten_end_user_leaves_sums_and_no_name(world: World) -> Non
     key = await world.open(cap=100)
     user = await world.subject(key, "ann@example.com")
     await world.spend(key, 40, subject_id=user)
-    await world.ledger.forget_subject(world.accounts[key], "end_user", "ann@example.com")
+    await world.ledger.accounts.forget_subject(world.accounts[key], "end_user", "ann@example.com")
     with pytest.raises(NotFound):
-        await world.ledger.forget_subject(world.accounts[key], "end_user", "ann@example.com")
+        await world.ledger.accounts.forget_subject(world.accounts[key], "end_user", "ann@example.com")
     view = await world.view(key)
     assert (view.spent_micros, view.remaining_micros) == (40, 60)
     refused = await world.hold(key, 1, subject_id=user)
@@ -248,7 +248,7 @@ async def test_changes_raise_the_version_that_calls_depend_on(world: World) -> N
     root = await world.open()
     key = await world.open(root)
     ids = (world.accounts[key], world.accounts[root])
-    chain = await world.ledger.chain(ids[0])
+    chain = await world.ledger.accounts.chain(ids[0])
     assert tuple(node.id for node in chain) == ids
     versions = tuple((node.id, node.version) for node in chain)
     assert isinstance(await world.hold(key, versions=versions), Held)
@@ -396,8 +396,8 @@ async def test_an_end_users_own_cap_stands_instead_of_the_keys_default(world: Wo
     key = await world.open()
     await world.edit(key, limits=(world.terms("micros", 10, per="end_user"),))
     ann, bob = await world.subject(key, "ann"), await world.subject(key, "bob")
-    name = (await world.ledger.subject(world.accounts[key], "end_user", "ann")).public_id
-    await world.ledger.edit_account(world.accounts[key], name, Edit(cap_micros=50), kind="end_user")
+    name = (await world.ledger.accounts.subject(world.accounts[key], "end_user", "ann")).public_id
+    await world.ledger.accounts.edit(world.accounts[key], name, Edit(cap_micros=50), kind="end_user")
     assert isinstance(await world.hold(key, 50, subject_id=ann), Held)
     assert isinstance(await world.hold(key, 1, subject_id=ann), Refused)
     assert isinstance(await world.hold(key, 11, subject_id=bob), Refused)
@@ -432,7 +432,7 @@ async def test_a_plan_binds_its_members_each_for_itself(world: World) -> None:
         await world.held(key, 40)
         await world.held(key, 40)
         assert isinstance(await world.hold(key, 1), Refused)
-    await world.ledger.edit_account(world.accounts[root], gold, Edit(limits=(), cap_micros=90), kind="plan")
+    await world.ledger.accounts.edit(world.accounts[root], gold, Edit(limits=(), cap_micros=90), kind="plan")
     for key in (ann, bob):
         assert isinstance(await world.hold(key, 11), Refused)
         assert isinstance(await world.hold(key, 10), Held)
@@ -458,8 +458,8 @@ async def test_an_end_users_own_cap_does_not_lift_what_binds_the_parent(world: W
     parent = await world.open(root, plan=gold if parent_too else None)
     child = await world.open(parent, plan=gold)
     user = await world.subject(child, "ann")
-    name = (await world.ledger.subject(world.accounts[child], "end_user", "ann")).public_id
-    await world.ledger.edit_account(world.accounts[child], name, Edit(cap_micros=50), kind="end_user")
+    name = (await world.ledger.accounts.subject(world.accounts[child], "end_user", "ann")).public_id
+    await world.ledger.accounts.edit(world.accounts[child], name, Edit(cap_micros=50), kind="end_user")
     outcome = await world.hold(child, 50, subject_id=user)
     assert isinstance(outcome, Refused if parent_too else Held)
 
@@ -470,9 +470,9 @@ async def test_a_plan_in_use_stays(world: World) -> None:
     gold = await plan(world, root, 5)
     key = await world.open(root, plan=gold)
     with pytest.raises(InUse):
-        await world.ledger.remove_plan(world.accounts[root], gold)
+        await world.ledger.accounts.remove_plan(world.accounts[root], gold)
     await world.edit(key, plan=None)
-    await world.ledger.remove_plan(world.accounts[root], gold)
+    await world.ledger.accounts.remove_plan(world.accounts[root], gold)
     with pytest.raises(NotFound):
         await world.open(root, plan=gold)
 
@@ -494,7 +494,7 @@ async def test_credits_raise_a_cap_and_some_end(world: World) -> None:
     key = await world.open(cap=10)
     until = world.clock() + 1_000
     for number, (amount, until_ms) in enumerate([(5, None), (7, until), (1, None)]):
-        await world.ledger.credit(
+        await world.ledger.accounts.credit(
             world.accounts[key],
             key,
             Credit(event_id=f"evt_{number}", amount_micros=amount, reason="gift", until_ms=until_ms),
@@ -510,7 +510,7 @@ async def test_credits_raise_a_cap_and_some_end(world: World) -> None:
     assert world.rows("SELECT count(*) FROM events WHERE reason = 'credit'") == [(3,)]
     uncapped = await world.open()
     with pytest.raises(Uncapped):
-        await world.ledger.credit(
+        await world.ledger.accounts.credit(
             world.accounts[uncapped], uncapped, Credit(event_id="evt_x", amount_micros=1, reason="")
         )
 
@@ -520,7 +520,7 @@ async def test_changing_the_reset_does_not_make_a_passing_credit_last(world: Wor
     key = await world.open(cap=10)
     until = world.clock() + 1_000
     credit = Credit(event_id="evt_1", amount_micros=7, reason="gift", until_ms=until)
-    await world.ledger.credit(world.accounts[key], key, credit)
+    await world.ledger.accounts.credit(world.accounts[key], key, credit)
     answer = await world.edit(key, reset="month")
     assert answer.account.cap.max == 17
     world.clock.now_ms = until
@@ -587,18 +587,18 @@ async def test_a_rotated_secret_lives_for_its_overlap(world: World) -> None:
     key = await world.open(root, credential=credential("one", last4="aaaa"))
     account_id = world.accounts[key]
     for name, overlap in (("two", 1_000), ("three", 5_000)):
-        answer = await world.ledger.rotate_credential(
+        answer = await world.ledger.accounts.rotate(
             account_id, key, credential(name, last4=name[:4]), old_until_ms=world.clock() + overlap
         )
         assert answer.account.last4 == name[:4]
         assert answer.account.public_id == key
     ends = dict(world.rows("SELECT locator, expires_ms FROM credentials"))
     assert ends == {"one": START_MS + 1_000, "two": START_MS + 5_000, "three": None}
-    found = await world.ledger.credential("three")
+    found = await world.ledger.accounts.credential("three")
     assert found is not None
     assert found[0].account_id == account_id
     assert [node.public_id for node in found[1]] == [key, root]
-    assert await world.ledger.credential("four") is None
+    assert await world.ledger.accounts.credential("four") is None
 
 
 async def test_a_revoked_account_gets_no_new_secret(world: World) -> None:
@@ -607,5 +607,5 @@ async def test_a_revoked_account_gets_no_new_secret(world: World) -> None:
     key = await world.open(root, credential=credential("one"))
     await world.revoke(key)
     with pytest.raises(Closed):
-        await world.ledger.rotate_credential(1, key, credential("two"), old_until_ms=0)
+        await world.ledger.accounts.rotate(1, key, credential("two"), old_until_ms=0)
     assert world.rows("SELECT count(*), max(expires_ms) FROM credentials") == [(1, None)]

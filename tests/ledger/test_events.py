@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from ledger import events as events_module
-from ledger.accounts import NotFound
 from ledger.events import EventQuery, EventView, HoldView
 from ledger.records import Block, Facts, Measures, Prolong
+from ledger.views import NotFound
 from tests.ledger.world import World
 
 
@@ -19,7 +19,7 @@ async def walk(world: World, owner: int, limit: int = 3, **filters: Any) -> list
     left = True
     while left:
         query = EventQuery(owner_id=owner, limit=limit, starting_after=found[-1] if found else None, **filters)
-        page, left = await world.ledger.events(query)
+        page, left = await world.ledger.reports.events(query)
         assert len(page) == limit or not left
         found += [event.id for event in page]
     return found
@@ -55,7 +55,9 @@ async def test_filters_filter(world: World, listed_max: None) -> None:
     second = await world.spend(key, 1, run_id=run)
     world.clock.now_ms += 10
     reserved = await world.spend(key, 1, facts=Facts(mode="reservation"))
-    world.ledger.block(Block(id="c_blocked", account_id=world.accounts[key], facts=Facts(), reason="model_not_allowed"))
+    world.ledger.calls.block(
+        Block(id="c_blocked", account_id=world.accounts[key], facts=Facts(), reason="model_not_allowed")
+    )
     tested = await world.spend(test, 1)
     assert await walk(world, 1, end_user="ann") == [first]
     assert await walk(world, 1, end_user="bob") == []
@@ -111,7 +113,7 @@ async def test_an_event_tells_its_call(world: World) -> None:
         ttft_ms=300,
         flags=("estimated_input",),
     )
-    (event,), _ = await world.ledger.events(EventQuery(owner_id=1, limit=1))
+    (event,), _ = await world.ledger.reports.events(EventQuery(owner_id=1, limit=1))
     assert event == EventView(
         id=call,
         key_id=key,
@@ -149,7 +151,7 @@ async def test_what_costs_more_than_was_held_is_charged_whole_and_flagged(world:
     await world.settle(call, 25)
     view = await world.view(key)
     assert (view.spent_micros, view.overrun_micros, view.remaining_micros) == (25, 15, 0)
-    (event,), _ = await world.ledger.events(EventQuery(owner_id=1, limit=1))
+    (event,), _ = await world.ledger.reports.events(EventQuery(owner_id=1, limit=1))
     assert event.flags == ["overrun"]
 
 
@@ -161,13 +163,13 @@ async def test_holds_are_listed_to_whom_they_belong(world: World) -> None:
         await world.held(mine, number + 1, owner="dead" if number < 2 else world.ledger.owner) for number in range(5)
     ]
     foreign = await world.held(theirs, 1)
-    await world.ledger.recover()
+    await world.ledger.tending.recover()
 
     async def listed(owner: str, state: str | None = None) -> list[str]:
         found: list[str] = []
         left = True
         while left:
-            page, left = await world.ledger.holds(
+            page, left = await world.ledger.reports.holds(
                 world.accounts[owner], limit=2, starting_after=found[-1] if found else None, state=state
             )
             found += [hold.id for hold in page]
@@ -177,7 +179,7 @@ async def test_holds_are_listed_to_whom_they_belong(world: World) -> None:
     assert await listed(mine, "unsettled") == holds[1::-1]
     assert await listed(mine, "open") == holds[:1:-1]
     assert await listed(root) == [foreign, *holds[::-1]]
-    assert await world.ledger.hold_sums() == (4, 2)
+    assert await world.ledger.reports.hold_sums() == (4, 2)
 
 
 async def test_a_promise_is_a_hold_and_then_an_event(world: World) -> None:
@@ -185,15 +187,15 @@ async def test_a_promise_is_a_hold_and_then_an_event(world: World) -> None:
     root = await world.open()
     key = await world.open(root)
     call = await world.held(key, 5)
-    promise = await world.ledger.promise(world.accounts[key], call)
+    promise = await world.ledger.calls.promise(world.accounts[key], call)
     assert isinstance(promise, HoldView)
     assert (promise.id, promise.key_id, promise.amount_micros, promise.state) == (call, key, 5, "open")
     await world.settle(call, 3)
-    promise = await world.ledger.promise(1, call)
+    promise = await world.ledger.calls.promise(1, call)
     assert isinstance(promise, EventView)
     assert promise.cost_micros == 3
     with pytest.raises(NotFound):
-        await world.ledger.promise(1, "c_nobody")
+        await world.ledger.calls.promise(1, "c_nobody")
 
 
 async def test_reservations_end_at_their_time(world: World) -> None:
@@ -202,12 +204,12 @@ async def test_reservations_end_at_their_time(world: World) -> None:
     start = world.clock()
     reservation = Facts(mode="reservation")
     call = await world.held(key, 10, facts=reservation, expires_ms=start + 100, owner="dead")
-    assert await world.ledger.recover() == 0
-    assert await world.ledger.prolong(Prolong(id=call, expires_ms=start + 200))
+    assert await world.ledger.tending.recover() == 0
+    assert await world.ledger.calls.prolong(Prolong(id=call, expires_ms=start + 200))
     world.clock.now_ms = start + 199
-    assert await world.ledger.expire() == 0
+    assert await world.ledger.tending.expire() == 0
     world.clock.now_ms = start + 200
-    assert await world.ledger.expire() == 1
-    assert not await world.ledger.prolong(Prolong(id=call, expires_ms=start + 900))
+    assert await world.ledger.tending.expire() == 1
+    assert not await world.ledger.calls.prolong(Prolong(id=call, expires_ms=start + 900))
     assert (await world.view(key)).remaining_micros == 10
-    assert await world.ledger.expire() == 0
+    assert await world.ledger.tending.expire() == 0

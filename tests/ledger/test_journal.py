@@ -180,10 +180,10 @@ async def kill(world: World) -> None:
         await asyncio.wait([writer._running])
     if writer._look is not None:
         writer._look.cancel()
-    if world.ledger._tending is not None:
-        world.ledger._tending.cancel()
-        await asyncio.wait([world.ledger._tending])
-        world.ledger._tending = None
+    if world.ledger.tending._task is not None:
+        world.ledger.tending._task.cancel()
+        await asyncio.wait([world.ledger.tending._task])
+        world.ledger.tending._task = None
     await world.ledger._engine.close()
     assert journal is not None
     dies(journal)
@@ -211,7 +211,7 @@ async def test_what_waits_for_a_database_survives_the_process(database: Path | s
     calls = [await world.held(key, 10) for _ in range(20)]
     setattr(Away(world.ledger), how, True)
     for call in calls:
-        world.ledger.settle(settlement(call, 7))
+        world.ledger.calls.settle(settlement(call, 7))
     await eventually(lambda: saved(world) == set(calls))
     await kill(world)
 
@@ -236,7 +236,7 @@ async def test_a_journal_is_emptied_when_the_database_is_back(database: Path | s
     for _ in range(2):
         fault.away = True
         call = calls.pop()
-        world.ledger.settle(settlement(call, 7))
+        world.ledger.calls.settle(settlement(call, 7))
         await eventually(lambda call=call: saved(world) == {call})  # type: ignore[misc]
         fault.away = False
         await eventually(lambda: not saved(world))
@@ -281,10 +281,10 @@ async def test_an_orderly_stop_without_a_database_leaves_the_journal(database: P
     key = await world.open(cap=1000)
     call = await world.held(key, 10)
     Away(world.ledger).away = True
-    world.ledger.settle(settlement(call, 7))
+    world.ledger.calls.settle(settlement(call, 7))
     await world.ledger._writer.close(timeout_s=0.05)
-    if world.ledger._tending is not None:
-        world.ledger._tending.cancel()
+    if world.ledger.tending._task is not None:
+        world.ledger.tending._task.cancel()
     heir = await start(database, place, "heir")
     heir.accounts = world.accounts
     assert (await heir.view(key)).spent_micros == 7
@@ -297,7 +297,7 @@ async def test_a_start_without_a_database_keeps_the_journal(tmp_path: Path, plac
     key = await world.open(cap=1000)
     call = await world.held(key, 10)
     Away(world.ledger).away = True
-    world.ledger.settle(settlement(call, 7))
+    world.ledger.calls.settle(settlement(call, 7))
     await eventually(lambda: saved(world) == {call})
     await kill(world)
     with pytest.MonkeyPatch.context() as patch:
@@ -311,7 +311,7 @@ async def test_a_start_without_a_database_keeps_the_journal(tmp_path: Path, plac
             return future
 
         patch.setattr(writer_module.Writer, "submit", submit)
-        patch.setattr("ledger.ledger.left_behind", lambda directory, ledger_id: _any(directory))
+        patch.setattr("ledger.tending.left_behind", lambda directory, ledger_id: _any(directory))
         with pytest.raises(LedgerUnavailable):
             await start(tmp_path / "farthing.db", place, "fails")
     heir = await start(tmp_path / "farthing.db", place, "heir")
@@ -340,7 +340,7 @@ async def test_a_full_journal_begins_nothing_new(
     fault = Away(world.ledger)
     fault.away = True
     monkeypatch.setattr(journal_module, "BYTES_MAX", 200)
-    world.ledger.settle(settlement(call, 7))
+    world.ledger.calls.settle(settlement(call, 7))
     await eventually(lambda: saved(world) == {call})
     with pytest.raises(LedgerUnavailable, match="too much waits"):
         await world.hold(key, 10)

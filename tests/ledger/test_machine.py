@@ -154,7 +154,7 @@ class Lives(RuleBasedStateMachine):
             elif self.model.status(parent_id, self.clock()) != "active":
                 expected = Closed
         try:
-            answer = self.run(self.world.ledger.open_account(new))
+            answer = self.run(self.world.ledger.accounts.open(new))
         except (TooDeep, Closed) as error:
             assert type(error) is expected
             return
@@ -223,7 +223,7 @@ class Lives(RuleBasedStateMachine):
         user = self.model.accounts[data.draw(st.sampled_from(known))]
         user.cap, user.disabled, user.version = cap, disabled, user.version + 1
         edit = Edit(cap_micros=cap, reset="total", disabled=disabled)
-        self.run(self.world.ledger.edit_account(self.world.accounts[self.keys[0]], user.name, edit, kind="end_user"))
+        self.run(self.world.ledger.accounts.edit(self.world.accounts[self.keys[0]], user.name, edit, kind="end_user"))
 
     @rule(data=st.data())
     def forget_end_user(self, data: st.DataObject) -> None:
@@ -233,7 +233,7 @@ class Lives(RuleBasedStateMachine):
         key, name = data.draw(st.sampled_from(known))
         user = self.model.accounts[self.subjects.pop((key, name))]
         user.revoked, user.version = True, user.version + 1
-        self.run(self.world.ledger.forget_subject(self.world.accounts[key], "end_user", name.split(":")[1]))
+        self.run(self.world.ledger.accounts.forget_subject(self.world.accounts[key], "end_user", name.split(":")[1]))
 
     @rule(data=st.data(), drawn=st.lists(limits(), max_size=2), maximum=st.integers(0, 60))
     def change_limits(self, data: st.DataObject, drawn: list[Any], maximum: int) -> None:
@@ -396,14 +396,14 @@ class Lives(RuleBasedStateMachine):
     @rule(data=st.data(), drawn=calls())
     def hold(self, data: st.DataObject, drawn: dict[str, Any]) -> None:
         call = self._call(data, drawn)
-        outcome = self.run(self.world.ledger.hold(self._ask(call)))
+        outcome = self.run(self.world.ledger.calls.hold(self._ask(call)))
         self._compare_hold(call, outcome, self.model.hold(call, self.clock()))
 
     @rule(data=st.data(), drawn=calls())
     def ask_only(self, data: st.DataObject, drawn: dict[str, Any]) -> None:
         """A dry run answers as a hold would, and leaves no trace."""
         call = self._call(data, drawn)
-        outcome = self.run(self.world.ledger.hold(self._ask(call, dry_run=True)))
+        outcome = self.run(self.world.ledger.calls.hold(self._ask(call, dry_run=True)))
         self._compare_hold(call, outcome, self.model.hold(call, self.clock(), dry_run=True))
 
     @rule(
@@ -417,12 +417,12 @@ class Lives(RuleBasedStateMachine):
         extension = Extend(id=call_id, each_picos=each_picos, each_tokens=each_tokens, allowance=allowance)
         micros = math.ceil(Fraction(each_picos * allowance, 10**6))
         expected = self.model.extend(call_id, micros, each_tokens * allowance, self.clock())
-        assert self.run(self.world.ledger.extend(extension)) == expected
+        assert self.run(self.world.ledger.calls.extend(extension)) == expected
 
     @rule(data=st.data())
     def settle(self, data: st.DataObject) -> None:
         settlement = self._settlement(data)
-        settled = self.run(self.world.ledger.settled(settlement))
+        settled = self.run(self.world.ledger.calls.settled(settlement))
         self._compare_settled(settled, self._modelled(settlement))
 
     @rule(data=st.data(), drawn=st.lists(calls(), min_size=1, max_size=6), cap=caps)
@@ -442,9 +442,9 @@ class Lives(RuleBasedStateMachine):
             commits = self.world.ledger.commits
             results = await asyncio.gather(
                 *(
-                    self.world.ledger.settled(one)
+                    self.world.ledger.calls.settled(one)
                     if isinstance(one, Settlement)
-                    else self.world.ledger.hold(self._ask(one))
+                    else self.world.ledger.calls.hold(self._ask(one))
                     for one in work
                 ),
                 self.world.edit(key, cap_micros=cap, reset=account.reset),
@@ -465,7 +465,7 @@ class Lives(RuleBasedStateMachine):
     def recover(self) -> None:
         """Holds of processes that are gone become unsettled; those of this one stay."""
         dead = [id_ for id_, (call, _) in self.model.open.items() if call.owner != self.world.ledger.owner]
-        assert self.run(self.world.ledger.recover()) == len(dead)
+        assert self.run(self.world.ledger.tending.recover()) == len(dead)
         for call_id in dead:
             self.model.recover(call_id)
 
@@ -475,7 +475,7 @@ class Lives(RuleBasedStateMachine):
         self.run(self._close())
         self.run(self._open())
         if self.world.ledger.shared:
-            self.run(self.world.ledger.recover())
+            self.run(self.world.ledger.tending.recover())
         for call_id in list(self.model.open):
             self.model.recover(call_id)
 

@@ -36,7 +36,7 @@ async def days_of_calls(world: World, days: int) -> str:
             )
         await world.settle(await world.held(key, 5), 25)  # an overrun
         await world.hold(key, 10**7)  # refused
-        await world.ledger.report(
+        await world.ledger.calls.report(
             Report(
                 id=f"r{day}", account_id=world.accounts[key], facts=Facts(mode="monitor"), at_ms=world.clock(),
                 cost_picos=3 * PICOS, measures=Measures(output_tokens=5), usage={"output_tokens": 5},
@@ -47,7 +47,7 @@ async def days_of_calls(world: World, days: int) -> str:
 
 
 async def bill(world: World, key: str, from_ms: int, to_ms: int, **more: object) -> UsageReport:
-    return await world.ledger.usage(
+    return await world.ledger.reports.usage(
         Query(owner_id=world.accounts[key], from_ms=from_ms, to_ms=to_ms, **more)  # type: ignore[arg-type]
     )
 
@@ -58,21 +58,21 @@ async def test_what_old_events_came_to_stays(world: World, monkeypatch: pytest.M
     start = day_start_ms(world.clock())
     key = await days_of_calls(world, 6)
     today = day_start_ms(world.clock())
-    before, view = await world.ledger.audit(), await world.view(key)
+    before, view = await world.ledger.reports.audit(), await world.view(key)
     billed = await bill(world, key, start, today, by_day=True, by_end_user=True)
     assert before.dropped == 0
-    dropped = await world.ledger.drop_events(2)
+    dropped = await world.ledger.tending.drop_events(2)
     assert dropped == 4 * 11
     assert world.rows("SELECT count(*) FROM events WHERE created_ms < ?", today - 2 * DAY_MS) == [(0,)]
-    after = await world.ledger.audit()
+    after = await world.ledger.reports.audit()
     assert (after.count, after.events, after.dropped) == (0, before.events - dropped, dropped)
     assert after.cost_micros == before.cost_micros > 0
     assert await world.view(key) == view
     assert await bill(world, key, start, today, by_day=True, by_end_user=True) == billed
-    assert await world.ledger.drop_events(2) == 0
-    assert await world.ledger.drop_events(0) == 2 * 11
+    assert await world.ledger.tending.drop_events(2) == 0
+    assert await world.ledger.tending.drop_events(0) == 2 * 11
     assert await bill(world, key, start, today, by_day=True, by_end_user=True) == billed
-    page, more = await world.ledger.events(EventQuery(owner_id=world.accounts[key], limit=100))
+    page, more = await world.ledger.reports.events(EventQuery(owner_id=world.accounts[key], limit=100))
     assert (page, more) == ([], False)
 
 
@@ -82,7 +82,7 @@ async def test_what_is_gone_is_not_told_wrong(world: World) -> None:
     key = await days_of_calls(world, 5)
     today = day_start_ms(world.clock())
     kept = today - 2 * DAY_MS
-    await world.ledger.drop_events(2)
+    await world.ledger.tending.drop_events(2)
     for from_ms, to_ms, more in (
         (start + 1, today, {}),
         (start, start + DAY_MS + 5, {}),
@@ -108,13 +108,13 @@ async def test_what_is_not_over_stays(world: World) -> None:
     lost, held = await world.held(key, 10), await world.held(key, 20)
     await world.ledger._writer.submit(Recover(id=lost))
     world.clock.now_ms += 10 * DAY_MS
-    assert await world.ledger.drop_events(2) == 0
+    assert await world.ledger.tending.drop_events(2) == 0
     await assert_sound(world.ledger)
     assert (await world.settle(lost, 7)) is not None
     assert (await world.settle(held, 8)) is not None
-    assert await world.ledger.drop_events(2) == 3
+    assert await world.ledger.tending.drop_events(2) == 3
     for call in (lost, held):
         assert await world.settle(call, 9) is None  # as of an id that was never held: nothing is charged again
     assert (await world.view(key)).spent_micros == 15
     await world.spend(key, 5)
-    assert (await world.ledger.audit()).dropped == 3
+    assert (await world.ledger.reports.audit()).dropped == 3

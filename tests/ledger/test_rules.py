@@ -149,17 +149,17 @@ async def test_an_extension_is_taken_whole_or_not_at_all(world: World) -> None:
     key = await world.open(root, cap=100)
     await world.edit(key, limits=(world.terms("tokens", 50),))
     call = await world.held(key, 10, fixed_tokens=20)
-    assert await world.ledger.extend(Extend(id=call, each_picos=PICOS, each_tokens=1, allowance=20))
-    assert not await world.ledger.extend(Extend(id=call, each_picos=PICOS, each_tokens=0, allowance=1))
-    assert await world.ledger.extend(Extend(id=call, each_picos=0, each_tokens=1, allowance=10))
-    assert not await world.ledger.extend(Extend(id=call, each_picos=0, each_tokens=1, allowance=1))
-    assert not await world.ledger.extend(Extend(id="c_unknown", each_picos=0, each_tokens=0, allowance=0))
+    assert await world.ledger.calls.extend(Extend(id=call, each_picos=PICOS, each_tokens=1, allowance=20))
+    assert not await world.ledger.calls.extend(Extend(id=call, each_picos=PICOS, each_tokens=0, allowance=1))
+    assert await world.ledger.calls.extend(Extend(id=call, each_picos=0, each_tokens=1, allowance=10))
+    assert not await world.ledger.calls.extend(Extend(id=call, each_picos=0, each_tokens=1, allowance=1))
+    assert not await world.ledger.calls.extend(Extend(id="c_unknown", each_picos=0, each_tokens=0, allowance=0))
     assert (await world.view(root)).cap.held == 30
     settled = await world.settle(call, 25, tokens=45)
     assert settled is not None
     view = await world.view(key)
     assert (view.cap.used, view.overrun_micros) == (25, 0)
-    assert not await world.ledger.extend(Extend(id=call, each_picos=0, each_tokens=0, allowance=0))
+    assert not await world.ledger.calls.extend(Extend(id=call, each_picos=0, each_tokens=0, allowance=0))
 
 
 async def test_a_hold_of_seconds_shrinks_and_grows_in_steps(world: World) -> None:
@@ -173,10 +173,16 @@ async def test_a_hold_of_seconds_shrinks_and_grows_in_steps(world: World) -> Non
     second = await world.hold(key, seconds=5, each_seconds=10, want=6, least=1)
     assert isinstance(second, Held)
     assert second.granted == 3  # 35 seconds are left
-    assert not await world.ledger.extend(Extend(id=first.id, each_picos=0, each_tokens=0, each_seconds=1, allowance=1))
+    assert not await world.ledger.calls.extend(
+        Extend(id=first.id, each_picos=0, each_tokens=0, each_seconds=1, allowance=1)
+    )
     await world.settle(second.id, 1, seconds=30)
-    assert await world.ledger.extend(Extend(id=first.id, each_picos=0, each_tokens=0, each_seconds=1, allowance=5))
-    assert not await world.ledger.extend(Extend(id=first.id, each_picos=0, each_tokens=0, each_seconds=1, allowance=1))
+    assert await world.ledger.calls.extend(
+        Extend(id=first.id, each_picos=0, each_tokens=0, each_seconds=1, allowance=5)
+    )
+    assert not await world.ledger.calls.extend(
+        Extend(id=first.id, each_picos=0, each_tokens=0, each_seconds=1, allowance=1)
+    )
     refused = await world.hold(key, seconds=1, each_seconds=10, want=6, least=1)
     assert isinstance(refused, Refused)
     assert refused.shortfall is not None
@@ -190,8 +196,8 @@ async def test_an_extension_that_needs_nothing_passes_an_overdrawn_limit(world: 
     call = await world.held(key, 10, fixed_tokens=5)
     other = await world.held(key, 10, fixed_tokens=5)
     await world.settle(other, 10, tokens=90)
-    assert await world.ledger.extend(Extend(id=call, each_picos=PICOS, each_tokens=0, allowance=5))
-    assert not await world.ledger.extend(Extend(id=call, each_picos=0, each_tokens=1, allowance=1))
+    assert await world.ledger.calls.extend(Extend(id=call, each_picos=PICOS, each_tokens=0, allowance=5))
+    assert not await world.ledger.calls.extend(Extend(id=call, each_picos=0, each_tokens=1, allowance=1))
 
 
 # ---- what nobody settled
@@ -203,7 +209,7 @@ async def test_a_call_whose_owner_died_is_not_in_flight_any_more(world: World) -
     await world.edit(key, limits=(world.terms("concurrent", 1), world.terms("tokens", 10)))
     call = await world.held(key, 40, fixed_tokens=6, owner="dead")
     assert isinstance(await world.hold(key, 1), Refused)
-    await world.ledger.recover()
+    await world.ledger.tending.recover()
     refused = await world.hold(key, 1, fixed_tokens=5)
     assert isinstance(refused, Refused)
     assert refused.shortfall is not None
@@ -223,8 +229,8 @@ async def test_a_report_counts_once_in_the_window_of_its_own_time(world: World) 
     report = Report(
         id="rep_1", account_id=world.accounts[key], facts=Facts(mode="monitor"), at_ms=yesterday, cost_picos=25 * PICOS
     )
-    first = await world.ledger.report(report)
-    again = await world.ledger.report(report)
+    first = await world.ledger.calls.report(report)
+    again = await world.ledger.calls.report(report)
     assert first == Settled(id="rep_1", cost_micros=25, first=True)
     assert again == Settled(id="rep_1", cost_micros=25, first=False)
     view = await world.view(key)
@@ -236,7 +242,7 @@ async def test_a_report_counts_once_in_the_window_of_its_own_time(world: World) 
 async def test_a_report_of_nobody_is_nothing(world: World) -> None:
     """A report for an account that does not exist is answered with None."""
     report = Report(id="rep_1", account_id=99, facts=Facts(mode="monitor"), at_ms=0, cost_picos=1)
-    assert await world.ledger.report(report) is None
+    assert await world.ledger.calls.report(report) is None
 
 
 # ---- requests
@@ -249,7 +255,7 @@ async def test_an_admitted_call_is_a_request_however_it_ends(world: World, statu
     await world.edit(key, limits=(world.terms("requests", 2),))
     assert isinstance(await world.hold(key, 6), Refused)
     call = await world.held(key, 5)
-    await world.ledger.settled(Settlement(id=call, status=status, cost_picos=0))  # type: ignore[arg-type]
+    await world.ledger.calls.settled(Settlement(id=call, status=status, cost_picos=0))  # type: ignore[arg-type]
     await world.held(key, 5)
     refused = await world.hold(key, 0)
     assert isinstance(refused, Refused)

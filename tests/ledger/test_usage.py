@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from ledger import usage as usage_module
-from ledger.accounts import NotFound
 from ledger.latency import bucket
 from ledger.records import Block, Facts, Measures, Settlement
 from ledger.usage import MEASURES, Group, Query, Sums
+from ledger.views import NotFound
 from tests.ledger.world import START_MS, World, eventually
 
 HOUR = 3_600_000
@@ -80,7 +80,7 @@ class History:
         if rng.random() < 0.2:
             call.blocked = True
             commits = world.ledger.commits
-            world.ledger.block(
+            world.ledger.calls.block(
                 Block(id=world.new_id("c"), account_id=account, facts=facts, reason="x", subject_id=user)
             )
             await eventually(lambda: world.ledger.commits > commits)
@@ -93,7 +93,7 @@ class History:
         if rng.random() < 0.2:
             call.model = "served-instead"
         usage = {name: amount for name, amount in msgspec.structs.asdict(call.measures).items() if amount}
-        await world.ledger.settled(
+        await world.ledger.calls.settled(
             Settlement(
                 id=held,
                 status="settled",
@@ -172,7 +172,7 @@ async def test_reports_are_the_sums_of_their_calls(
             by_end_user=rng.random() < 0.5,
             tag=rng.choice((None, None, "team", "unheard-of")),
         )
-        report = await world.ledger.usage(query)
+        report = await world.ledger.reports.usage(query)
         assert {group: msgspec.structs.asdict(sums) for group, sums in report.groups.items()} == history.sums(
             query, owner
         ), query
@@ -191,11 +191,11 @@ async def test_a_large_team_sees_its_own_usage_only(
     await world.spend(mine, 3)
     await world.spend(theirs, 5)
     query = Query(owner_id=world.accounts[mine], from_ms=0, to_ms=10**13)
-    report = await world.ledger.usage(query)
+    report = await world.ledger.reports.usage(query)
     assert {group[0]: sums.cost_micros for group, sums in report.groups.items()} == {world.accounts[mine]: 3}
-    everything = await world.ledger.usage(msgspec.structs.replace(query, owner_id=1))
+    everything = await world.ledger.reports.usage(msgspec.structs.replace(query, owner_id=1))
     assert sum(sums.cost_micros for sums in everything.groups.values()) == 8
-    below = await world.ledger.usage(msgspec.structs.replace(query, owner_id=1, key=theirs))
+    below = await world.ledger.reports.usage(msgspec.structs.replace(query, owner_id=1, key=theirs))
     assert sum(sums.cost_micros for sums in below.groups.values()) == 5
 
 
@@ -207,7 +207,7 @@ async def test_a_call_belongs_to_the_moment_of_its_hold(world: World) -> None:
     late = await world.held(key, 10, owner="dead")
     world.clock.now_ms += 2
     await world.settle(call, 7)
-    await world.ledger.recover()
+    await world.ledger.tending.recover()
     await world.settle(late, 2)
     for query_from, query_to, cost, requests in (
         (FIRST_DAY, FIRST_DAY + DAY, 9, 2),
@@ -215,7 +215,7 @@ async def test_a_call_belongs_to_the_moment_of_its_hold(world: World) -> None:
         (FIRST_DAY, FIRST_DAY + DAY - 1, 0, 0),
         (FIRST_DAY + DAY, FIRST_DAY + 2 * DAY, 0, 0),
     ):
-        report = await world.ledger.usage(Query(owner_id=1, from_ms=query_from, to_ms=query_to))
+        report = await world.ledger.reports.usage(Query(owner_id=1, from_ms=query_from, to_ms=query_to))
         sums = list(report.groups.values())
         assert sum(each.cost_micros for each in sums) == cost
         assert sum(each.requests for each in sums) == requests
@@ -225,12 +225,12 @@ async def test_what_nobody_settled_costs_nothing_and_is_counted(world: World) ->
     """An unsettled call is a request that costs nothing; its late settlement adds the cost and no request."""
     key = await world.open()
     call = await world.held(key, 10, owner="dead")
-    await world.ledger.recover()
+    await world.ledger.tending.recover()
     query = Query(owner_id=1, from_ms=0, to_ms=10**13)
-    (sums,) = (await world.ledger.usage(query)).groups.values()
+    (sums,) = (await world.ledger.reports.usage(query)).groups.values()
     assert (sums.requests, sums.cost_micros) == (1, 0)
     await world.settle(call, 6)
-    (sums,) = (await world.ledger.usage(query)).groups.values()
+    (sums,) = (await world.ledger.reports.usage(query)).groups.values()
     assert (sums.requests, sums.cost_micros) == (1, 6)
 
 
@@ -240,7 +240,7 @@ async def test_a_markup_makes_the_price(world: World) -> None:
     for _ in range(10):
         call = await world.held(key, 10, facts=Facts(markup_ppm=250_000))
         await world.settle(call, 2)
-    (sums,) = (await world.ledger.usage(Query(owner_id=1, from_ms=0, to_ms=10**13))).groups.values()
+    (sums,) = (await world.ledger.reports.usage(Query(owner_id=1, from_ms=0, to_ms=10**13))).groups.values()
     assert (sums.cost_micros, sums.price_micros) == (20, 25)
     assert (await world.view(key)).cap.used == 20
 
@@ -250,4 +250,4 @@ async def test_strangers_keys_have_no_usage(world: World) -> None:
     root = await world.open()
     mine, theirs = await world.open(root), await world.open(root)
     with pytest.raises(NotFound):
-        await world.ledger.usage(Query(owner_id=world.accounts[mine], from_ms=0, to_ms=1, key=theirs))
+        await world.ledger.reports.usage(Query(owner_id=world.accounts[mine], from_ms=0, to_ms=1, key=theirs))

@@ -115,7 +115,7 @@ async def test_a_late_settlement_is_once_too(world: World) -> None:
     """After a recovered hold was settled late, a repeated settlement gives the late event's answer."""
     key = await world.open()
     call = await world.held(key, 10, owner="dead")
-    assert await world.ledger.recover() == 1
+    assert await world.ledger.tending.recover() == 1
     late = await world.settle(call, 7)
     again = await world.settle(call, 9)
     assert late is not None
@@ -127,7 +127,7 @@ async def test_a_late_settlement_is_once_too(world: World) -> None:
 async def test_a_settlement_of_nothing_is_nothing(world: World) -> None:
     """Settling an id that was never held changes nothing and says so."""
     assert await world.settle("c_unknown", 5) is None
-    assert (await world.ledger.audit()).events == 0
+    assert (await world.ledger.reports.audit()).events == 0
 
 
 # ---- callers that go away
@@ -143,7 +143,7 @@ async def test_a_cancelled_callers_hold_is_released(world: World) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     await eventually(lambda: world.ledger.commits == before + 2)  # the hold, then its release
-    assert await world.ledger.hold_sums() == (0, 0)
+    assert await world.ledger.reports.hold_sums() == (0, 0)
     assert isinstance(await world.hold(key, 10), Held)
 
 
@@ -151,7 +151,7 @@ async def test_a_caller_cancelled_just_after_the_commit_leaves_nothing_held(worl
     """A caller that is cancelled when its answer is already on its way leaves nothing held either."""
     key = await world.open(cap=10)
     ask = world.ask(key, 10)
-    task = asyncio.create_task(world.ledger.hold(ask))
+    task = asyncio.create_task(world.ledger.calls.hold(ask))
     await ticks(1)
     writer = world.ledger._writer
     resolve = writer._resolve
@@ -182,8 +182,8 @@ async def test_a_full_queue_refuses_at_once_and_never_a_settlement(
     monkeypatch.setattr(writer_module, "QUEUE_MAX", 10)
     holds = [asyncio.create_task(world.hold(key)) for _ in range(15)]
     await ticks(1)
-    world.ledger.settle(settlement(call, 5))
-    world.ledger.block(Block(id="c_blocked", account_id=world.accounts[key], facts=Facts(), reason="x"))
+    world.ledger.calls.settle(settlement(call, 5))
+    world.ledger.calls.block(Block(id="c_blocked", account_id=world.accounts[key], facts=Facts(), reason="x"))
     outcomes = await asyncio.gather(*holds, return_exceptions=True)
     assert sum(isinstance(outcome, Held) for outcome in outcomes) == 10
     assert sum(isinstance(outcome, LedgerUnavailable) for outcome in outcomes) == 5
@@ -200,8 +200,8 @@ async def test_a_blocked_database_refuses_holds_and_keeps_settlements(tmp_path: 
         key = await world.open(cap=100)
         call = await world.held(key, 10)
         with blocked(world.path):
-            world.ledger.settle(settlement(call, 7))
-            world.ledger.block(Block(id="c_blocked", account_id=world.accounts[key], facts=Facts(), reason="x"))
+            world.ledger.calls.settle(settlement(call, 7))
+            world.ledger.calls.block(Block(id="c_blocked", account_id=world.accounts[key], facts=Facts(), reason="x"))
             for _ in range(3):
                 with pytest.raises(LedgerUnavailable):
                     await world.hold(key, 10)
@@ -262,13 +262,13 @@ async def test_a_full_disk_refuses_holds_and_keeps_settlements(tmp_path: Path, i
                 break
         assert full
         for call in calls:
-            world.ledger.settle(settlement(call, 10, usage={"padding": "x" * 3_000}))
+            world.ledger.calls.settle(settlement(call, 10, usage={"padding": "x" * 3_000}))
         await asyncio.sleep(0.05)
         assert world.ledger.waiting or not world.ledger.healthy
         await thread.do(limit_pages, 1_000_000)
         await eventually(lambda: world.ledger.healthy and not world.ledger.waiting)
         assert (await world.view(key)).spent_micros == 10 * len(calls)
-        assert await world.ledger.hold_sums() == (0, 0)
+        assert await world.ledger.reports.hold_sums() == (0, 0)
         await assert_sound(world.ledger)
 
 
@@ -284,7 +284,11 @@ async def test_a_poisoned_operation_does_not_take_its_batch_along(
     caplog.set_level(logging.CRITICAL)
     poison = world.ask(key, 1, facts=Facts(metadata={"x": object()}))  # type: ignore[dict-item]
     results = await asyncio.gather(
-        world.hold(key, 10), world.ledger.hold(poison), world.settle(call, 10), world.open(key), return_exceptions=True
+        world.hold(key, 10),
+        world.ledger.calls.hold(poison),
+        world.settle(call, 10),
+        world.open(key),
+        return_exceptions=True,
     )
     assert isinstance(results[0], Held)
     assert isinstance(results[1], TypeError)
@@ -320,7 +324,7 @@ async def test_a_database_that_fails_in_the_middle_of_a_split_batch_loses_nothin
     results = await asyncio.gather(
         world.hold(key, 10),
         world.settle(call, 10),
-        world.ledger.hold(poison),
+        world.ledger.calls.hold(poison),
         world.hold(key, 5),
         return_exceptions=True,
     )
@@ -337,7 +341,7 @@ async def test_a_row_that_cannot_be_is_the_operations_fault(world: World, caplog
     caplog.set_level(logging.CRITICAL)
     block = Block(id="c_twice", account_id=world.accounts[key], facts=Facts(), reason="model_not_allowed")
     for _ in range(3):
-        world.ledger.block(block)
+        world.ledger.calls.block(block)
         assert isinstance(await world.hold(key), Held)
     assert world.ledger.healthy
     assert world.rows("SELECT count(*) FROM events WHERE id = 'c_twice'") == [(1,)]
@@ -349,7 +353,7 @@ async def test_a_settlement_that_cannot_be_written_is_shouted_about(
     """A settlement that the database can never take leaves a critical line, and the call stays counted at its hold."""
     key = await loose.open()
     call = await loose.held(key, 10)
-    loose.ledger.settle(settlement(call, 1, usage={"x": object()}))
+    loose.ledger.calls.settle(settlement(call, 1, usage={"x": object()}))
     assert isinstance(await loose.hold(key), Held)
     rejected = [record for record in caplog.records if record.message == "settlement rejected"]
     assert [record.__dict__["call_id"] for record in rejected] == [call]

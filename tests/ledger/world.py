@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ledger.accounts import AccountView, Credential
 from ledger.changes import Answer, Edit, LimitTerms, NewAccount, Once
 from ledger.ledger import Ledger
 from ledger.postgres import dialect
 from ledger.records import Ask, Facts, Held, Refused, Settled, Settlement
+from ledger.views import AccountView, Credential
 from tests.cluster import query
 
 PICOS = 1_000_000
@@ -67,23 +67,23 @@ class World:
 
     async def open(self, parent: str | None = None, cap: int | None = None, reset: Any = "total", **more: Any) -> str:
         """Open a key and give its public id."""
-        answer = await self.ledger.open_account(self.account(parent, cap, reset, **more))
+        answer = await self.ledger.accounts.open(self.account(parent, cap, reset, **more))
         self.accounts[answer.account.public_id] = answer.account.id
         return answer.account.public_id
 
     async def subject(self, key: str, name: str, kind: str = "end_user") -> int:
-        return await self.ledger.open_subject(
+        return await self.ledger.accounts.open_subject(
             self.accounts[key], kind, name, public_id=self.new_id("eu"), balance_id=self.new_id("lim")
         )
 
     async def view(self, key: str, owner: str | None = None) -> AccountView:
-        return await self.ledger.account(self.accounts[owner or key], key)
+        return await self.ledger.accounts.get(self.accounts[owner or key], key)
 
     async def edit(self, key: str, *, once: Once | None = None, owner: str | None = None, **changes: Any) -> Answer:
-        return await self.ledger.edit_account(self.accounts[owner or key], key, Edit(**changes), once=once)
+        return await self.ledger.accounts.edit(self.accounts[owner or key], key, Edit(**changes), once=once)
 
     async def revoke(self, key: str) -> Answer:
-        return await self.ledger.revoke_account(self.accounts[key], key)
+        return await self.ledger.accounts.revoke(self.accounts[key], key)
 
     def ask(self, key: str, micros: int = 1, **more: Any) -> Ask:
         """A call that holds `micros`; anything else by keyword."""
@@ -97,7 +97,7 @@ class World:
         return Ask(**(values | more))
 
     async def hold(self, key: str, micros: int = 1, **more: Any) -> Held | Refused:
-        return await self.ledger.hold(self.ask(key, micros, **more))
+        return await self.ledger.calls.hold(self.ask(key, micros, **more))
 
     async def held(self, key: str, micros: int = 1, **more: Any) -> str:
         """Hold, which must be admitted, and give the call's id."""
@@ -106,7 +106,7 @@ class World:
         return outcome.id
 
     async def settle(self, call_id: str, micros: int = 0, status: Any = "settled", **more: Any) -> Settled | None:
-        return await self.ledger.settled(settlement(call_id, micros, status, **more))
+        return await self.ledger.calls.settled(settlement(call_id, micros, status, **more))
 
     async def spend(self, key: str, micros: int, **more: Any) -> str:
         """One whole call that costs exactly what it held."""
@@ -173,7 +173,7 @@ async def opened(database: Path | str, clock: Clock | None = None, *, owner: str
 
 
 async def assert_sound(ledger: Ledger) -> None:
-    finding = await ledger.audit()
+    finding = await ledger.reports.audit()
     assert finding.count == 0, finding.differences
 
 

@@ -103,7 +103,7 @@ async def _abandon(tmp_path: Path, account_id: int, micros: int) -> str:
             owner="dead",
             fixed_picos=micros * 10**6,
         )
-        assert isinstance(await ledger.hold(ask), Held)
+        assert isinstance(await ledger.calls.hold(ask), Held)
         return ask.id
     finally:
         await ledger.close()
@@ -113,7 +113,7 @@ async def _prepared(tmp_path: Path, *micros: int) -> tuple[dict[str, Any], list[
     async with running(tmp_path) as farthing:
         team = await farthing.mint(livemode=False, scope="team", max_spend_micros=1_000)
         key = await farthing.mint(by=team["secret"], livemode=False, max_spend_micros=1_000)
-        account = await farthing.gateway.ledger.account(1, key["id"])
+        account = await farthing.gateway.ledger.accounts.get(1, key["id"])
     return key | {"team": team}, [await _abandon(tmp_path, account.id, each) for each in micros]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ledger.ledger import REFUSALS_READ_S
+from ledger.calls import REFUSALS_READ_S
 from tests.harness import Running
 from tests.limits.calls import INPUT_PICOS, OUTPUT_PICOS, call, chat, in_flight, refusal
 

@@ -127,7 +127,7 @@ async def test_an_extension_beats_the_sweep_that_saw_it_expired(timed: Running, 
     extending = asyncio.create_task(_say(timed, key["secret"], made, "extend"))
     await asyncio.sleep(0)
     clock.ms += 1
-    await timed.gateway.ledger.expire()
+    await timed.gateway.ledger.tending.expire()
     status, answer = await extending
     await timed.quiet()
     left = await _left(timed, key["secret"])

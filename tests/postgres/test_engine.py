@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.app import Gateway
-from ledger import ledger as ledger_module
+from ledger import tending
 from ledger import writer as writer_module
 from ledger.engine import Row, Script
 from ledger.ledger import Ledger
@@ -50,12 +50,12 @@ async def test_no_revocation_is_missed(url: str) -> None:
     async with nodes(url, 2) as (one, other):
         first, second = await one.open(), await one.open()
         await one.revoke(first)
-        assert await other.ledger.revoked() == {one.accounts[first]}
-        assert await other.ledger.revoked() == set()
+        assert await other.ledger.tending.revoked() == {one.accounts[first]}
+        assert await other.ledger.tending.revoked() == set()
         await one.revoke(second)
         one.clock.now_ms += 3_600_000  # in which the other could not look
-        assert await other.ledger.revoked() == {one.accounts[second]}
-        assert await other.ledger.revoked() == set()
+        assert await other.ledger.tending.revoked() == {one.accounts[second]}
+        assert await other.ledger.tending.revoked() == set()
 
 
 # ---- many writers
@@ -86,11 +86,11 @@ async def test_family_and_strangers_without_a_deadlock(url: str) -> None:
                 if dice.random() < 0.1:
                     await world.edit(key, cap_micros=10**6 + dice.randint(0, 9))
                 if dice.random() < 0.3:
-                    await world.ledger.extend(Extend(id=call, each_picos=10**6, each_tokens=0, allowance=3))
+                    await world.ledger.calls.extend(Extend(id=call, each_picos=10**6, each_tokens=0, allowance=3))
                 await dice.choice(worlds).settle(call, dice.randint(0, 60))
 
         await asyncio.gather(*(life(world, 10 * n + m) for n, world in enumerate(worlds) for m in range(5)))
-        assert await worlds[0].ledger.hold_sums() == (0, 0)
+        assert await worlds[0].ledger.reports.hold_sums() == (0, 0)
         await assert_sound(worlds[1].ledger)
         assert all(world.ledger.healthy for world in worlds)
 
@@ -173,14 +173,14 @@ async def _lives(world: World, key: str, count: int) -> tuple[int, int]:
             refused += 1
             continue
         assert isinstance(outcome, Held)
-        world.ledger.settle(settlement(outcome.id, 7, latency_ms=3))
+        world.ledger.calls.settle(settlement(outcome.id, 7, latency_ms=3))
         made += 1
     return made, refused
 
 
 async def _settled(world: World) -> None:
     async with asyncio.timeout(15):
-        while world.ledger.waiting or not world.ledger.healthy or (await world.ledger.hold_sums())[0]:  # noqa: ASYNC110
+        while world.ledger.waiting or not world.ledger.healthy or (await world.ledger.reports.hold_sums())[0]:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -224,9 +224,9 @@ async def test_everything_else_is_repeated_by_its_id_too(postgres: Cluster, url:
         assert isinstance(refused, Refused)
         assert refused.reason == "spend_cap_exceeded"
         wire.cuts = 1
-        world.ledger.block(Block(id="b1", account_id=account_id, facts=Facts(), reason="model_not_allowed"))
+        world.ledger.calls.block(Block(id="b1", account_id=account_id, facts=Facts(), reason="model_not_allowed"))
         wire_report = Report(id="r1", account_id=account_id, facts=Facts(mode="monitor"), at_ms=0, cost_picos=3 * 10**6)
-        reported = await world.ledger.report(wire_report)
+        reported = await world.ledger.calls.report(wire_report)
         assert reported is not None
         assert reported.cost_micros == 3
         assert wire.cuts == 0
@@ -248,7 +248,7 @@ async def test_a_silent_database_is_unavailable_within_five_seconds(
         call = await world.held(key, 10)
         wire.silent = True
         started = time.monotonic()
-        world.ledger.settle(settlement(call, 7))
+        world.ledger.calls.settle(settlement(call, 7))
         with pytest.raises(LedgerUnavailable):
             await world.hold(key, 10)
         with pytest.raises(LedgerUnavailable):
@@ -333,7 +333,7 @@ async def _lock(world: World, wire: Wire) -> None:
 
 async def _settled_holds(world: World, count: int) -> None:
     async with asyncio.timeout(12):
-        while (await world.ledger.hold_sums())[0] != count or world.ledger.waiting:  # noqa: ASYNC110
+        while (await world.ledger.reports.hold_sums())[0] != count or world.ledger.waiting:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
@@ -374,7 +374,7 @@ async def test_many_gateways_start_at_once_on_an_empty_database(url: str, tmp_pa
 
     async def start() -> tuple[str | None, int | None]:
         async with Gateway.open(made) as (gateway, master):
-            return master, await gateway.ledger.root()
+            return master, await gateway.ledger.accounts.root()
 
     started = await asyncio.gather(*(start() for _ in range(6)))
     assert sum(master is not None for master, _ in started) == 1
@@ -411,11 +411,11 @@ async def test_the_holds_of_the_dead_become_unsettled_and_only_theirs(url: str) 
         world.prefix, world.accounts = f"n{number}", worlds[0].accounts
     key = await worlds[0].open(cap=100)
     theirs, ours = await worlds[0].held(key, 30), await worlds[1].held(key, 20)
-    assert ledgers[0]._tending is not None
-    ledgers[0]._tending.cancel()  # it is stopped: it does not renew any more
+    assert ledgers[0].tending._task is not None
+    ledgers[0].tending._task.cancel()  # it is stopped: it does not renew any more
     started = time.monotonic()
     async with asyncio.timeout(10):
-        while (await ledgers[2].hold_sums())[1] == 0:  # noqa: ASYNC110 - what is waited for happens elsewhere
+        while (await ledgers[2].reports.hold_sums())[1] == 0:  # noqa: ASYNC110 - what is waited for happens elsewhere
             await asyncio.sleep(0.05)
     assert time.monotonic() - started < 2 * lease_s + 1
     assert query(url, "SELECT id, state FROM holds ORDER BY amount_micros") == [(ours, "open"), (theirs, "unsettled")]
@@ -428,7 +428,7 @@ async def test_the_holds_of_the_dead_become_unsettled_and_only_theirs(url: str) 
     await assert_sound(ledgers[1])
     for ledger in ledgers[1:]:
         await ledger.close()
-    ledgers[0]._tending = None
+    ledgers[0].tending._task = None
     await ledgers[0].close()
 
 
@@ -443,4 +443,4 @@ async def test_windows_are_the_databases(url: str) -> None:
         view = await world.view(key)
         assert view.cap.used == 40
         assert abs(ahead.clock_ms() - time.time() * 1000) < 60_000
-        assert ledger_module.LEASE_S * 2 <= 30
+        assert tending.LEASE_S * 2 <= 30

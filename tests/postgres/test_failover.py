@@ -39,7 +39,7 @@ def url_of(*servers: Cluster, database: str) -> str:
 async def quiet(world: World) -> None:
     """Wait until nothing is left to be written."""
     async with asyncio.timeout(30):
-        while world.ledger.waiting or not world.ledger.healthy or (await world.ledger.hold_sums())[0]:  # noqa: ASYNC110
+        while world.ledger.waiting or not world.ledger.healthy or (await world.ledger.reports.hold_sums())[0]:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
@@ -63,7 +63,7 @@ async def test_a_standby_that_is_promoted_has_all_that_was_answered(pair: tuple[
                     if spent % 2:
                         await world.settle(outcome.id, 7)  # of half of them the settlement is answered, too
                     else:
-                        world.ledger.settle(settlement(outcome.id, 7))
+                        world.ledger.calls.settle(settlement(outcome.id, 7))
                 except LedgerUnavailable:
                     refused += 1
                     await asyncio.sleep(0.01)
@@ -107,7 +107,7 @@ async def test_nothing_is_answered_that_the_standby_has_not(
             impatient.setattr("ledger.postgres.bounds.ANSWER_S", ANSWER_S)
             impatient.setattr(writer_module, "RETRY_S", (0.05,))
             standby.stop()
-            one.ledger.settle(settlement(call, 7))
+            one.ledger.calls.settle(settlement(call, 7))
             async with asyncio.timeout(20):
                 while query(database, "SELECT 1 FROM holds"):  # noqa: ASYNC110 - it commits in another process
                     await asyncio.sleep(0.02)

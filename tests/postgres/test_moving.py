@@ -45,11 +45,11 @@ async def lived(world: World) -> str:
     await world.ledger._writer.submit(Recover(id=await world.held(key, 11)))
     await world.edit(key, limits=(world.terms("requests", 100, "day"),))
     await world.hold(key, 100_000)
-    await world.ledger.report(
+    await world.ledger.calls.report(
         Report(id="r", account_id=world.accounts[key], facts=world.ask(key).facts, at_ms=0, cost_picos=1)
     )
     once = Once(account_id=world.accounts[key], key="k", fingerprint="f", expires_ms=2**52, note="\u2028")
-    await world.ledger.open_account(world.account(key), once)
+    await world.ledger.accounts.open(world.account(key), once)
     await world.ledger.setting("name", "value")
     return key
 

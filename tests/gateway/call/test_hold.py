@@ -10,14 +10,14 @@ import pytest
 from gateway.call.hold import NEVER, Hold, OutputGrowth
 from gateway.call.quote import Quote
 from gateway.call.records import Admitted
-from ledger.ledger import Ledger
+from ledger.calls import Calls
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import Extend, Held, LedgerUnavailable
 from providers.contract.shapes import Call, Meter
 
 
 class Limits:
-    """A ledger with room for so many more picos."""
+    """Calls with room for so many more picos."""
 
     def __init__(self, room_picos: int) -> None:
         self.room_picos = room_picos
@@ -61,7 +61,7 @@ def admitted(*, granted: int = 100, each_picos: int = 10, most: int | None = Non
 async def test_what_is_held_is_known_without_asking() -> None:
     """Each step that was granted counts; one that was refused does not."""
     limits = Limits(room_picos=500)
-    hold = Hold(admitted(), cast(Ledger, limits))
+    hold = Hold(admitted(), cast(Calls, limits))
     assert hold.picos == 1_000 * PICOS_PER_MICRO
     assert await hold.extend(picos=100, steps=4)
     assert not await hold.extend(picos=200)
@@ -71,14 +71,14 @@ async def test_what_is_held_is_known_without_asking() -> None:
 async def test_nothing_more_needs_no_ledger() -> None:
     limits = Limits(0)
     limits.away = True
-    assert await Hold(admitted(), cast(Ledger, limits)).extend()
+    assert await Hold(admitted(), cast(Calls, limits)).extend()
 
 
 async def test_the_call_s_own_cap_has_room_to_the_last_pico() -> None:
-    hold = Hold(admitted(cap=1_001), cast(Ledger, Limits(10**9)))
+    hold = Hold(admitted(cap=1_001), cast(Calls, Limits(10**9)))
     assert hold.has_room(PICOS_PER_MICRO)
     assert not hold.has_room(PICOS_PER_MICRO + 1)
-    assert Hold(admitted(), cast(Ledger, Limits(0))).has_room(10**18)
+    assert Hold(admitted(), cast(Calls, Limits(0))).has_room(10**18)
 
 
 async def grown(growth: OutputGrowth, tokens: int) -> None:
@@ -89,7 +89,7 @@ async def grown(growth: OutputGrowth, tokens: int) -> None:
 async def test_a_stream_s_allowance_doubles_at_three_quarters() -> None:
     """Before that the next look is told; then as much again is held, and looked at again."""
     call, limits = admitted(), Limits(10**9)
-    growth = OutputGrowth(Hold(call, cast(Ledger, limits)), call)
+    growth = OutputGrowth(Hold(call, cast(Calls, limits)), call)
     await grown(growth, 74)
     assert (growth.allowance, limits.asked) == (100, [])
     assert growth.look_at_bytes > 10_000
@@ -101,7 +101,7 @@ async def test_a_stream_s_allowance_doubles_at_three_quarters() -> None:
 async def test_no_more_is_held_than_can_come() -> None:
     """The last step is what is missing to the answer's limit, and then there is nothing to look for."""
     call, limits = admitted(most=130), Limits(10**9)
-    growth = OutputGrowth(Hold(call, cast(Ledger, limits)), call)
+    growth = OutputGrowth(Hold(call, cast(Calls, limits)), call)
     await grown(growth, 90)
     assert (growth.allowance, growth.look_at_bytes) == (130, NEVER)
 
@@ -111,6 +111,6 @@ async def test_a_refused_step_lets_the_answer_finish(away: bool) -> None:
     """Whether a limit has no room or the ledger is away: the allowance stays, and is not asked for again."""
     call, limits = admitted(), Limits(0)
     limits.away = away
-    growth = OutputGrowth(Hold(call, cast(Ledger, limits)), call)
+    growth = OutputGrowth(Hold(call, cast(Calls, limits)), call)
     await grown(growth, 100)
     assert (growth.allowance, growth.look_at_bytes) == (100, NEVER)

@@ -166,10 +166,10 @@ async def test_long_lines_of_a_file_are_read_apart(farthing: Running, texts: tup
             status, answer, _ = await post(farthing, key["secret"], "/v1/files", chunks(batch_file(*texts)), FORM)
         assert status == 200, answer
         ledger = farthing.gateway.ledger
-        root = await ledger.root()
+        root = await ledger.accounts.root()
         assert root is not None
-        account = await ledger.account(root, key["id"])
-        (own,) = await ledger.owned(account.id, [answer["id"]])
+        account = await ledger.accounts.get(root, key["id"])
+        (own,) = await ledger.objects.owned(account.id, [answer["id"]])
         kept.append(own.facts["requests"])
     assert kept[0] == kept[1]
     assert sum(each["lines"] for each in kept[0]["bulk"]["sums"].values()) == len(texts)

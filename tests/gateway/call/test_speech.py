@@ -175,10 +175,10 @@ async def test_a_voice_of_another_key_is_as_one_that_does_not_exist(farthing: Ru
     """The account's own voices are everybody's; one that a key had made would be that key's alone."""
     mine, theirs = await farthing.mint(max_spend_usd="5"), await farthing.mint(max_spend_usd="5")
     ledger = farthing.gateway.ledger
-    root = await ledger.root()
+    root = await ledger.accounts.root()
     assert root is not None
     made = Object(provider="elevenlabs", kind="voice", id="voiceOfTheirs")
-    assert not await ledger.own((await ledger.account(root, theirs["id"])).id, [made])
+    assert not await ledger.objects.own((await ledger.accounts.get(root, theirs["id"])).id, [made])
     for path in ("/v1/text-to-speech/{}", "/v1/voice-changer/{}/stream"):
         for secret, status in ((mine["secret"], 404), (theirs["secret"], 200)):
             body: Any = {"text": "Hello"}

@@ -671,7 +671,7 @@ async def test_without_a_ledger_what_is_held_may_be_used_and_no_more(
     async def lost(_more: Extend) -> bool:
         raise LedgerUnavailable
 
-    monkeypatch.setattr(gate.gateway.ledger, "extend", lost)
+    monkeypatch.setattr(gate.gateway.ledger.calls, "extend", lost)
     key = await gate.mint(max_spend_usd="5")
     async with dial(gate.url, LISTEN, key["secret"]) as connection:
         talk = asyncio.create_task(listen(connection))

@@ -184,9 +184,9 @@ async def test_one_batch_that_cannot_be_understood_keeps_no_other_waiting(farthi
     """The housework goes on, whatever it finds."""
     key = await farthing.mint()
     ledger = farthing.gateway.ledger
-    account = await ledger.account(await ledger.root() or 0, key["id"])
+    account = await ledger.accounts.get(await ledger.accounts.root() or 0, key["id"])
     for provider in ("openai", "deepgram"):
-        await ledger.own(account.id, [Object(provider=provider, kind="batch", id="odd", due_ms=1)])
+        await ledger.objects.own(account.id, [Object(provider=provider, kind="batch", id="odd", due_ms=1)])
     batch = await made(farthing, key, line(1))
     await over(farthing, key, batch["id"])
     assert (await settled(farthing))["status"] == "settled"

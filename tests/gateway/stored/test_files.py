@@ -50,8 +50,8 @@ async def get(farthing: Running, secret: str, path: str, **headers: str) -> tupl
 
 async def facts(farthing: Running, key: dict[str, Any], id_: str) -> dict[str, Any]:
     ledger = farthing.gateway.ledger
-    account = await ledger.account(await ledger.root() or 0, key["id"])
-    (found,) = await ledger.owned(account.id, [id_])
+    account = await ledger.accounts.get(await ledger.accounts.root() or 0, key["id"])
+    (found,) = await ledger.objects.owned(account.id, [id_])
     return found.facts
 
 

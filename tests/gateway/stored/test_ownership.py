@@ -61,10 +61,10 @@ class Tenants:
     async def own(self, key: dict[str, Any], provider: str, kind: str, id_: str) -> None:
         """Write down that an object is a key's."""
         ledger = self.farthing.gateway.ledger
-        root = await ledger.root()
+        root = await ledger.accounts.root()
         assert root is not None
-        account_id = (await ledger.account(root, key["id"])).id
-        await ledger.own(account_id, [Object(provider=provider, kind=kind, id=id_)])
+        account_id = (await ledger.accounts.get(root, key["id"])).id
+        await ledger.objects.own(account_id, [Object(provider=provider, kind=kind, id=id_)])
 
     async def ask(
         self, key: dict[str, Any], method: str, path: str, body: Any = None

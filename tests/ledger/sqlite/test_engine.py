@@ -39,7 +39,7 @@ async def main() -> None:
         print("ready", flush=True)
         for number in range(100_000):
             call = await world.held(key, 1)
-            world.ledger.settle(__import__("tests.ledger.world").ledger.world.settlement(call, 1))
+            world.ledger.calls.settle(__import__("tests.ledger.world").ledger.world.settlement(call, 1))
             if number % 7 == 0:
                 await asyncio.gather(*(world.held(key, 1) for _ in range(5)))
 
@@ -85,7 +85,7 @@ async def test_a_killed_process_loses_nothing(tmp_path: Path, delay_s: float) ->
     assert settled_before >= 14
     async with opened(path, owner="successor") as world:
         world.accounts["key_000001"] = 1
-        assert await world.ledger.hold_sums() == (0, opened_before)
+        assert await world.ledger.reports.hold_sums() == (0, opened_before)
         view = await world.view("key_000001")
         assert view.spent_micros == spent_before
         assert (view.cap.held, view.cap.unsettled) == (0, held_before)
@@ -93,8 +93,8 @@ async def test_a_killed_process_loses_nothing(tmp_path: Path, delay_s: float) ->
         unsettled = world.rows("SELECT count(*), sum(cost_micros) FROM events WHERE status = 'unsettled'")
         assert unsettled == [(opened_before, 0)]
         remaining = view.remaining_micros
-        assert isinstance(await world.ledger.hold(world.ask("key_000001", remaining + 1, id="c_more")), Refused)
-        assert isinstance(await world.ledger.hold(world.ask("key_000001", remaining, id="c_rest")), Held)
+        assert isinstance(await world.ledger.calls.hold(world.ask("key_000001", remaining + 1, id="c_more")), Refused)
+        assert isinstance(await world.ledger.calls.hold(world.ask("key_000001", remaining, id="c_rest")), Held)
         await assert_sound(world.ledger)
 
 
@@ -141,7 +141,7 @@ async def test_the_command_line_may_work_beside_the_gateway(world: World) -> Non
     await world.held(key, 10)
     beside = await Ledger.open(f"sqlite:///{world.path}", clock_ms=world.clock, owner="cli", serving=False)
     try:
-        assert await beside.hold_sums() == (1, 0)
+        assert await beside.reports.hold_sums() == (1, 0)
         await assert_sound(beside)
     finally:
         await beside.close()
@@ -160,7 +160,7 @@ async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     with outside(path) as connection:
         connection.execute(f"PRAGMA user_version = {version}")
     async with opened(path) as world:
-        assert await world.ledger.root() is None
+        assert await world.ledger.accounts.root() is None
 
 
 async def test_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
@@ -177,9 +177,9 @@ async def test_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
             connection.execute(f"DROP TABLE {table}")
         connection.execute("PRAGMA user_version = 1")
     async with opened(path) as world:
-        world.accounts[key] = (await world.ledger.root()) or 0
+        world.accounts[key] = (await world.ledger.accounts.root()) or 0
         made = Object(provider="openai", kind="file", id="f")
-        assert await world.ledger.own(world.accounts[key], [made]) == []
+        assert await world.ledger.objects.own(world.accounts[key], [made]) == []
         assert (await world.view(key)).public_id == key
         assert world.rows("SELECT rest_picos, cost_micros FROM rollups") == kept == [(0, 7)]
         await assert_sound(world.ledger)
@@ -226,7 +226,7 @@ async def test_another_programs_revocation_is_seen_by_the_very_next_hold(world: 
     await world.spend(child, 5)
     beside = await Ledger.open(f"sqlite:///{world.path}", clock_ms=world.clock, owner="cli", serving=False)
     try:
-        await beside.revoke_account(world.accounts[root], key)
+        await beside.accounts.revoke(world.accounts[root], key)
     finally:
         await beside.close()
     for each in (key, child):
@@ -337,9 +337,9 @@ async def test_a_file_that_was_moved_away_or_replaced_is_not_written_to(tmp_path
         with pytest.raises(LedgerLost):
             await world.hold(key, 10)
     async with opened(path) as world:
-        finding = await world.ledger.audit()
+        finding = await world.ledger.reports.audit()
         assert (finding.open_holds + finding.unsettled_holds, finding.count) == (1, 0)
-        assert await world.ledger.settled(settlement(call, 7)) is not None
+        assert await world.ledger.calls.settled(settlement(call, 7)) is not None
         await assert_sound(world.ledger)
 
 

@@ -1,0 +1,46 @@
+"""Reports: bills, lists of events and holds, and the audit. What was refused is written before it is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from ledger import audit, events, usage
+from ledger.access import Access
+from ledger.audit import Audit
+from ledger.events import EventQuery, EventView, HoldView
+from ledger.usage import Query, UsageReport
+
+
+class Reports:
+    """What the ledger says of what was."""
+
+    def __init__(self, access: Access, written: Callable[[], Awaitable[None]]) -> None:
+        """`written` sees to it that what was only counted can be read."""
+        self._access = access
+        self._written = written
+
+    async def usage(self, query: Query) -> UsageReport:
+        """Sums for the bill. Raises NotFound."""
+        await self._written()
+        return await self._access.read(lambda: usage.report(query), long=True)
+
+    async def events(self, query: EventQuery) -> tuple[list[EventView], bool]:
+        """A page of events and whether there are more. Raises NotFound."""
+        await self._written()
+        return await self._access.read(lambda: events.list_events(query), long=True)
+
+    async def holds(
+        self, owner_id: int, *, limit: int, starting_after: str | None = None, state: str | None = None
+    ) -> tuple[list[HoldView], bool]:
+        """A page of holds and whether there are more."""
+        return await self._access.read(
+            lambda: events.list_holds(owner_id, limit=limit, starting_after=starting_after, state=state), long=True
+        )
+
+    async def hold_sums(self) -> tuple[int, int]:
+        """How many holds are open and how many unsettled."""
+        return await self._access.read(events.hold_sums, long=True)
+
+    async def audit(self) -> Audit:
+        """Compare everything with everything."""
+        return await self._access.read(audit.audit, long=True)
