@@ -123,8 +123,8 @@ def _of_bulk(call: Call, bulk: BatchBound, price: Price, *, never: bool) -> Quot
 
 def _granted(call: Call, grant: Grant, price: Price, *, never: bool) -> Quote:
     """A socket's hold: its allowance counts steps, and whoever relays it raises the allowance while it lives."""
-    if never and call.unbounded:
-        raise unbounded(call.unbounded)
+    if never and (field := call.endless or call.unbounded):
+        raise unbounded(field)
     return Quote(
         each_picos=price.bound_picos(grant.step, call.service_tier),
         each_tokens=grant.step.tokens,

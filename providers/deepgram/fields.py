@@ -14,12 +14,13 @@ _TEXT = "custom_intent custom_intent_mode custom_topic custom_topic_mode languag
 LISTEN = Fields(
     bounded=words("model tier version encoding channels sample_rate multichannel"),
     metered=words(
-        "diarize diarize_model diarize_version redact keyterm detect_entities summarize topics intents sentiment"
+        "diarize diarize_model diarize_version redact keyterm detect_entities summarize topics intents sentiment "
+        "mip_opt_out"
     ),
     refused=words("callback callback_method"),
     plain=words(_TEXT)
     | words(
-        "alternatives detect_language dictation filler_words keywords language_hint measurements mip_opt_out ner "
+        "alternatives detect_language dictation filler_words keywords language_hint measurements ner "
         "numbers numerals paragraphs profanity_filter punctuate replace search smart_format utt_split utterances"
     ),
 )
@@ -47,7 +48,8 @@ SPEAK_MESSAGES = Messages(Fields(bounded=words("type text"), plain=frozenset()),
 SPEAK = Fields(
     bounded=words("model"),
     refused=words("callback callback_method"),
-    plain=words("bit_rate container encoding extra mip_opt_out sample_rate speed tag"),
+    metered=words("mip_opt_out"),
+    plain=words("bit_rate container encoding extra sample_rate speed tag"),
 )
 
 BODY = Fields(bounded=words("text url"), plain=frozenset())

@@ -82,6 +82,11 @@ class Query:
             raise BadRequest(f"{name!r} must be a positive integer.", param=name)
         return int(text)
 
+    @property
+    def opted_out(self) -> str:
+        """The parameter by which an account leaves its discount for one call; "" where that is not asked for."""
+        return "mip_opt_out" if self.on("mip_opt_out") else ""
+
     def refuse(self, *names: str) -> None:
         """Raises BadRequest where one of these is given."""
         for name in names:
@@ -153,6 +158,7 @@ class _Arrival:
             input_upper=self._usage(sound.upper_ms),
             input_bound=self._usage(sound.most_ms),
             unbounded=remote,
+            endless=query.opted_out,
             unlisted=unlisted,
             cache_writes=False,
             noted=("multichannel",) if multichannel else (),

@@ -57,6 +57,7 @@ class _Listen:
             stream=True,
             priced_as=priced if self._flux else f"streaming/{priced.removesuffix('-general')}",
             grant=Grant(step=_usage(query, _STEP_MS * _channels(query), keyterms=False), steps=_STEPS),
+            endless=query.opted_out,
             unlisted=fields.LIVE.unlisted(query.names),
         )
 
@@ -188,7 +189,13 @@ class _Speak:
         grant = Grant(step=Usage(characters=_CHARACTERS_STEP), steps=_CHARACTERS_STEPS)
         query = Query(asked.query)
         unlisted = fields.SPEAK.unlisted(query.names)
-        return Call(model=query.text("model") or _DEFAULT_VOICE, stream=True, grant=grant, unlisted=unlisted)
+        return Call(
+            model=query.text("model") or _DEFAULT_VOICE,
+            stream=True,
+            grant=grant,
+            endless=query.opted_out,
+            unlisted=unlisted,
+        )
 
     def unlisted(self, frame: Frame) -> str:
         """See the interface."""

@@ -51,6 +51,7 @@ class _Speak(PassThrough):
             input_typical=said,
             input_upper=said,
             input_bound=said,
+            endless=query.opted_out,
             unlisted=fields.SPEAK.unlisted(query.names) or fields.BODY.unlisted(head),
             cache_writes=False,
         )

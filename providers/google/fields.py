@@ -39,10 +39,10 @@ LIVE_CONFIG = Fields(
 
 LIVE_SETUP = Fields(
     bounded=words("model generationConfig systemInstruction"),
-    metered=words("tools sessionResumption avatarConfig"),
+    metered=words("tools sessionResumption avatarConfig proactivity"),
     plain=words(
         "contextWindowCompression explicitVadSignal historyConfig inputAudioTranscription outputAudioTranscription "
-        "labels proactivity safetySettings realtimeInputConfig translationConfig"
+        "labels safetySettings realtimeInputConfig translationConfig"
     ),
 )
 

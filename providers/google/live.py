@@ -43,13 +43,14 @@ _TYPICAL_PICTURE_TOKENS = 258
 _RATE = re.compile(r"rate=(\d{4,6})")
 _TOP = Names("setup clientContent realtimeInput toolResponse contextUpdate")
 _INNER = {
-    "setup": Names("model generationConfig sessionResumption tools avatarConfig"),
+    "setup": Names("model generationConfig sessionResumption tools avatarConfig proactivity"),
     "contextUpdate": Names("tools"),
     "generationConfig": Names("maxOutputTokens"),
     "sessionResumption": Names("handle"),
     "clientContent": Names("turns turnComplete"),
     "realtimeInput": Names("mediaChunks audio video text"),
 }
+_PROACTIVITY = Names("proactiveVideo")
 _METERED = frozenset(("web_search",))  # of the tools that Google runs and charges for, those that its messages count
 _TURNS_MAX = 256  # at once: each counts for the bound
 
@@ -91,6 +92,8 @@ class _GeminiLive:
         unbounded, unpriced = _tools(head["tools"]) if present(head, "tools") else ("", "")
         if present(head, "avatarConfig"):
             unbounded = unbounded or "avatarConfig"
+        if present(head, "proactivity") and present(_PROACTIVITY.read(bytes(head["proactivity"])), "proactiveVideo"):
+            unbounded = unbounded or "proactivity.proactiveVideo"  # a turn for each picture, if it likes
         return Call(
             model=model.removeprefix("models/"),
             stream=True,

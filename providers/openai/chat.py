@@ -18,6 +18,7 @@ from providers.ground.names import words
 from providers.ground.quirks import PLAIN, Quirks
 from providers.openai import fields
 from providers.openai.chat_answer import ALWAYS, CITED, JsonMeter, StreamMeter
+from providers.openai.hosted import passes
 from providers.openai.input import Content
 from providers.openai.splice import UsageFilter, asks_usage, spliced
 from providers.reading.json_text import NULL, UNREADABLE, given, is_list, is_string
@@ -35,7 +36,7 @@ from providers.reading.request import (
 _CHAT_OWN = words(
     "model messages max_completion_tokens max_tokens n stream stream_options service_tier tools functions "
     "response_format web_search_options search_parameters enable_search plugins documents prediction "
-    "enable_thinking thinking_budget"
+    "enable_thinking thinking_budget moderation guardrails"
 )
 _COMPLETIONS_OWN = words(
     "model prompt suffix max_tokens max_completion_tokens n best_of stream stream_options service_tier"
@@ -207,7 +208,7 @@ def _call(
         choices=choices,
         service_tier=text_field(head, "service_tier") if "service_tier" in head else "",
         unbounded=extent.unbounded,
-        endless=extent.endless,
+        endless=extent.endless or passes(head),
         unpriced=extent.unpriced,
         unlisted=(fields.CHAT if "messages" in head else fields.COMPLETIONS).unlisted(head),
         models=extent.models,

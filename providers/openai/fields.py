@@ -10,13 +10,13 @@ from providers.ground.names import words
 from providers.reading.frames import Messages
 
 _OPENAI_PLAIN = (
-    "frequency_penalty logit_bias logprobs top_logprobs metadata moderation parallel_tool_calls presence_penalty "
+    "frequency_penalty logit_bias logprobs top_logprobs metadata parallel_tool_calls presence_penalty "
     "prompt_cache_key prompt_cache_options prompt_cache_retention reasoning_effort safety_identifier seed stop store "
     "stream_options temperature tool_choice function_call top_p user verbosity audio modalities"
 )
 # Of other vendors that speak OpenAI's chat.
 _VENDORS_PLAIN = (
-    "guardrails min_tokens prompt_logprobs prompt_mode random_seed repetition_penalty safe_prompt top_k "
+    "min_tokens prompt_logprobs prompt_mode random_seed repetition_penalty safe_prompt top_k "
     "top_prompt_logprobs clear_thinking disable_reasoning reasoning_format thinking reasoning_split "
     "mask_sensitive_info vl_high_resolution_images translation_options search_options min_p"
 )
@@ -25,23 +25,28 @@ CHAT = Fields(
     bounded=words(
         "model messages max_completion_tokens max_tokens n stream service_tier functions response_format documents"
     ),
-    metered=words("tools web_search_options search_parameters prediction enable_thinking thinking_budget"),
+    metered=words(
+        "tools web_search_options search_parameters prediction enable_thinking thinking_budget moderation guardrails"
+    ),
     refused=words("plugins enable_search deferred"),
     plain=words(_OPENAI_PLAIN) | words(_VENDORS_PLAIN),
 )
 
 COMPLETIONS = Fields(
     bounded=words("model prompt suffix max_tokens max_completion_tokens n best_of stream service_tier"),
+    metered=words("moderation guardrails"),
     plain=words(_OPENAI_PLAIN) | words(_VENDORS_PLAIN) | {"echo"},
 )
 
 RESPONSES = Fields(
     bounded=words("model input instructions max_output_tokens stream service_tier text max_tool_calls"),
-    metered=words("tools previous_response_id conversation prompt context_management search_parameters"),
+    metered=words(
+        "tools previous_response_id conversation prompt context_management search_parameters reasoning moderation"
+    ),
     refused=words("background background_options"),
     plain=words(
-        "access_programs image include metadata moderation parallel_tool_calls prompt_cache_key "
-        "prompt_cache_options prompt_cache_retention reasoning safety_identifier store stream_options "
+        "access_programs image include metadata parallel_tool_calls prompt_cache_key "
+        "prompt_cache_options prompt_cache_retention safety_identifier store stream_options "
         "temperature tool_choice top_logprobs top_p truncation user"
     ),
 )

@@ -19,6 +19,7 @@ from providers.ground.names import words
 from providers.ground.usage import Usage
 from providers.openai.images import made
 from providers.reading.json_text import NULL, UNREADABLE, given, is_object, is_string
+from providers.reading.request import Head, present
 
 CLIENT = words(
     "function custom computer computer_use_preview local_shell apply_patch namespace programmatic_tool_calling"
@@ -46,8 +47,44 @@ MEMORY: Mapping[str, int] = {"1g": 1, "4g": 4, "16g": 16, "64g": 64}
 IMAGE_MODEL = "gpt-image-1"
 """Which model draws where the request names none: the dearest of those with a price, until the default has one."""
 
+_BESIDE = words("moderation guardrails reasoning")
+_FREE_MODERATION = ("omni-moderation", "text-moderation")
+
 SESSION_S: Final = 1_200
 """For so long a container's session lasts; then the next one is charged."""
+
+
+class _Named(msgspec.Struct, gc=False):
+    model: str | None = None
+    mode: str | None = None
+
+
+_NAMED = msgspec.json.Decoder(_Named | None)
+
+
+def passes(head: Head) -> str:
+    """A member for which the provider reads once more, as often as it likes; "" where there is none.
+
+    Moderation by a model that is not free, Mistral's guardrails, and reasoning in several passes (`mode: "pro"`).
+    """
+    if _BESIDE.isdisjoint(head):
+        return ""
+    for name in sorted(_BESIDE & head.keys()):
+        try:
+            asked = None if name == "guardrails" else _NAMED.decode(head[name])
+        except UNREADABLE:
+            return name
+        if name == "guardrails":
+            if present(head, name):
+                return name
+        elif asked is None:
+            continue
+        elif name == "reasoning":
+            if asked.mode not in (None, "standard"):
+                return "reasoning.mode"
+        elif not (asked.model or "omni-moderation").startswith(_FREE_MODERATION):
+            return name
+    return ""
 
 
 class _Environment(msgspec.Struct, gc=False):

@@ -22,7 +22,7 @@ from providers.ground.quirks import PLAIN, Quirks
 from providers.ground.tiers import asked_tier, term
 from providers.ground.usage import Usage
 from providers.openai import fields
-from providers.openai.hosted import IMAGE_MODEL, sessions
+from providers.openai.hosted import IMAGE_MODEL, passes, sessions
 from providers.openai.input import Content
 from providers.openai.usage import responses_usage
 from providers.reading.answer import BodyMeter, Seen, count, later, read_usage, string_member, tail_usage, visible
@@ -32,7 +32,8 @@ from providers.reading.sse import Event, Scanner
 
 _OWN = words(
     "model input instructions max_output_tokens stream service_tier tools previous_response_id conversation prompt "
-    "background text context_management search_parameters max_tool_calls"
+    "background text context_management search_parameters max_tool_calls reasoning "
+    "moderation"
 )
 # Stored state and provider-side work: input that the request does not show.
 _UNBOUNDED = ("previous_response_id", "conversation", "prompt", "context_management", "search_parameters")
@@ -117,7 +118,7 @@ class Responses:
             output_field=_LIMIT,
             service_tier=text_field(head, "service_tier") if "service_tier" in head else "",
             unbounded=extent.unbounded,
-            endless=extent.endless,
+            endless=extent.endless or passes(head),
             unpriced=extent.unpriced,
             unlisted=fields.RESPONSES.unlisted(head),
             models=extent.models,

@@ -162,6 +162,7 @@ VALUES: dict[str, Any] = {
     "context_management": [{"type": "compaction"}], "mcp_servers": [{"type": "url", "url": "https://a.example"}],
     "container": "container_1", "compaction": {"a": 1}, "fallbacks": [{"model": "claude-opus-4-1"}],
     "fallback_credit_token": "x", "billing_policy": {"a": 1}, "thread": {"id": "x"}, "continuationToken": "x",
+    "moderation": {"model": "gpt-4o"}, "guardrails": [{"block_on_error": True}], "reasoning": {"mode": "pro"},
 }  # fmt: skip
 GEMINI_TOOLS = [{"googleSearch": {}}]
 METERED = [(shape, name) for shape, table in TABLE.items() for name in sorted(table.rows["metered"])]
@@ -173,7 +174,23 @@ def test_what_is_metered_is_not_taken_for_bounded(shape: str, name: str) -> None
     value = GEMINI_TOOLS if (shape, name) == ("gemini", "tools") else VALUES[name]
     if (shape, name) == ("anthropic_messages", "tools"):
         value = [{"type": "web_search_20250305", "name": "web_search"}]
-    assert read(shape, **{name: value}).unbounded
+    call = read(shape, **{name: value})
+    assert call.unbounded or call.endless
+
+
+@pytest.mark.parametrize(
+    ("shape", "body"),
+    [
+        ("openai_chat", {"moderation": {"model": "omni-moderation-latest"}, "guardrails": None}),
+        ("openai_chat", {"moderation": None, "guardrails": []}),
+        ("openai_responses", {"moderation": {"model": "omni-moderation-latest"}, "reasoning": {"effort": "high"}}),
+        ("openai_responses", {"reasoning": {"mode": "standard", "effort": None}}),
+        ("openai_responses", {"reasoning": None}),
+    ],
+)
+def test_what_costs_nothing_beside_the_answer_is_none_of_those(shape: str, body: dict[str, Any]) -> None:
+    call = read(shape, **body)
+    assert (call.endless, call.unbounded, call.unlisted) == ("", "", "")
 
 
 REFUSED = [(shape, name) for shape, table in TABLE.items() for name in sorted(table.rows["refused"])]

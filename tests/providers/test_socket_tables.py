@@ -159,9 +159,25 @@ def test_tools_that_come_in_the_midst_have_a_price_or_end_the_socket() -> None:
     assert isinstance(meter.weigh(said(contextUpdate={"systemInstruction": {"parts": [{"text": "hi"}]}})), Due)
 
 
-def test_an_avatar_is_not_bounded() -> None:
-    opening = said(setup={"model": "models/gemini-3.8-live", "avatarConfig": {"avatarName": "x"}}).encode()
-    assert GEMINI_LIVE.read(opening).unbounded == "setup.avatarConfig"
+@pytest.mark.parametrize(
+    ("setup", "named"),
+    [
+        ({"avatarConfig": {"avatarName": "x"}}, "setup.avatarConfig"),
+        ({"proactivity": {"proactive_video": True}}, "setup.proactivity.proactiveVideo"),
+        ({"proactivity": {"proactiveAudio": True, "proactiveVideo": False}}, ""),
+    ],
+)
+def test_turns_that_nobody_asks_for_are_not_bounded(setup: dict[str, Any], named: str) -> None:
+    """Nor is a picture of who speaks."""
+    opening = said(setup={"model": "models/gemini-3.8-live"} | setup).encode()
+    assert GEMINI_LIVE.read(opening).unbounded == named
+
+
+@pytest.mark.parametrize(("shape", "query"), [(DEEPGRAM_LISTEN, "nova-3"), (DEEPGRAM_SPEAK, "aura-2-thalia-en")])
+def test_who_leaves_a_discount_pays_what_is_in_no_price_list(shape: SocketShape, query: str) -> None:
+    """Deepgram's prices are those of accounts whose sound it may learn from."""
+    assert shape.read(b"", asked(model=query, mip_opt_out="true")).endless == "mip_opt_out"
+    assert shape.read(b"", asked(model=query, mip_opt_out="false")).endless == ""
 
 
 def test_an_edit_of_live_transcripts_costs_at_least_ten_seconds_of_each() -> None:
