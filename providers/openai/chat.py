@@ -36,14 +36,17 @@ from providers.reading.request import (
 _CHAT_OWN = words(
     "model messages max_completion_tokens max_tokens n stream stream_options service_tier tools functions "
     "response_format web_search_options search_parameters enable_search plugins documents prediction "
-    "enable_thinking thinking_budget moderation guardrails"
+    "enable_thinking thinking_budget moderation guardrails vl_high_resolution_images"
 )
 _COMPLETIONS_OWN = words(
     "model prompt suffix max_tokens max_completion_tokens n best_of stream stream_options service_tier"
 )
 # Members that make the provider read or write what no limit shows; the names are OpenAI's and other vendors'. Of a
 # prediction the rejected tokens are billed as output, beside the answer.
-_CHAT_UNBOUNDED = ("prediction", "web_search_options", "search_parameters", "enable_search", "plugins", "documents")
+_CHAT_UNBOUNDED = (
+    *("prediction", "web_search_options", "search_parameters", "enable_search", "plugins", "documents"),
+    "vl_high_resolution_images",
+)
 # Searches have a price each, and the tokens of a prediction that are rejected that of output.
 _CHAT_ENDLESS = ("web_search_options", "search_parameters", "enable_search", "plugins", "prediction")
 _CHAT_THINKING = ("enable_thinking", "thinking_budget")  # Qwen

@@ -18,7 +18,7 @@ _OPENAI_PLAIN = (
 _VENDORS_PLAIN = (
     "min_tokens prompt_logprobs prompt_mode random_seed repetition_penalty safe_prompt top_k "
     "top_prompt_logprobs clear_thinking disable_reasoning reasoning_format thinking reasoning_split "
-    "mask_sensitive_info vl_high_resolution_images translation_options search_options min_p"
+    "mask_sensitive_info translation_options search_options min_p"
 )
 
 CHAT = Fields(
@@ -26,7 +26,8 @@ CHAT = Fields(
         "model messages max_completion_tokens max_tokens n stream service_tier functions response_format documents"
     ),
     metered=words(
-        "tools web_search_options search_parameters prediction enable_thinking thinking_budget moderation guardrails"
+        "tools web_search_options search_parameters prediction enable_thinking thinking_budget moderation guardrails "
+        "vl_high_resolution_images"
     ),
     refused=words("plugins enable_search deferred"),
     plain=words(_OPENAI_PLAIN) | words(_VENDORS_PLAIN),

@@ -50,6 +50,8 @@ class Part(msgspec.Struct, gc=False):
     data: msgspec.Raw = NULL
     id: msgspec.Raw = NULL
     encrypted_content: msgspec.Raw = NULL
+    min_pixels: msgspec.Raw = NULL
+    max_pixels: msgspec.Raw = NULL
 
 
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
@@ -202,6 +204,9 @@ class Content:
 
     def _image(self, part: Part, where: str) -> None:
         url, detail = part.image_url, part.detail
+        for name, pixels in (("min_pixels", part.min_pixels), ("max_pixels", part.max_pixels)):  # Qwen scales by them
+            if given(pixels):
+                self._extent.unknown(f"{where}.{name}")
         if is_object(url):
             inner = self._object(url, f"{where}.image_url")
             url, detail = inner.url, inner.detail

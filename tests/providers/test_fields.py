@@ -163,6 +163,7 @@ VALUES: dict[str, Any] = {
     "container": "container_1", "compaction": {"a": 1}, "fallbacks": [{"model": "claude-opus-4-1"}],
     "fallback_credit_token": "x", "billing_policy": {"a": 1}, "thread": {"id": "x"}, "continuationToken": "x",
     "moderation": {"model": "gpt-4o"}, "guardrails": [{"block_on_error": True}], "reasoning": {"mode": "pro"},
+    "vl_high_resolution_images": True,
 }  # fmt: skip
 GEMINI_TOOLS = [{"googleSearch": {}}]
 METERED = [(shape, name) for shape, table in TABLE.items() for name in sorted(table.rows["metered"])]
@@ -182,7 +183,7 @@ def test_what_is_metered_is_not_taken_for_bounded(shape: str, name: str) -> None
     ("shape", "body"),
     [
         ("openai_chat", {"moderation": {"model": "omni-moderation-latest"}, "guardrails": None}),
-        ("openai_chat", {"moderation": None, "guardrails": []}),
+        ("openai_chat", {"moderation": None, "guardrails": [], "vl_high_resolution_images": False}),
         ("openai_responses", {"moderation": {"model": "omni-moderation-latest"}, "reasoning": {"effort": "high"}}),
         ("openai_responses", {"reasoning": {"mode": "standard", "effort": None}}),
         ("openai_responses", {"reasoning": None}),
@@ -191,6 +192,15 @@ def test_what_is_metered_is_not_taken_for_bounded(shape: str, name: str) -> None
 def test_what_costs_nothing_beside_the_answer_is_none_of_those(shape: str, body: dict[str, Any]) -> None:
     call = read(shape, **body)
     assert (call.endless, call.unbounded, call.unlisted) == ("", "", "")
+
+
+@pytest.mark.parametrize("name", ["min_pixels", "max_pixels"])
+def test_a_picture_that_is_to_be_scaled_is_not_told_by_its_size(name: str) -> None:
+    """Qwen counts what it has scaled: a speck may become as much as the window holds."""
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    for part, named in ((picture, ""), (picture | {name: 9_000_000}, f"messages[0].content[0].{name}")):
+        call = read("openai_chat", messages=[{"role": "user", "content": [part]}])
+        assert (call.unbounded, call.endless) == (named, "")
 
 
 REFUSED = [(shape, name) for shape, table in TABLE.items() for name in sorted(table.rows["refused"])]
