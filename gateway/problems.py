@@ -14,8 +14,9 @@ import msgspec
 from keys.hashing import Overloaded
 from keys.keyring import Denied
 from keys.minting import Exceeds, Invalid, ScopeRefused
-from ledger.changes import Closed, InUse, ReplayMismatch, TooDeep, TooManySubjects, Uncapped
+from ledger.changes import Closed, InUse, TooDeep, TooManySubjects, Uncapped
 from ledger.records import LedgerUnavailable, Shortfall
+from ledger.replays import ReplayMismatch
 from ledger.retention import Dropped
 from ledger.views import NotFound
 from providers.contract.dialect import Dialect, Problem, close_code

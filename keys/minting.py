@@ -21,10 +21,12 @@ from keys.ids import new_id
 from keys.keyring import Key, Keyring
 from keys.policy import ORIGIN, LoopGuard, Overdraft, Policy, Scope, exceeds, read_policy
 from ledger.book import Match
-from ledger.changes import Answer, Credit, Edit, LimitTerms, NewAccount, Once, ReplayMismatch
+from ledger.changes import Credit, Edit, NewAccount
 from ledger.ledger import Ledger
+from ledger.limits import LimitTerms
 from ledger.money import MICROS_MAX, MICROS_PER_USD, usd_to_micros
 from ledger.records import Unit
+from ledger.replays import Answer, Once, ReplayMismatch
 from ledger.views import AccountView, Credential, LimitView
 from ledger.windows import Window, zone
 

@@ -33,8 +33,9 @@ from keys.minting import (
     window_of,
     within,
 )
-from ledger.changes import Edit, NewAccount, Once
+from ledger.changes import Edit, NewAccount
 from ledger.ledger import Ledger
+from ledger.replays import Once
 from ledger.views import AccountView, NotFound
 
 MARKUP_PERCENT_MAX = 10_000

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ledger import changes, views
+from ledger import changes, lookup, replays
 from ledger.access import Access
-from ledger.changes import Answer, Credit, Edit, NewAccount, Once
+from ledger.changes import Credit, Edit, NewAccount
 from ledger.engine import Script
+from ledger.replays import Answer, Once
 from ledger.views import AccountView, Credential, Node
 
 
@@ -22,7 +23,7 @@ class Accounts:
         self._access = access
 
     async def open(self, new: NewAccount, once: Once | None = None) -> Answer:
-        """Open an account. Raises what `changes.open_account` and `changes.once` raise."""
+        """Open an account. Raises what `changes.open_account` and `replays.once` raise."""
         return await self._change(once, lambda touched: changes.open_account(new))
 
     async def open_first(self, new: NewAccount) -> AccountView | None:
@@ -62,12 +63,12 @@ class Accounts:
 
     async def subject_id(self, key_id: int, kind: str, subject: str) -> int:
         """The id of a key's end user or run; 0 if it has not been seen."""
-        return await self._access.read(lambda: views.find_subject(key_id, kind, subject))
+        return await self._access.read(lambda: lookup.find_subject(key_id, kind, subject))
 
     async def subject(self, key_id: int, kind: str, subject: str) -> AccountView:
         """A key's end user or run. Raises NotFound."""
         now_ms = self._access.clock_ms()
-        return await self._access.read(lambda: views.subject_view(key_id, kind, subject, now_ms))
+        return await self._access.read(lambda: lookup.subject_view(key_id, kind, subject, now_ms))
 
     async def forget_subject(self, key_id: int, kind: str, subject: str) -> None:
         """Forget who an end user is; the sums stay. Raises NotFound."""
@@ -97,12 +98,12 @@ class Accounts:
 
     async def _change(self, once: Once | None, script: Callable[[set[int]], Script[AccountView]]) -> Answer:
         now_ms = self._access.clock_ms()
-        return await self._access.write(lambda touched: changes.once(once, now_ms, lambda: script(touched)))
+        return await self._access.write(lambda touched: replays.once(once, now_ms, lambda: script(touched)))
 
     async def get(self, owner_id: int, public_id: str, kind: str = "key") -> AccountView:
         """One account of the owner's subtree. Raises NotFound."""
         now_ms = self._access.clock_ms()
-        return await self._access.read(lambda: views.view(owner_id, public_id, now_ms, kind))
+        return await self._access.read(lambda: lookup.view(owner_id, public_id, now_ms, kind))
 
     async def page(
         self,
@@ -116,7 +117,7 @@ class Accounts:
         """A page of the keys or plans under the owner, newest first, and whether there are more. Raises NotFound."""
         now_ms = self._access.clock_ms()
         return await self._access.read(
-            lambda: views.list_accounts(
+            lambda: lookup.list_accounts(
                 owner_id, kind=kind, limit=limit, starting_after=starting_after, livemode=livemode, now_ms=now_ms
             ),
             long=True,
@@ -124,12 +125,12 @@ class Accounts:
 
     async def credential(self, locator: str) -> tuple[Credential, tuple[Node, ...]] | None:
         """The credential with this locator and the chain of its account."""
-        return await self._access.read(lambda: views.credential(locator))
+        return await self._access.read(lambda: lookup.credential(locator))
 
     async def chain(self, account_id: int) -> tuple[Node, ...]:
         """An account and its ancestors."""
-        return await self._access.read(lambda: views.chain(account_id))
+        return await self._access.read(lambda: lookup.chain(account_id))
 
     async def root(self) -> int | None:
         """The id of the first account, if there is one."""
-        return await self._access.read(views.first_root)
+        return await self._access.read(lookup.first_root)

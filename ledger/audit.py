@@ -242,8 +242,8 @@ def audit() -> Script[Audit]:
         rows = yield sql, ()
         count += len(rows)
         differences += [
-            Difference(check=name, subject=str(row[0]), kept=str(row[1]), summed=str(row[2]))
-            for row in rows[:SHOWN_MAX]
+            Difference(check=name, subject=str(subject), kept=str(kept), summed=str(summed))
+            for subject, kept, summed in rows[:SHOWN_MAX]
         ]
     ((events, cost),) = yield "SELECT count(*), COALESCE(SUM(cost_micros), 0) FROM events", ()
     ((dropped, dropped_cost),) = yield "SELECT COALESCE(SUM(events), 0), COALESCE(SUM(cost_micros), 0) FROM carried", ()

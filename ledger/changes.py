@@ -1,21 +1,21 @@
 """Scripts that open, change and close accounts.
 
-What a script changes and the answer to its Idempotency-Key are one transaction. Like the looking, the changing finds
-nothing outside the caller's subtree.
+Like the looking, the changing finds nothing outside the caller's subtree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from ledger.book import EVERY_ACCOUNT, Match
+from ledger import limits
+from ledger.book import EVERY_ACCOUNT
 from ledger.engine import Refusal, Script
-from ledger.records import Unit
-from ledger.views import AccountView, Credential, Node, NotFound, chain, decode_profile, find, views_of
+from ledger.limits import LimitTerms
+from ledger.lookup import chain, decode_profile, find, views_of
+from ledger.views import AccountView, Credential, Node, NotFound
 from ledger.windows import Window
 
 DEPTH_MAX = 8  # every hold walks the chain
@@ -44,37 +44,6 @@ class Uncapped(Refusal):
 
 class InUse(Refusal):
     """Some key is on the plan."""
-
-
-class ReplayMismatch(Refusal):
-    """The Idempotency-Key was used before, with another request."""
-
-
-class Once(msgspec.Struct, frozen=True, kw_only=True):
-    """An Idempotency-Key: who sent it, with what, and for how long it is remembered.
-
-    `note` is kept beside the answer for the caller's own use and given back with it.
-    """
-
-    account_id: int
-    key: str
-    fingerprint: str
-    expires_ms: int
-    note: str = ""
-
-
-class LimitTerms(msgspec.Struct, frozen=True, kw_only=True):
-    """What a limit says. `public_id` names an existing one, which then keeps its counters."""
-
-    public_id: str
-    unit: Unit
-    max: int | None
-    window: Window
-    timezone: str | None = None
-    anchor_ms: int | None = None
-    match: Match = Match()
-    per: str = "key"
-    action: str = "block"
 
 
 class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,46 +95,8 @@ class Credit(msgspec.Struct, frozen=True, kw_only=True):
     until_ms: int | None = None
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """The account after a change; `replayed` if the change was made by an earlier request with the same key."""
-
-    account: AccountView
-    note: str = ""
-    replayed: bool = False
-
-
-_decode_answer = msgspec.json.Decoder(Answer).decode
-
-
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def once(guard: Once | None, now_ms: int, change: Callable[[], Script[AccountView]]) -> Script[Answer]:
-    """Make a change, or give the answer of the earlier request with the same Idempotency-Key.
-
-    Raises:
-        ReplayMismatch: The earlier request was another one.
-    """
-    if guard is None:
-        account = yield from change()
-        return Answer(account=account)
-    yield "DELETE FROM replays WHERE expires_ms <= ?", (now_ms,)
-    rows = yield (
-        "SELECT fingerprint, answer FROM replays WHERE account_id = ? AND key = ?",
-        (guard.account_id, guard.key),
-    )
-    if rows:
-        if rows[0][0] != guard.fingerprint:
-            raise ReplayMismatch(guard.key)
-        return msgspec.structs.replace(_decode_answer(rows[0][1]), replayed=True)
-    account = yield from change()
-    answer = Answer(account=account, note=guard.note)
-    yield (
-        "INSERT INTO replays (account_id, key, fingerprint, answer, expires_ms) VALUES (?, ?, ?, ?, ?)",
-        (guard.account_id, guard.key, guard.fingerprint, _json(answer), guard.expires_ms),
-    )
-    return answer
 
 
 def open_account(new: NewAccount) -> Script[AccountView]:
@@ -227,9 +158,9 @@ def _insert(new: NewAccount, parents: tuple[Node, ...]) -> Script[int]:
     path = "/" + "/".join(str(id_) for id_ in (*reversed([parent.id for parent in parents]), account_id)) + "/"
     yield "UPDATE accounts SET path = ? WHERE id = ?", (path, account_id)
     balance = LimitTerms(public_id=new.balance_id, unit="micros", max=None, window="total")
-    yield from _add_limit(account_id, "total", balance, new.created_ms)
+    yield from limits.add(account_id, "total", balance, new.created_ms)
     for terms in new.limits or ():
-        yield from _add_limit(account_id, "limit", terms, new.created_ms)
+        yield from limits.add(account_id, "limit", terms, new.created_ms)
     if new.credential is not None:
         yield from _add_credential(account_id, new.credential, new.created_ms)
     return int(account_id)
@@ -342,7 +273,7 @@ def edit(
         boosts = "[]"  # the cap is what was said, not that and former credits
     if changes.limits is not UNSET:
         own_limits = 1
-        yield from _replace_limits(account_id, changes.limits, now_ms)
+        yield from limits.replace(account_id, changes.limits, now_ms)
     profile = decode_profile(profile_json)
     for name, value in changes.profile.items():
         merged = name in changes.merge and isinstance(value, dict)
@@ -454,55 +385,3 @@ def _add_credential(account_id: int, new: Credential, now_ms: int) -> Script[Non
         " VALUES (?, ?, ?, ?, ?, ?)",
         (account_id, new.locator, new.verifier, new.last4, now_ms, new.expires_ms),
     )
-
-
-def _add_limit(account_id: int, role: str, terms: LimitTerms, now_ms: int) -> Script[None]:
-    yield (
-        'INSERT INTO limits (public_id, account_id, role, unit, max, "window", timezone, anchor_ms, match, per, action,'
-        " created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            terms.public_id,
-            account_id,
-            role,
-            terms.unit,
-            terms.max,
-            terms.window,
-            terms.timezone,
-            terms.anchor_ms,
-            _json(terms.match),
-            terms.per,
-            terms.action,
-            now_ms,
-        ),
-    )
-
-
-def _replace_limits(account_id: int, limits: tuple[LimitTerms, ...], now_ms: int) -> Script[None]:
-    """The list replaces the old one; a limit whose id stays keeps its counters."""
-    rows = yield (
-        "SELECT id, public_id FROM limits WHERE account_id = ? AND role = 'limit' AND removed_ms IS NULL",
-        (account_id,),
-    )
-    old = {public_id: limit_id for limit_id, public_id in rows}
-    for terms in limits:
-        limit_id = old.pop(terms.public_id, None)
-        if limit_id is None:
-            yield from _add_limit(account_id, "limit", terms, now_ms)
-            continue
-        yield (
-            'UPDATE limits SET unit = ?, max = ?, "window" = ?, timezone = ?, anchor_ms = ?, match = ?, per = ?,'
-            " action = ? WHERE id = ?",
-            (
-                terms.unit,
-                terms.max,
-                terms.window,
-                terms.timezone,
-                terms.anchor_ms,
-                _json(terms.match),
-                terms.per,
-                terms.action,
-                limit_id,
-            ),
-        )
-    for limit_id in old.values():
-        yield "UPDATE limits SET removed_ms = ? WHERE id = ?", (now_ms, limit_id)

@@ -5,14 +5,15 @@ The order is that of the commits, so a cursor misses nothing and repeats nothing
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from ledger.engine import Script
+from ledger.lookup import find
 from ledger.rows import UNDER_OWNER, marks
 from ledger.usage import SUBTREE_LISTED_MAX
-from ledger.views import NotFound, find
+from ledger.views import NotFound
 
 
 class EventView(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +89,20 @@ _COLUMNS = (
 # Literals, so that the index of the blocked ones is used.
 _DECISIONS = {"blocked": "e.decision = 'blocked'", "allowed": "e.decision = 'allowed'"}
 _SUBJECTS = "LEFT JOIN accounts AS s ON s.id = e.subject_id LEFT JOIN accounts AS n ON n.id = e.run_id"
+
+
+class _HoldRow(NamedTuple):
+    """What a `HoldView` is made of: see `_HOLD_COLUMNS`."""
+
+    id: str
+    key_id: str
+    amount_micros: int
+    state: str
+    created_ms: int
+    expires_ms: int | None
+    call: str
+
+
 _HOLD_COLUMNS = "h.id, a.public_id, h.amount_micros, h.state, h.created_ms, h.expires_ms, h.call"
 
 
@@ -169,19 +184,19 @@ def list_holds(
         f" WHERE {' AND '.join(conditions)} ORDER BY h.id DESC LIMIT ?",
         (*parameters, limit + 1),
     )
-    return [_hold(row) for row in rows[:limit]], len(rows) > limit
+    return [_hold(row) for row in map(_HoldRow._make, rows[:limit])], len(rows) > limit
 
 
-def _hold(row: tuple[Any, ...]) -> HoldView:
-    call = msgspec.json.decode(row[6])
+def _hold(row: _HoldRow) -> HoldView:
+    call = msgspec.json.decode(row.call)
     return HoldView(
-        id=row[0],
-        key_id=row[1],
-        amount_micros=row[2],
+        id=row.id,
+        key_id=row.key_id,
+        amount_micros=row.amount_micros,
         reserved=call.get("reserved"),
-        state=row[3],
-        created_ms=row[4],
-        expires_ms=row[5],
+        state=row.state,
+        created_ms=row.created_ms,
+        expires_ms=row.expires_ms,
         mode=call["mode"],
         provider=call["provider"],
         model=call["model"],
@@ -196,7 +211,7 @@ def promise(owner_id: int, call_id: str) -> Script[HoldView | EventView]:
         (owner_id, call_id),
     )
     if rows:
-        return _hold(rows[0])
+        return _hold(_HoldRow._make(rows[0]))
     rows = yield (
         f"SELECT {_COLUMNS} FROM events AS e JOIN accounts AS a ON a.id = e.account_id"  # noqa: S608 - constants
         f" JOIN accounts AS o ON o.id = ? {_SUBJECTS} WHERE e.id = ? AND {UNDER_OWNER}",
@@ -217,8 +232,8 @@ def expired_holds(now_ms: int) -> Script[list[tuple[str, bool, int | None]]]:
         (now_ms,),
     )
     return [
-        (row[0], msgspec.json.decode(row[1])["mode"] == "reservation", row[3] if row[2] == "unsettled" else None)
-        for row in rows
+        (hold_id, msgspec.json.decode(call)["mode"] == "reservation", micros if state == "unsettled" else None)
+        for hold_id, call, state, micros in rows
     ]
 
 
@@ -229,7 +244,7 @@ def open_holds(owner: str) -> Script[list[tuple[str, int]]]:
         " ORDER BY id LIMIT 500",
         (owner,),
     )
-    return [(row[0], row[1]) for row in rows]
+    return [(hold_id, micros) for hold_id, micros in rows]
 
 
 def hold_sums() -> Script[tuple[int, int]]:

@@ -35,10 +35,10 @@ def abandoned_holds(owner: str, grace_ms: int) -> Script[list[tuple[str, int]]]:
         " AND owner NOT IN (SELECT owner FROM nodes WHERE lease_until_ms >= now_ms() - ?) ORDER BY id LIMIT 500",
         (owner, grace_ms),
     )
-    return [(row[0], row[1]) for row in rows]
+    return [(hold_id, micros) for hold_id, micros in rows]
 
 
 def revoked_since(since_ms: int) -> Script[list[int]]:
     """The accounts that were revoked at or after a moment."""
     rows = yield "SELECT id FROM accounts WHERE revoked_ms >= ? LIMIT 10000", (since_ms,)
-    return [row[0] for row in rows]
+    return [account_id for (account_id,) in rows]

@@ -127,7 +127,7 @@ def taken(account_id: int, ids: Sequence[str]) -> Script[set[tuple[str, str, str
         f" AND livemode = (SELECT livemode FROM accounts WHERE id = ?) AND id IN ({marks(ids)})",
         (account_id, account_id, *ids),
     )
-    return {(row[0], row[1], row[2]) for row in rows}
+    return {(provider, kind, id_) for provider, kind, id_ in rows}
 
 
 def page(account_id: int, provider: str, kind: str, wanted: Page, now_ms: int) -> Script[tuple[list[Object], bool]]:

@@ -19,7 +19,7 @@ from ledger.calls import Calls
 from ledger.engine import Script
 from ledger.journal import Journal, Orphan, left_behind
 from ledger.records import LedgerUnavailable, Recover, Settlement, Unsettled
-from ledger.rules import EXPIRED
+from ledger.settling import EXPIRED
 from ledger.windows import DAY_MS, day_start_ms
 
 _log = logging.getLogger("farthing.ledger")

@@ -6,18 +6,18 @@ A call belongs to the moment in which it was held, so the bill's months are the 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from ledger import latency
 from ledger.book import is_call
 from ledger.engine import Script
+from ledger.lookup import find
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import Measures
 from ledger.retention import Dropped, kept_from
 from ledger.rows import marks
-from ledger.views import find
 from ledger.windows import DAY_MS, day_start_ms
 
 MEASURES = Measures.__struct_fields__
@@ -169,8 +169,9 @@ def _from_rollups(
         " GROUP BY 1, 2, 3, 4, 5",
         (*bounds, *parameters),
     )
-    for row in rows:
-        requests, blocked, cost_micros, rest_picos, price_micros, *measures, latency_ms_sum = map(int, row[5:-1])
+    for *group, histogram in rows:
+        key, figures = group[:5], group[5:]
+        requests, blocked, cost_micros, rest_picos, price_micros, *measures, latency_ms_sum = map(int, figures)
         sums_of_row = Sums(
             requests=requests,
             blocked=blocked,
@@ -179,9 +180,28 @@ def _from_rollups(
             price_micros=price_micros,
             measures=measures,
             latency_ms_sum=latency_ms_sum,
-            histogram=latency.merge([bytes.fromhex(row[-1])]),
+            histogram=latency.merge([bytes.fromhex(histogram)]),
         )
-        groups.setdefault((*row[:5], ""), Sums()).add(sums_of_row)
+        groups.setdefault((*key, ""), Sums()).add(sums_of_row)
+
+
+class _EventRow(NamedTuple):
+    """What a bill reads of an event."""
+
+    account_id: int
+    provider: str
+    model: str
+    created_ms: int
+    subject_id: int
+    metadata: str
+    decision: str
+    mode: str
+    status: str
+    cost_micros: int
+    cost_picos: int
+    price_micros: int
+    usage: str
+    latency_ms: int | None
 
 
 def _from_events(
@@ -193,23 +213,24 @@ def _from_events(
         f" WHERE r.created_ms >= ? AND r.created_ms < ? AND r.route <> 'credits' AND {where}",
         (from_ms, to_ms, *parameters),
     )
-    for row in rows:
-        tag = str(msgspec.json.decode(row[5]).get(query.tag, "")) if query.tag is not None else ""
-        day = day_start_ms(row[3]) if query.by_day else 0
-        sums = groups.setdefault((*row[:3], day, row[4] if query.by_end_user else 0, tag), Sums())
-        if row[6] == "blocked":
-            sums.blocked += msgspec.json.decode(row[12]).get("count", 1)
+    for row in map(_EventRow._make, rows):
+        tag = str(msgspec.json.decode(row.metadata).get(query.tag, "")) if query.tag is not None else ""
+        day = day_start_ms(row.created_ms) if query.by_day else 0
+        end_user = row.subject_id if query.by_end_user else 0
+        sums = groups.setdefault((row.account_id, row.provider, row.model, day, end_user, tag), Sums())
+        usage = msgspec.json.decode(row.usage)
+        if row.decision == "blocked":
+            sums.blocked += usage.get("count", 1)
             continue
-        sums.requests += is_call(row[7], row[8])
-        sums.cost_micros += row[9]
-        sums.cost_picos += row[10]
-        sums.price_micros += row[11]
-        usage = msgspec.json.decode(row[12])
+        sums.requests += is_call(row.mode, row.status)
+        sums.cost_micros += row.cost_micros
+        sums.cost_picos += row.cost_picos
+        sums.price_micros += row.price_micros
         for index, name in enumerate(MEASURES):
             sums.measures[index] += usage.get(name, 0)
-        if row[13] is not None:
-            sums.latency_ms_sum += row[13]
-            bucket = latency.bucket(row[13])
+        if row.latency_ms is not None:
+            sums.latency_ms_sum += row.latency_ms
+            bucket = latency.bucket(row.latency_ms)
             sums.histogram[bucket] = sums.histogram.get(bucket, 0) + 1
 
 
@@ -219,6 +240,6 @@ def _names(account_ids: set[int]) -> Script[dict[int, Names]]:
     for start in range(0, len(ids), 1000):
         part = tuple(ids[start : start + 1000])
         rows = yield f"SELECT id, public_id, subject, profile FROM accounts WHERE id IN ({marks(part)})", part  # noqa: S608
-        for row in rows:
-            names[row[0]] = Names(public_id=row[1], subject=row[2], profile=msgspec.json.decode(row[3]))
+        for account_id, public_id, subject, profile in rows:
+            names[account_id] = Names(public_id=public_id, subject=subject, profile=msgspec.json.decode(profile))
     return names

@@ -22,8 +22,9 @@ from pathlib import Path
 import psutil
 
 from keys.ids import new_body, new_id
-from ledger.changes import LimitTerms, NewAccount
+from ledger.changes import NewAccount
 from ledger.ledger import Ledger
+from ledger.limits import LimitTerms
 from ledger.records import Ask, Facts, Held, Settlement
 
 STEPS = (0.001, 0.01, 0.1, 1.0)  # of all users

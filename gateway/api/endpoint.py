@@ -29,9 +29,9 @@ from keys.ids import new_body
 from keys.keyring import Key, Keyring
 from keys.minting import Minter, ScopeRefused
 from keys.plans import EndUsers, Plans
-from ledger.changes import Once
 from ledger.ledger import Ledger
 from ledger.money import is_plain_decimal
+from ledger.replays import Once
 from providers.pricing.catalogue import Catalogue
 
 _log = logging.getLogger("farthing.api")

@@ -18,10 +18,10 @@ from gateway.problems import CallError, over_limit
 from keys.ids import derived_id, new_body, new_id
 from keys.minting import ScopeRefused
 from keys.policy import Policy, read_policy
-from ledger.changes import Once, ReplayMismatch
 from ledger.events import EventView, HoldView
 from ledger.money import CHARGE_MICROS_MAX, PICOS_PER_MICRO, ceil_micros
 from ledger.records import UNSEEN, Ask, Facts, Held, Prolong, Refused, Settlement, Shortfall
+from ledger.replays import Once, ReplayMismatch
 from ledger.views import AccountView, NotFound
 
 STANDARD_TTL_S_MAX = 3600  # of a key that is in others' hands: it holds back what its parents could spend

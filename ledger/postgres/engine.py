@@ -26,7 +26,7 @@ from typing import TypeVar
 
 import asyncpg
 
-from ledger import rules
+from ledger import holding, rules
 from ledger.engine import Change, Refusal, Result, Script, Work
 from ledger.postgres import bounds, migrating
 from ledger.postgres.reading import Readers
@@ -318,14 +318,14 @@ class PostgresEngine:
         if wanted.named:
             row = await self._statements[LOAD].fetchrow(*load_arguments(wanted, locking=locking))
             assert row is not None  # noqa: S101 - a function with OUT parameters has one row
-            now_ms = self._saw_clock(row[0])
-            fill(book, row[1], row[2], row[3])
+            now_ms = self._saw_clock(row["clock_ms"])
+            fill(book, row["account_rows"], row["limit_rows"], row["hold_rows"])
         wanted.follow(book, batch, now_ms)
         if not locking:
             wanted.leave_out(book)
         row = await self._statements[FETCH].fetchrow(*fetch_arguments(wanted, locking=locking))
         assert row is not None  # noqa: S101 - a function with OUT parameters has one row
-        fill_sums(book, wanted, tables, row[0], row[1], row[2])
+        fill_sums(book, wanted, tables, row["counter_rows"], row["rollup_rows"], row["event_rows"])
         return now_ms
 
     async def _store(
@@ -343,8 +343,13 @@ class PostgresEngine:
             return
         row = await self._statements[statement].fetchrow(*arguments)
         assert row is not None  # noqa: S101 - a function with OUT parameters has one row
-        self._saw_clock(row[0])
-        book.stored(basis, zip(row[1] or (), row[2] or (), row[3] or (), strict=True), results, now_ms)
+        self._saw_clock(row["clock_ms"])
+        book.stored(
+            basis,
+            zip(row["all_used"] or (), row["all_held"] or (), row["all_unsettled"] or (), strict=True),
+            results,
+            now_ms,
+        )
 
     async def _run(self, change: Work) -> Result:
         """Run a writing script in a transaction of its own."""
@@ -397,7 +402,7 @@ def _apply(book: SharedBook, work: Operation, now_ms: int, *, repeated: bool) ->
     if found is not None:
         if found.owner != work.owner or found.state != "open":
             return LedgerUnavailable("the call's hold is no longer its own")
-        rules.withdraw(book, found)
+        holding.withdraw(book, found)
     result = rules.apply(book, work, now_ms)
     if isinstance(result, Held):
         book.ended_holds.discard(work.id)

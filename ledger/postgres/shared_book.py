@@ -27,7 +27,8 @@ from ledger.book import (
 )
 from ledger.engine import Result
 from ledger.records import Ask, Block, Extend, Held, Measures, Settlement
-from ledger.rules import EXPIRED, Operation
+from ledger.rules import Operation
+from ledger.settling import EXPIRED
 from ledger.windows import day_start_ms
 
 Sums = tuple[int, int, int]

@@ -11,7 +11,8 @@ import pytest
 
 from keys.keyring import Denied, Key
 from keys.minting import EXPIRES_MS_MAX, Exceeds, Invalid, LimitSpec, Mint, Minted, Patch, ScopeRefused
-from ledger.changes import Closed, Once, ReplayMismatch, TooDeep
+from ledger.changes import Closed, TooDeep
+from ledger.replays import Once, ReplayMismatch
 from ledger.views import NotFound
 from tests.keys.conftest import MASTER, Office
 

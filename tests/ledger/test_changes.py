@@ -11,17 +11,15 @@ import pytest
 from ledger.book import Match
 from ledger.changes import (
     DEPTH_MAX,
-    Answer,
     Closed,
     Credit,
     Edit,
     InUse,
-    Once,
-    ReplayMismatch,
     TooDeep,
     Uncapped,
 )
 from ledger.records import Facts, Held, Refused
+from ledger.replays import Answer, Once, ReplayMismatch
 from ledger.views import AccountView, NotFound
 from tests.ledger.world import START_MS, World, credential
 

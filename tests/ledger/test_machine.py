@@ -26,7 +26,8 @@ from hypothesis.stateful import (
 )
 
 from ledger.book import Match
-from ledger.changes import Closed, Edit, LimitTerms, TooDeep
+from ledger.changes import Closed, Edit, TooDeep
+from ledger.limits import LimitTerms
 from ledger.records import Ask, Extend, Facts, Held, Refused, Settled, Settlement
 from tests.cluster import Cluster
 from tests.ledger.model import MAccount, MCall, MLimit, Model, window_start

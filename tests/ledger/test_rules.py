@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger import rules
+from ledger import holding, rules
 from ledger.book import Account, Book, Counter, CounterKey, Hold, Limit, Rollup, RollupKey
 from ledger.records import Ask, Extend, Facts, Held, Recover, Refused, Report, Settled, Settlement
 from tests.ledger.world import PICOS, World, settlement
@@ -121,7 +121,7 @@ def test_what_is_affordable_is_granted_and_no_more(
         call = Ask(
             id="c", account_id=1, facts=Facts(), owner="o", fixed_picos=fixed, each_picos=each, want=want, least=least
         )
-        result = rules.hold(book, call, 0)
+        result = holding.hold(book, call, 0)
         assert isinstance(result, Held | Refused)
         return result
 

@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ledger.changes import Answer, Edit, LimitTerms, NewAccount, Once
+from ledger.changes import Edit, NewAccount
 from ledger.ledger import Ledger
+from ledger.limits import LimitTerms
 from ledger.postgres import dialect
 from ledger.records import Ask, Facts, Held, Refused, Settled, Settlement
+from ledger.replays import Answer, Once
 from ledger.views import AccountView, Credential
 from tests.cluster import query
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import CANNOT_START, OK, USAGE, main
-from ledger.changes import Once
 from ledger.postgres import migrating
 from ledger.records import Recover, Report
+from ledger.replays import Once
 from ledger.sqlite import files
 from tests.cluster import Cluster, query
 from tests.harness import MASTER, running

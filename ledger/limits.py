@@ -1,0 +1,77 @@
+"""The limits of accounts, as they are written down. Scripts only; `ledger.rows` reads them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ledger.book import Match
+from ledger.engine import Script
+from ledger.records import Unit
+from ledger.windows import Window
+
+
+class LimitTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a limit says. `public_id` names an existing one, which then keeps its counters."""
+
+    public_id: str
+    unit: Unit
+    max: int | None
+    window: Window
+    timezone: str | None = None
+    anchor_ms: int | None = None
+    match: Match = Match()
+    per: str = "key"
+    action: str = "block"
+
+
+def add(account_id: int, role: str, terms: LimitTerms, now_ms: int) -> Script[None]:
+    """A new limit of an account; `role` is "total" for its balance."""
+    yield (
+        'INSERT INTO limits (public_id, account_id, role, unit, max, "window", timezone, anchor_ms, match, per, action,'
+        " created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            terms.public_id,
+            account_id,
+            role,
+            terms.unit,
+            terms.max,
+            terms.window,
+            terms.timezone,
+            terms.anchor_ms,
+            msgspec.json.encode(terms.match).decode(),
+            terms.per,
+            terms.action,
+            now_ms,
+        ),
+    )
+
+
+def replace(account_id: int, limits: tuple[LimitTerms, ...], now_ms: int) -> Script[None]:
+    """The list replaces the old one; a limit whose id stays keeps its counters."""
+    rows = yield (
+        "SELECT id, public_id FROM limits WHERE account_id = ? AND role = 'limit' AND removed_ms IS NULL",
+        (account_id,),
+    )
+    old = {public_id: limit_id for limit_id, public_id in rows}
+    for terms in limits:
+        limit_id = old.pop(terms.public_id, None)
+        if limit_id is None:
+            yield from add(account_id, "limit", terms, now_ms)
+            continue
+        yield (
+            'UPDATE limits SET unit = ?, max = ?, "window" = ?, timezone = ?, anchor_ms = ?, match = ?, per = ?,'
+            " action = ? WHERE id = ?",
+            (
+                terms.unit,
+                terms.max,
+                terms.window,
+                terms.timezone,
+                terms.anchor_ms,
+                msgspec.json.encode(terms.match).decode(),
+                terms.per,
+                terms.action,
+                limit_id,
+            ),
+        )
+    for limit_id in old.values():
+        yield "UPDATE limits SET removed_ms = ? WHERE id = ?", (now_ms, limit_id)
