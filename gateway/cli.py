@@ -34,8 +34,10 @@ from gateway.price_table import price_table
 from gateway.telemetry import Board, configure_logging
 from keys.hashing import SecretHasher
 from keys.keyring import Key, Keyring
-from keys.minting import Exceeds, Invalid, Mint, Minter, ScopeRefused
+from keys.minting import Minter, ScopeRefused
 from keys.policy import read_policy
+from keys.requests import Mint
+from keys.terms import Exceeds, Invalid
 from ledger import moving
 from ledger.changes import Closed
 from ledger.events import EventQuery

@@ -13,7 +13,8 @@ import msgspec
 
 from keys.hashing import Overloaded
 from keys.keyring import Denied
-from keys.minting import Exceeds, Invalid, ScopeRefused
+from keys.minting import ScopeRefused
+from keys.terms import Exceeds, Invalid
 from ledger.changes import Closed, InUse, TooDeep, TooManySubjects, Uncapped
 from ledger.records import LedgerUnavailable, Shortfall
 from ledger.replays import ReplayMismatch

@@ -8,169 +8,31 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from hashlib import blake2b
-from typing import Annotated, Any, Literal, Protocol, TypeVar
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
 from keys import token
 from keys.hashing import SecretHasher
 from keys.ids import new_id
 from keys.keyring import Key, Keyring
-from keys.policy import ORIGIN, LoopGuard, Overdraft, Policy, Scope, exceeds, read_policy
-from ledger.book import Match
+from keys.policy import Policy, exceeds, read_policy
+from keys.requests import Fields, Mint, Patch, profile_of
+from keys.terms import ANY_NAMES, Exceeds, F, Invalid, Names, cap_of, named, terms_of, window_of, within
 from ledger.changes import Credit, Edit, NewAccount
 from ledger.ledger import Ledger
-from ledger.limits import LimitTerms
-from ledger.money import MICROS_MAX, MICROS_PER_USD, usd_to_micros
-from ledger.records import Unit
+from ledger.money import MICROS_MAX, MICROS_PER_USD
 from ledger.replays import Answer, Once, ReplayMismatch
-from ledger.views import AccountView, Credential, LimitView
-from ledger.windows import Window, zone
+from ledger.views import AccountView, Credential
 
-LIMITS_MAX = 20  # every call walks them
-PATTERNS_MAX = 200
 OVERLAP_S_MAX = 30 * 24 * 3600
 _SECONDS = range(10**9, 10**11)  # what is a moment of our time in seconds, and no moment that anybody means in ms
-EXPIRES_MS_MAX = 253_402_300_799_000  # the end of the year 9999
-
-Name = Annotated[str, Meta(max_length=200)]
-MetadataName = Annotated[str, Meta(min_length=1, max_length=40)]
-MetadataValue = Annotated[str, Meta(max_length=500)]
-Metadata = Annotated[dict[MetadataName, MetadataValue], Meta(max_length=50)]
-Patterns = Annotated[list[Annotated[str, Meta(min_length=1, max_length=200)]], Meta(max_length=PATTERNS_MAX)]
-Origins = Annotated[list[Annotated[str, Meta(pattern=ORIGIN)]], Meta(max_length=PATTERNS_MAX)]
-Micros = Annotated[int, Meta(ge=0, le=MICROS_MAX)]
-Moment = Annotated[int, Meta(ge=0, le=EXPIRES_MS_MAX)]
-Reset = Literal["none", "day", "week", "month"]
-
-
-class Invalid(Exception):
-    """A field cannot be as it is. `param` names it; `message` is fit for the client."""
-
-    def __init__(self, param: str, message: str) -> None:
-        super().__init__(message)
-        self.param = param
-        self.message = message
-
-
-class Exceeds(Invalid):
-    """A child would have more than its parent."""
 
 
 class ScopeRefused(Exception):
     """The caller's scope does not allow what it asks for."""
-
-
-class MatchSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Which calls a limit is about."""
-
-    provider: str | None = None
-    model: str | None = None
-    route: str | None = None
-    metadata: Metadata | None = None
-
-
-class LimitSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A limit as a client writes it. `id` names one that the key has, which then keeps its counter."""
-
-    unit: Unit
-    max: Annotated[int, Meta(ge=0, le=MICROS_MAX)]
-    window: Window = "total"
-    match: MatchSpec = MatchSpec()
-    per: Literal["key", "end_user", "run"] = "key"
-    action: Literal["block", "warn"] = "block"
-    timezone: Annotated[str, Meta(max_length=64)] | None = None
-    anchor_ms: Moment | None = None
-    id: str | None = None
-
-
-class Names(Protocol):
-    """What providers, models and operations there are, by the words of whoever knows them."""
-
-    def provider(self, name: str) -> str | None:
-        """A provider's own name, by any name that it goes by; None if it names none."""
-        ...
-
-    def model(self, name: str, provider: str | None) -> str | None:
-        """The entry of the catalogue that a model's id means, at this provider or at any; None if it means none."""
-        ...
-
-    def route(self, name: str) -> bool:
-        """Whether an operation is called so."""
-        ...
-
-
-class AnyNames:
-    """Knows nothing, and takes every word as it is."""
-
-    def provider(self, name: str) -> str | None:
-        """See `Names`."""
-        return name
-
-    def model(self, name: str, provider: str | None) -> str | None:
-        """See `Names`."""
-        return name
-
-    def route(self, name: str) -> bool:
-        """See `Names`."""
-        return True
-
-
-ANY_NAMES = AnyNames()
-
-
-class HasCap(Protocol):
-    """Something that may say a cap."""
-
-    @property
-    def max_spend_usd(self) -> Decimal | None | UnsetType:
-        """In dollars."""
-        ...
-
-    @property
-    def max_spend_micros(self) -> int | None | UnsetType:
-        """In micros."""
-        ...
-
-
-class _Fields(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """What both a mint and a change may say. UNSET was not said."""
-
-    name: Name | UnsetType = UNSET
-    max_spend_usd: Decimal | None | UnsetType = UNSET
-    max_spend_micros: Micros | None | UnsetType = UNSET
-    reset: Reset | None | UnsetType = UNSET
-    limits: Annotated[list[LimitSpec], Meta(max_length=LIMITS_MAX)] | None | UnsetType = UNSET
-    allowed_models: Patterns | None | UnsetType = UNSET
-    allowed_providers: Patterns | None | UnsetType = UNSET
-    allowed_origins: Origins | None | UnsetType = UNSET
-    external_id: Name | None | UnsetType = UNSET
-    expires_at_ms: Moment | None | UnsetType = UNSET
-    overdraft: Overdraft | UnsetType = UNSET
-    on_insufficient: Literal["reject", "clamp"] | UnsetType = UNSET
-    over_cap_status: Literal[402, 429] | None | UnsetType = UNSET
-    unpriced: Literal["deny", "allow"] | UnsetType = UNSET
-    end_user_required: bool | UnsetType = UNSET
-    loop_guard: LoopGuard | None | UnsetType = UNSET
-    plan: str | None | UnsetType = UNSET
-
-
-class Mint(_Fields, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A key to mint."""
-
-    scope: Scope = "standard"
-    livemode: bool = True
-    metadata: Metadata | UnsetType = UNSET
-
-
-class Patch(_Fields, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Changes to a key."""
-
-    metadata: dict[MetadataName, MetadataValue | None] | UnsetType = UNSET  # an entry set to null goes
-    disabled: bool | UnsetType = UNSET
 
 
 class Minted(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,24 +41,6 @@ class Minted(msgspec.Struct, frozen=True, kw_only=True):
     account: AccountView
     secret: str
     replayed: bool
-
-
-F = TypeVar("F", bound=msgspec.Struct)
-
-_PROFILE = (
-    "name",
-    "allowed_models",
-    "allowed_providers",
-    "allowed_origins",
-    "external_id",
-    "metadata",
-    "overdraft",
-    "on_insufficient",
-    "over_cap_status",
-    "unpriced",
-    "end_user_required",
-    "loop_guard",
-)
 
 
 class Minter:
@@ -286,7 +130,7 @@ class Minter:
             if asked.limits is UNSET
             else terms_of(asked.limits or [], now_ms, names=self._names, unpriced=unpriced),
             expires_ms=None if asked.expires_at_ms is UNSET else asked.expires_at_ms,
-            profile={"scope": asked.scope} | _profile(asked),
+            profile={"scope": asked.scope} | profile_of(asked),
             credential=await self._credential(made.secret, made.locator),
         )
         answer = await self._ledger.accounts.open(new, once)
@@ -320,7 +164,7 @@ class Minter:
             if asked.limits is UNSET
             else terms_of(asked.limits or [], self._clock_ms(), current, names=self._names, unpriced=unpriced),
             plan=asked.plan,
-            profile=_profile(asked),
+            profile=profile_of(asked),
             merge=("metadata",),
         )
         answer = await self._ledger.accounts.edit(caller.account_id, public_id, edit, once=once)
@@ -413,7 +257,7 @@ class Minter:
 
     def _check(
         self,
-        asked: _Fields,
+        asked: Fields,
         parent: AccountView,
         policies: tuple[Policy, ...],
         cap_micros: int | None | UnsetType,
@@ -434,136 +278,3 @@ class Minter:
 
     def _entry(self, model: str) -> str:
         return self._names.model(model, None) or model
-
-
-def named(asked: F, names: Names, *, unpriced: bool, stored: Mapping[str, Any] = {}) -> F:
-    """A key's or plan's lists of providers and models, canonical. What a key has already stays as it is.
-
-    With `unpriced`, models that nobody knows are as good as others. Prefixes may come true later.
-
-    Raises:
-        Invalid: An entry names nothing; `param` says which.
-    """
-    changed: dict[str, list[str]] = {}
-    for param, find in (
-        ("allowed_providers", names.provider),
-        ("allowed_models", lambda name: names.model(name, None)),
-    ):
-        patterns = getattr(asked, param)
-        if not isinstance(patterns, list):
-            continue
-        kept = stored.get(param) or ()
-        for index, pattern in enumerate(patterns):
-            if pattern.endswith("*") or pattern in kept or (unpriced and param == "allowed_models"):
-                continue
-            if (found := find(pattern)) is None:
-                raise Invalid(f"{param}[{index}]", f"there is no {param[8:-1]} {pattern!r} here")
-            if (
-                param == "allowed_providers"
-            ):  # of a model, the very id that is said is allowed, and no other of its entry
-                changed.setdefault(param, list(patterns))[index] = found
-    return msgspec.structs.replace(asked, **changed) if changed else asked
-
-
-def within(cap_micros: int | None | UnsetType, parent: AccountView, param: str = "max_spend_usd") -> None:
-    """Refuse a cap above the parent's and its ancestors'. Raises Exceeds."""
-    if isinstance(cap_micros, int) and parent.ceiling_micros is not None and cap_micros > parent.ceiling_micros:
-        raise Exceeds(param, "a cap cannot be more than the parent's")
-
-
-def cap_of(asked: HasCap) -> int | None | UnsetType:
-    """The cap in micros, said in dollars or in micros. Raises Invalid."""
-    usd: int | None | UnsetType = UNSET
-    if isinstance(asked.max_spend_usd, Decimal):
-        try:
-            usd = usd_to_micros(asked.max_spend_usd)
-        except ValueError as error:
-            raise Invalid("max_spend_usd", f"max_spend_usd {error}") from None
-    else:
-        usd = asked.max_spend_usd
-    micros = asked.max_spend_micros
-    if usd is not UNSET and micros is not UNSET and usd != micros:
-        raise Invalid("max_spend_micros", "max_spend_usd and max_spend_micros say different amounts")
-    return micros if usd is UNSET else usd
-
-
-def window_of(reset: Reset | None | UnsetType) -> Window | UnsetType:
-    """The window in which a cap with this reset counts."""
-    if reset is UNSET:
-        return UNSET
-    return "total" if reset is None or reset == "none" else reset
-
-
-def terms_of(
-    specs: list[LimitSpec],
-    now_ms: int,
-    current: AccountView | None = None,
-    *,
-    names: Names = ANY_NAMES,
-    unpriced: bool = False,
-) -> tuple[LimitTerms, ...]:
-    """Limits as the ledger takes them. An id must be one that the account has, and keeps unit and counting.
-
-    What a limit is about is said in the words of the catalogue; one that could never count anything is refused.
-
-    Raises:
-        Invalid: `param` names the limit and its field.
-    """
-    limits = current.limits if current is not None else ()
-    own = {limit.public_id: limit for limit in limits if limit.role == "limit" and limit.own}
-    terms: list[LimitTerms] = []
-    for index, spec in enumerate(specs):
-        kept = own.get(spec.id) if spec.id is not None else None
-        if spec.id is not None and (kept is None or spec.id in {each.public_id for each in terms}):
-            raise Invalid(f"limits[{index}].id", f"there is no such limit: {spec.id}")
-        if kept is not None and (kept.unit, kept.per) != (spec.unit, spec.per):
-            raise Invalid(f"limits[{index}].id", "a limit that keeps its counter keeps its unit and per")
-        if spec.unit == "concurrent" and spec.window != "total":
-            raise Invalid(f"limits[{index}].window", "concurrent calls are not counted in windows")
-        if spec.timezone is not None:
-            try:
-                zone(spec.timezone)
-            except (ValueError, LookupError, OSError):
-                raise Invalid(f"limits[{index}].timezone", "must be an IANA time zone") from None
-        terms.append(
-            LimitTerms(
-                public_id=spec.id or new_id("lim", now_ms),
-                unit=spec.unit,
-                max=spec.max,
-                window=spec.window,
-                timezone=spec.timezone,
-                anchor_ms=spec.anchor_ms,
-                match=_match(spec, f"limits[{index}].match", names, kept, unpriced=unpriced),
-                per=spec.per,
-                action=spec.action,
-            )
-        )
-    return tuple(terms)
-
-
-def _match(spec: LimitSpec, where: str, names: Names, kept: LimitView | None, *, unpriced: bool) -> Match:
-    """Which calls a limit is about. Raises Invalid: no call ever would be."""
-    said = Match(
-        provider=spec.match.provider, model=spec.match.model, route=spec.match.route, metadata=spec.match.metadata
-    )
-    if kept is not None and kept.match == said:
-        return said
-    provider, model = said.provider, said.model
-    if provider is not None and (provider := names.provider(provider)) is None:
-        raise Invalid(f"{where}.provider", f"there is no provider {said.provider!r} here")
-    if model is not None and not model.endswith("*") and not unpriced:
-        model = names.model(model, provider)
-        if model is None:
-            at = f" of {provider}" if provider is not None else ""
-            raise Invalid(f"{where}.model", f"there is no model {said.model!r}{at} here")
-    if said.route is not None and not names.route(said.route):
-        raise Invalid(f"{where}.route", f"there is no operation {said.route!r} here")
-    return msgspec.structs.replace(said, provider=provider, model=model)
-
-
-def _profile(asked: Mint | Patch) -> dict[str, Any]:
-    """What was said of the policy."""
-    said = {name: getattr(asked, name) for name in _PROFILE}
-    if asked.over_cap_status is None:
-        said["over_cap_status"] = 402
-    return {name: msgspec.to_builtins(value) for name, value in said.items() if value is not UNSET}

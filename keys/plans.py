@@ -15,18 +15,20 @@ from msgspec import UNSET, Meta, UnsetType
 
 from keys.ids import new_id
 from keys.keyring import Key
-from keys.minting import (
-    ANY_NAMES,
+from keys.requests import (
     LIMITS_MAX,
-    Invalid,
     LimitSpec,
     MetadataName,
     MetadataValue,
     Micros,
     Name,
-    Names,
     Patterns,
     Reset,
+)
+from keys.terms import (
+    ANY_NAMES,
+    Invalid,
+    Names,
     cap_of,
     named,
     terms_of,

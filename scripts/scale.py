@@ -30,7 +30,8 @@ from typing import Any, TypeVar, cast
 from keys.hashing import SecretHasher
 from keys.ids import new_body
 from keys.keyring import Keyring
-from keys.minting import Mint, Minter
+from keys.minting import Minter
+from keys.requests import Mint
 from ledger import latency
 from ledger.engine import Result, Script, Statement, Work
 from ledger.events import EventQuery

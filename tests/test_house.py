@@ -12,6 +12,7 @@ from providers.ground.vendors import VENDORS
 
 ROOT = Path(__file__).resolve().parent.parent
 GATEWAY = sorted((ROOT / "gateway").rglob("*.py"))
+OTHERS = sorted(path for room in ("keys", "ledger") for path in (ROOT / room).rglob("*.py"))
 NAMES = re.compile("|".join(sorted({*VENDORS, "gemini", "dashscope", "grok", "moonshot"})), re.IGNORECASE)
 
 
@@ -40,6 +41,14 @@ def test_a_module_of_the_gateway_fits_in_a_sitting(path: Path) -> None:
     if path.name != "app.py":
         assert {each.name: length(each) for each in functions(tree) if length(each) > 60} == {}
         assert len(imported(tree)) <= 14
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_of_the_other_rooms_fits_in_a_sitting(path: Path) -> None:
+    """At most 450 lines, functions of at most 60."""
+    text = path.read_text("utf-8")
+    assert len(text.splitlines()) <= 450
+    assert {each.name: length(each) for each in functions(ast.parse(text)) if length(each) > 60} == {}
 
 
 def imported(tree: ast.AST) -> set[str]:

@@ -17,7 +17,8 @@ from gateway.api.reservations import policy_of, whom
 from gateway.api.stated import ReportedUsage, Subject
 from gateway.problems import CallError
 from keys.ids import derived_id, new_body
-from keys.minting import Metadata, ScopeRefused
+from keys.minting import ScopeRefused
+from keys.requests import Metadata
 from ledger.money import CHARGE_MICROS_MAX, PICOS_PER_MICRO
 from ledger.records import Ask, Facts, Held, Measures, Report
 from ledger.views import AccountView, NotFound

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.bounds import SUBJECT_BYTES_MAX
-from keys.minting import Metadata
+from keys.requests import Metadata
 from ledger.money import CHARGE_MICROS_MAX
 from ledger.records import Unit
 from providers.ground.usage import Usage

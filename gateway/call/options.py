@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.bounds import SUBJECT_BYTES_MAX
 from gateway.problems import CallError
-from keys.minting import Metadata
+from keys.requests import Metadata
 from ledger.money import is_plain_decimal, usd_to_micros
 from providers.simulator import Faults
 

@@ -21,7 +21,8 @@ import uvloop
 from keys.hashing import SecretHasher
 from keys.ids import new_body
 from keys.keyring import Keyring
-from keys.minting import Mint, Minter
+from keys.minting import Minter
+from keys.requests import Mint
 from ledger.ledger import Ledger
 from ledger.records import Ask, Facts, Held, Measures, Settlement
 from scripts.bench.machine import GATEWAY_CORE, pin

@@ -10,7 +10,8 @@ import pytest
 
 from keys.hashing import SecretHasher
 from keys.keyring import Key, Keyring
-from keys.minting import Mint, Minted, Minter, Patch
+from keys.minting import Minted, Minter
+from keys.requests import Mint, Patch
 from ledger.records import Ask, Facts, Held, Refused
 from tests.ledger.world import PICOS, World, assert_sound, opened
 

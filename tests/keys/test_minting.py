@@ -10,7 +10,9 @@ import msgspec
 import pytest
 
 from keys.keyring import Denied, Key
-from keys.minting import EXPIRES_MS_MAX, Exceeds, Invalid, LimitSpec, Mint, Minted, Patch, ScopeRefused
+from keys.minting import Minted, ScopeRefused
+from keys.requests import EXPIRES_MS_MAX, LimitSpec, Mint, Patch
+from keys.terms import Exceeds, Invalid
 from ledger.changes import Closed, TooDeep
 from ledger.replays import Once, ReplayMismatch
 from ledger.views import NotFound
