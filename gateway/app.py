@@ -55,7 +55,7 @@ from gateway.stored.batches import Batches
 from gateway.stored.ownership import Ownership
 from gateway.stored.stages import StoredStages
 from gateway.telemetry import Board, Metrics
-from gateway.upstream.http import HttpUpstream
+from gateway.upstream.clients import real
 from gateway.upstream.simulated import SimulatedSockets, SimulatedUpstream
 from gateway.upstream.websocket import WebSocketUpstream
 from keys.hashing import SecretHasher
@@ -189,7 +189,7 @@ class Gateway:
         self.metrics = Metrics(
             lambda: float(len(self.flights)), lambda: float(ledger.waiting), lambda: float(ledger.commits), board
         )
-        self._live, self._simulated = HttpUpstream(), SimulatedUpstream(clock_ms)
+        self._live, self._simulated = real(settings.upstream_client), SimulatedUpstream(clock_ms)
         self.minter = Minter(ledger, keyring, hasher, ledger.clock_ms, self._names)
         ownership = Ownership(ledger, clock_ms)
         upstreams = self._live, self._simulated

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,6 +20,7 @@ from ledger.records import Unsettled
 from providers.ground.vendors import VENDORS
 from providers.pricing.catalogue import CREDIT_SETTING, PICOS_PER_CREDIT
 
+UpstreamClient = Literal["lean", "aiohttp"]
 WORKERS_MAX = 64
 RETENTION_DAYS_MIN = 7  # a report that is sent again is known by its event
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -67,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     places: dict[str, Place]
     metrics_port: int = 0  # where metrics need no key; 0 = nowhere
     cors_origins: frozenset[str] | None = None  # whose pages may read answers; None = everybody's
+    upstream_client: UpstreamClient = "lean"
     tls: tuple[str, str] | None = None  # files of the certificate chain and of its key, in PEM
 
     def __repr__(self) -> str:
@@ -128,6 +131,7 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
         },
         metrics_port=metrics_port,
         cors_origins=_pages(values),
+        upstream_client=_client(values),
         tls=_tls(values),
     )
 
@@ -188,6 +192,14 @@ def _retention_days(values: Mapping[str, str]) -> int:
     if 0 < days < RETENTION_DAYS_MIN:
         raise BadSetting(f"FARTHING_EVENTS_RETENTION_DAYS must be 0 (for ever) or at least {RETENTION_DAYS_MIN}")
     return days
+
+
+def _client(values: Mapping[str, str]) -> UpstreamClient:
+    clients: dict[str, UpstreamClient] = {"lean": "lean", "aiohttp": "aiohttp"}
+    text = values.get("FARTHING_UPSTREAM_CLIENT", "lean")
+    if text not in clients:
+        raise BadSetting("FARTHING_UPSTREAM_CLIENT must be lean or aiohttp")
+    return clients[text]
 
 
 def _unsettled(values: Mapping[str, str]) -> Unsettled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -17,9 +18,15 @@ settings.load_profile("any machine")
 
 
 @pytest.fixture
-async def farthing(tmp_path: Path) -> AsyncIterator[Running]:
+def upstream_client() -> str:
+    """Which client speaks to the providers. A module whose sentences hold of both has a fixture of this name."""
+    return os.environ.get("FARTHING_UPSTREAM_CLIENT", "lean")
+
+
+@pytest.fixture
+async def farthing(tmp_path: Path, upstream_client: str) -> AsyncIterator[Running]:
     """A running gateway with an upstream of its own."""
-    async with running(tmp_path) as started:
+    async with running(tmp_path, FARTHING_UPSTREAM_CLIENT=upstream_client) as started:
         yield started
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ def settings(tmp_path: Path, upstream: Upstream | None, **environment: str) -> c
             for vendor in VENDORS.values()
         },
     }
+    if (client := os.environ.get("FARTHING_UPSTREAM_CLIENT")) is not None:
+        values["FARTHING_UPSTREAM_CLIENT"] = client
     return config.load(values | environment)
 
 

@@ -15,6 +15,7 @@ import gateway
 from tests.harness import MASTER, PROVIDER_KEY
 
 ROOT = Path(gateway.__file__).parents[1]
+_CLIENT = "FARTHING_UPSTREAM_CLIENT"  # may be chosen for a whole run, of tests or of the proof
 FARTHING = (sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())")
 
 
@@ -49,6 +50,8 @@ class Served:
     @property
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("FARTHING_", "OPENAI_"))}
+        if _CLIENT in os.environ:
+            kept[_CLIENT] = os.environ[_CLIENT]
         own = {
             "PYTHONPATH": str(ROOT),
             "FARTHING_PORT": "0",

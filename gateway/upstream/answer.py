@@ -4,22 +4,62 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
 
 from gateway.upstream.base import UpstreamFailed
-from gateway.upstream.connection import Connection, Owner
+
+
+class Arriving(Protocol):
+    """An answer's body on its way in, by whichever client: what is here of it, and word of more.
+
+    Attributes:
+        pieces: What has come and was not taken yet; `waiting_bytes` long.
+        ended: The body is here to its end.
+        failure: Why there will be no more of it.
+    """
+
+    status: int
+    pieces: list[bytes]
+    waiting_bytes: int
+    ended: bool
+    failure: str | None
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By lower-case name; looked up in any case."""
+        ...
+
+    def news(self) -> asyncio.Future[None]:
+        """Done once something has happened."""
+        ...
+
+    def take(self) -> bytes:
+        """What has come of the body and was not taken yet."""
+        ...
+
+    def wake(self) -> None:
+        """Let who waits look again."""
+        ...
+
+    def abort(self) -> None:
+        """Break it off. May be called more than once."""
+        ...
+
+    def let_go(self) -> None:
+        """The exchange is over; an unfinished one is cut off."""
+        ...
 
 
 class WireAnswer:
     """An answer whose head has arrived; its own iterator of chunks."""
 
-    __slots__ = ("_connection", "_nudged", "_pool", "_whole", "headers", "status")
+    __slots__ = ("_arriving", "_nudged", "_whole", "headers", "status")
 
-    def __init__(self, pool: Owner, connection: Connection) -> None:
-        self._pool = pool
-        self._connection: Connection | None = connection
+    def __init__(self, arriving: Arriving) -> None:
+        self._arriving: Arriving | None = arriving
         self._whole = self._nudged = False
-        self.status = connection.status
-        self.headers: Mapping[str, str] = connection.headers
+        self.status = arriving.status
+        self.headers: Mapping[str, str] = arriving.headers
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body's bytes as they arrive. Raises UpstreamFailed if they stop before the end."""
@@ -29,51 +69,46 @@ class WireAnswer:
         return self
 
     async def __anext__(self) -> bytes:
-        connection = self._connection
-        if connection is None:
+        arriving = self._arriving
+        if arriving is None:
             if self._whole:
                 raise StopAsyncIteration
             raise UpstreamFailed("let go", sent=True)
-        while not connection.pieces:
-            if connection.failure is not None:
-                raise UpstreamFailed(connection.failure, sent=True)
-            if connection.ended:
+        while not arriving.pieces:
+            if arriving.failure is not None:
+                raise UpstreamFailed(arriving.failure, sent=True)
+            if arriving.ended:
                 self._whole = True
                 self.close()
                 raise StopAsyncIteration
             try:
-                await connection.news()
+                await arriving.news()
             except asyncio.CancelledError:
-                connection.abort()
+                arriving.abort()
                 raise
             if self._nudged:
                 self._nudged = False
-                return connection.take() if connection.pieces else b""
-        return connection.take()
+                return arriving.take() if arriving.pieces else b""
+        return arriving.take()
 
     def rest(self, bytes_max: int) -> bytes | None:
         """All that is left of the body, if it is here to its end already and no longer than that."""
-        connection = self._connection
-        if (
-            connection is None
-            or not connection.ended
-            or connection.failure is not None
-            or connection.waiting_bytes > bytes_max
-        ):
+        arriving = self._arriving
+        if arriving is None or not arriving.ended or arriving.failure is not None or arriving.waiting_bytes > bytes_max:
             return None
-        body = connection.take()
+        body = arriving.take()
         self._whole = True
         self.close()
         return body
 
     def nudge(self) -> None:
         """Let who waits for the next chunk have an empty one, to look around."""
-        if self._connection is not None:
+        if self._arriving is not None:
             self._nudged = True
-            self._connection.wake()
+            self._arriving.wake()
 
     def close(self) -> None:
         """Let go of the answer; an unfinished one is cut off. May be called more than once."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            self._pool.give_back(connection)
+        arriving, self._arriving = self._arriving, None
+        if arriving is not None:
+            arriving.let_go()

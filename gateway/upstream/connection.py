@@ -8,8 +8,6 @@ it. What has not been taken yet is bounded, and so is everything a provider can 
 from __future__ import annotations
 
 import asyncio
-import select
-import ssl
 from typing import Protocol, cast
 
 import httptools
@@ -21,15 +19,10 @@ from gateway.bounds import (
     REQUEST_PIECE_BYTES,
     WHOLE_BYTES_MAX,
 )
+from gateway.http1.fields import Fields
+from gateway.http1.heads import Ends, Malformed, ends
 from gateway.upstream.base import Body, UpstreamFailed
-from gateway.upstream.fields import Fields
-
-_VERSIONS = ("1.1", "1.0")
-_BODILESS = (204, 304)
-
-
-class _Malformed(Exception):
-    """The answer breaks the rules of HTTP/1.1, or a bound."""
+from gateway.upstream.origins import Readable, said_farewell
 
 
 class Owner(Protocol):
@@ -50,10 +43,6 @@ class Owner(Protocol):
         ...
 
 
-class _Readable(Protocol):
-    def fileno(self) -> int: ...
-
-
 class Connection(asyncio.Protocol):
     """One connection and the one exchange that may be under way on it."""
 
@@ -71,7 +60,6 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_pool",
         "_room",
-        "_socket",
         "_transport",
         "_unsent",
         "_until_eof",
@@ -85,6 +73,7 @@ class Connection(asyncio.Protocol):
         "keep",
         "pieces",
         "rests_since",
+        "socket",
         "status",
         "waiting_bytes",
     )
@@ -93,7 +82,7 @@ class Connection(asyncio.Protocol):
         self._pool = pool
         self._transport: asyncio.Transport
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
-        self._socket: _Readable | None = None
+        self.socket: Readable | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._dead = self._lost = self._held_back = self._interim = False
@@ -220,6 +209,10 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def let_go(self) -> None:
+        """The exchange is over, for who reads its answer."""
+        self._pool.give_back(self)
+
     def finish(self) -> bool:
         """End the exchange; whether the connection may carry another. Otherwise it is closed."""
         if not self._busy:
@@ -236,14 +229,6 @@ class Connection(asyncio.Protocol):
     def open(self) -> bool:
         """Whether the connection is open both ways, as far as the loop knows."""
         return not self._dead and not self._transport.is_closing()
-
-    def silent(self) -> bool:
-        """Whether the socket has nothing to read: no end of the stream that the loop has not come to yet."""
-        if self._socket is None or not hasattr(select, "poll"):
-            return True
-        poll = select.poll()
-        poll.register(self._socket.fileno(), select.POLLIN)
-        return not poll.poll(0)
 
     def abort(self) -> None:
         """Close the connection now. May be called more than once."""
@@ -275,7 +260,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its type
-        self._socket = transport.get_extra_info("socket")
+        self.socket = transport.get_extra_info("socket")
         self._pool.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -288,21 +273,9 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         """See `asyncio.Protocol`; the transport closes itself."""
         self._dead = True
-        if self._busy and self.head and self._until_eof and self.failure is None and self._said_farewell():
-            self.ended = True
+        if self._busy and self.head and self._until_eof and self.failure is None:
+            self.ended = said_farewell(self._transport.get_extra_info("ssl_object"))
             self.wake()
-
-    def _said_farewell(self) -> bool:
-        """Whether the stream was ended by the provider itself: over TLS, anybody on the way could have cut it."""
-        secure: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
-        if secure is None:
-            return True
-        try:
-            return not secure.read(1)
-        except ssl.SSLZeroReturnError:
-            return True
-        except ssl.SSLError:
-            return False
 
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""
@@ -349,14 +322,14 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """An answer begins."""
         if self.ended:
-            raise _Malformed
+            raise Malformed
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of a head or a trailer."""
         self._fields_count += 1
         self._fields_bytes += len(name) + len(value)
         if self._fields_count > ANSWER_FIELDS_MAX or self._fields_bytes > ANSWER_HEAD_BYTES_MAX:
-            raise _Malformed
+            raise Malformed
         if not self.head:
             self._fields.append((name, value))
 
@@ -364,23 +337,15 @@ class Connection(asyncio.Protocol):
         """A head is complete; an interim one is passed over."""
         parser = self._parser
         if parser is None:
-            raise _Malformed
+            raise Malformed
         status = parser.get_status_code()
-        if not 100 <= status <= 599 or status == 101 or parser.get_http_version() not in _VERSIONS:
-            raise _Malformed
         fields, self._fields = self._fields, []
-        if status < 200:
+        if 100 <= status < 200 and status != 101 and parser.get_http_version() in ("1.0", "1.1"):
             self._interim = True
             return
         self._interim = False
         headers = Fields.of(fields)
-        # Of two lengths, and of a length beside a transfer coding, the parser has complained already.
-        coding = dict.get(headers, "transfer-encoding")
-        if coding is not None:
-            if coding.lower() != "chunked" or "content-length" in headers:
-                raise _Malformed
-        elif status not in _BODILESS and not dict.__contains__(headers, "content-length"):
-            self._until_eof = True
+        self._until_eof = ends(status, parser.get_http_version(), headers, to_head=False) is Ends.WITH_CONNECTION
         self.status = status
         self.headers = headers
         self.head = True
@@ -390,7 +355,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
         if self._interim or self._bodiless:
-            raise _Malformed
+            raise Malformed
         self.pieces.append(body)
         self.waiting_bytes += len(body)
 

@@ -6,7 +6,8 @@ import ssl
 
 from gateway.bounds import CONNECT_TIMEOUT_S
 from gateway.upstream.base import Answer, Forward, UpstreamFailed
-from gateway.upstream.pool import Pool, trusting
+from gateway.upstream.origins import trusting
+from gateway.upstream.pool import Pool
 
 
 class HttpUpstream:

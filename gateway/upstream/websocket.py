@@ -23,7 +23,7 @@ from gateway.bounds import (
     SOCKET_WAITING_BYTES,
 )
 from gateway.upstream.base import BROKEN, Duplex, Handshake, HandshakeRefused, SocketClosed, UpstreamFailed
-from gateway.upstream.pool import trusting
+from gateway.upstream.origins import trusting
 from providers.contract.sockets import Frame
 
 # The library logs messages when it logs at all.

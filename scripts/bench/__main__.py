@@ -22,6 +22,7 @@ CONTESTANTS: dict[str, Contestant] = {
     "nginx": Nginx(),
     "floor": Floor(),
     "farthing": Farthing(),
+    "farthing-aiohttp": Farthing("aiohttp"),
     "litellm": LiteLLM(),
 }
 

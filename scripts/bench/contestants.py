@@ -106,11 +106,15 @@ class Floor(Contestant):
 class Farthing(Contestant):
     """`farthing serve` as it is: a live key with a cap, a durable database, every call metered and priced."""
 
+    def __init__(self, client: str = "lean") -> None:
+        self._client = client
+
     @contextlib.contextmanager
     def started(self, upstream_port: int, directory: Path) -> Iterator[Gateway]:
         """See `Contestant`. Afterwards the audit must find every call in the books, to the last one."""
         port = free_port()
         environment = farthing_environment(directory / "farthing.db", port, upstream_port)
+        environment["FARTHING_UPSTREAM_CLIENT"] = self._client
         program = str(Path(sys.executable).with_name("farthing"))
         process = Process(
             [program, "serve"],

@@ -11,7 +11,7 @@ from tests.faults.support import Site, opened
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
+async def site(tmp_path: Path, upstream_client: str) -> AsyncIterator[Site]:
     """A running gateway, checked at the end."""
-    async with opened(tmp_path) as started:
+    async with opened(tmp_path, FARTHING_UPSTREAM_CLIENT=upstream_client) as started:
         yield started

@@ -34,6 +34,12 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.fixture(params=["lean", "aiohttp"])
+def upstream_client(request: pytest.FixtureRequest) -> str:
+    """Both clients keep what is promised here."""
+    return str(request.param)
+
+
 @contextlib.contextmanager
 def blackhole() -> Iterator[str]:
     """An address that answers no SYN: its backlog is full."""
@@ -82,10 +88,11 @@ async def untrusted(tmp_path: Path) -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("how", ["refused", "dns", "blackhole", "untrusted", "tls to plain"])
 async def test_a_provider_that_cannot_be_reached_costs_nothing(
-    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, how: str, upstream_client: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F8: 502 or 504 in the native shape, soon, and the hold is released, for it was provably never sent."""
-    monkeypatch.setattr("gateway.upstream.http.CONNECT_TIMEOUT_S", 0.4)
+    module = {"lean": "http", "aiohttp": "aiohttp_client"}[upstream_client]
+    monkeypatch.setattr(f"gateway.upstream.{module}.CONNECT_TIMEOUT_S", 0.4)
     if how == "dns":
         loop = asyncio.get_running_loop()
         resolve = loop.getaddrinfo
@@ -100,7 +107,7 @@ async def test_a_provider_that_cannot_be_reached_costs_nothing(
         closed = listener.getsockname()[1]
     origins = {"refused": f"http://127.0.0.1:{closed}", "dns": "http://no-such-host.invalid:9"}
     async with contextlib.AsyncExitStack() as stack:
-        site = await stack.enter_async_context(opened(tmp_path))
+        site = await stack.enter_async_context(opened(tmp_path, FARTHING_UPSTREAM_CLIENT=upstream_client))
         if how == "blackhole":
             origin = stack.enter_context(blackhole())
         elif how == "untrusted":

@@ -18,6 +18,4 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The HTTP client has to hold on both: they differ in what they do with sockets and TLS."""
-    if item.path.name == "test_sockets.py":
-        return {"uvloop": LOOPS["uvloop"]}  # as in production: other tests try uvicorn on the other
-    return LOOPS if item.path.name == "test_wire.py" else {"asyncio": LOOPS["asyncio"]}
+    return LOOPS if item.path.name == "test_connection.py" else {"asyncio": LOOPS["asyncio"]}

@@ -95,6 +95,14 @@ def test_tls_takes_a_certificate_and_its_key(tmp_path: Path) -> None:
             config.load(made.settings | bad)
 
 
+def test_the_client_to_the_providers_is_one_of_two() -> None:
+    """Ours, unless aiohttp's is asked for; a name that is none is no reason to guess."""
+    assert config.load({}).upstream_client == "lean"
+    assert config.load({"FARTHING_UPSTREAM_CLIENT": "aiohttp"}).upstream_client == "aiohttp"
+    with pytest.raises(config.BadSetting, match="FARTHING_UPSTREAM_CLIENT must be lean or aiohttp"):
+        config.load({"FARTHING_UPSTREAM_CLIENT": "httpx"})
+
+
 def test_an_encrypted_key_is_refused_without_asking(tmp_path: Path) -> None:
     """A key with a password is an error at the start, not a question on a terminal that nobody sees."""
     made = Certificates(tmp_path)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.harness import Running
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}]}
+
+
+@pytest.fixture(params=["lean", "aiohttp"])
+def upstream_client(request: pytest.FixtureRequest) -> str:
+    """Both clients keep what is promised here."""
+    return str(request.param)
 
 
 async def test_the_main_job(farthing: Running) -> None:
