@@ -12,7 +12,7 @@ from providers.ground.vendors import VENDORS
 
 ROOT = Path(__file__).resolve().parent.parent
 GATEWAY = sorted((ROOT / "gateway").rglob("*.py"))
-OTHERS = sorted(path for room in ("keys", "ledger") for path in (ROOT / room).rglob("*.py"))
+OTHERS = sorted(path for room in ("keys", "ledger", "providers") for path in (ROOT / room).rglob("*.py"))
 NAMES = re.compile("|".join(sorted({*VENDORS, "gemini", "dashscope", "grok", "moonshot"})), re.IGNORECASE)
 
 

@@ -19,7 +19,8 @@ from gateway.problems import CallError
 from providers.contract.shapes import Asked, Call, Reference
 from providers.ground.errors import BadRequest
 from providers.operations import TABLE
-from providers.reading.request import model_of, refuse_crowds
+from providers.reading.doubles import refuse_crowds
+from providers.reading.request import model_of
 from providers.routing import Route
 from providers.stored.files import FileUpload
 from providers.stored.jsonl import Line

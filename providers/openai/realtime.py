@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import msgspec
 
-from providers.contract.flags import CONTRADICTORY, INCOMPLETE, Flags
+from providers.contract.flags import Flags
 from providers.contract.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
 from providers.contract.sockets import NOTHING_DUE, Due, Frame, Pace, SocketMeter, Stop
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage, summed
 from providers.openai import fields
 from providers.openai.hosted import CLIENT, IN_TOKENS
-from providers.reading.answer import Seen, count, part, read_usage
+from providers.openai.realtime_usage import transcription_usage, usage_of
+from providers.reading.answer import Seen, read_usage
 from providers.reading.frames import base64_bytes, refuse_unclear, size
 from providers.reading.json_text import NULL, UNREADABLE, Object, given
 
@@ -404,45 +405,6 @@ class _Meter:
             output_tokens_seen=usage.output_tokens,
             flags=tuple(sorted(flags)),
         )
-
-
-def usage_of(counted: Object, flags: Flags) -> Usage | None:
-    """A `response.done` usage; None where it counts nothing at all."""
-    tokens_in, tokens_out = count(counted, flags, "input_tokens"), count(counted, flags, "output_tokens")
-    total = count(counted, flags, "total_tokens")
-    if tokens_in is None and tokens_out is None:
-        return None
-    if tokens_in is None or tokens_out is None:
-        flags.add(INCOMPLETE)
-        rest = max((total or 0) - (tokens_in or 0) - (tokens_out or 0), 0)
-        tokens_in, tokens_out = (rest if tokens_in is None else tokens_in), (rest if tokens_out is None else tokens_out)
-    if total is not None and total != tokens_in + tokens_out:
-        flags.add(CONTRADICTORY)
-        tokens_out += max(total - tokens_in - tokens_out, 0)
-    details, cached_details = "input_token_details", "cached_tokens_details"
-    cached = part(count(counted, flags, details, "cached_tokens"), tokens_in, flags)
-    audio = part(count(counted, flags, details, "audio_tokens"), tokens_in, flags)
-    cached_audio = count(counted, flags, details, cached_details, "audio_tokens")
-    return Usage(
-        input_tokens=tokens_in,
-        cache_read_tokens=cached,
-        input_audio_tokens=audio,
-        input_image_tokens=part(count(counted, flags, details, "image_tokens"), tokens_in - audio, flags),
-        cache_read_audio_tokens=part(cached_audio, min(cached, audio), flags),
-        output_tokens=tokens_out,
-        output_audio_tokens=part(count(counted, flags, "output_token_details", "audio_tokens"), tokens_out, flags),
-    )
-
-
-def transcription_usage(counted: Object, flags: Flags) -> Usage:
-    """Usage of one transcription: by tokens, or by duration."""
-    seconds = counted.get("seconds")
-    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < 1e7:
-        return Usage(audio_ms=-(-int(seconds * 1_000_000) // 1_000))
-    tokens_in = count(counted, flags, "input_tokens") or 0
-    audio = part(count(counted, flags, "input_token_details", "audio_tokens"), tokens_in, flags)
-    tokens_out = count(counted, flags, "output_tokens") or 0
-    return Usage(input_tokens=tokens_in, input_audio_tokens=audio, output_tokens=tokens_out)
 
 
 def _object(value: object, *path: str) -> object:

@@ -196,6 +196,28 @@ def _stated_picos(usage: Object, flags: Flags, quirks: Quirks) -> int | None:
     return None if ticks is None else ticks * PICOS_PER_TICK
 
 
+def _both_sides(tokens_in: int | None, tokens_out: int | None, total: int | None, flags: Flags) -> tuple[int, int]:
+    """Input and output. Where one is missing, which no honest provider leaves out, the total tells it, or nothing."""
+    if tokens_in is not None and tokens_out is not None:
+        return tokens_in, tokens_out
+    flags.add(CONTRADICTORY if total is not None else INCOMPLETE)
+    missing = max((total or 0) - (tokens_in or 0) - (tokens_out or 0), 0)
+    if tokens_in is None and tokens_out is None:
+        return 0, missing  # the dearer side
+    return missing if tokens_in is None else tokens_in, missing if tokens_out is None else tokens_out
+
+
+def _beyond_sides(extra: int, cached: int, reasoning: int, *, beside: bool) -> tuple[int, int]:
+    """What a total above the sum has more of input and output, where it counts caches or reasoning beside them."""
+    if beside and reasoning and extra == reasoning:
+        return 0, reasoning
+    if beside and cached and extra == cached:
+        return cached, 0
+    if beside and reasoning and cached and extra == cached + reasoning:
+        return cached, reasoning
+    return 0, 0
+
+
 def _usage(
     flags: Flags,
     *,
@@ -220,32 +242,16 @@ def _usage(
         if total is None:
             return None if cost_picos is None else Usage(tools=tools, provider_cost_picos=cost_picos)
         tokens_in = total
-    if tokens_in is None or tokens_out is None:
-        # One side is missing, which no honest provider leaves out. The total tells it, or nothing does.
-        flags.add(CONTRADICTORY if total is not None else INCOMPLETE)
-        missing = max((total or 0) - (tokens_in or 0) - (tokens_out or 0), 0)
-        if tokens_in is None and tokens_out is None:
-            tokens_in, tokens_out = 0, missing  # the dearer side
-        elif tokens_in is None:
-            tokens_in = missing
-        else:
-            tokens_out = missing
-    assert tokens_out is not None  # noqa: S101 - for the type checker only
+    tokens_in, tokens_out = _both_sides(tokens_in, tokens_out, total, flags)
     if total is not None and total != tokens_in + tokens_out:
-        extra = total - tokens_in - tokens_out
-        if beside and extra == reasoning and reasoning:
-            tokens_out += reasoning
-        elif beside and extra == cached and cached > tokens_in:
-            tokens_in += cached
-        elif beside and reasoning and extra == cached + reasoning and cached > tokens_in:
-            tokens_in += cached
-            tokens_out += reasoning
-        else:
+        more_in, more_out = _beyond_sides(
+            total - tokens_in - tokens_out, cached if cached > tokens_in else 0, reasoning, beside=beside
+        )
+        if not more_in and not more_out:
             flags.add(CONTRADICTORY)
-            if extra > 0 and output:
-                tokens_out += extra
-            elif extra > 0:
-                tokens_in += extra
+            extra = max(total - tokens_in - tokens_out, 0)
+            more_in, more_out = (0, extra) if output else (extra, 0)
+        tokens_in, tokens_out = tokens_in + more_in, tokens_out + more_out
     if cached > tokens_in:
         if not beside:
             flags.add(CONTRADICTORY)

@@ -11,8 +11,9 @@ from providers.contract.fields import Fields
 from providers.contract.flags import Flags
 from providers.contract.sockets import Frame
 from providers.ground.errors import BadRequest
+from providers.reading.doubles import skeleton
 from providers.reading.json_text import UNREADABLE, Object, is_object
-from providers.reading.request import members, read_members, read_object, skeleton
+from providers.reading.request import members, read_members, read_object
 
 _LARGE_BYTES = 256 << 10
 _ESCAPES_MAX = 1_000_000

@@ -14,7 +14,8 @@ import msgspec
 from providers.contract.batch_bound import BatchBound
 from providers.contract.shapes import Call, Reference, Shape
 from providers.ground.errors import BadRequest
-from providers.reading.request import refuse_doubles, with_member
+from providers.reading.doubles import refuse_doubles
+from providers.reading.request import with_member
 from providers.stored.objects import References
 
 LINE_BYTES_MAX = 16 << 20  # pictures in base64 included; providers take 20 MB at most

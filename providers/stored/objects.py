@@ -17,8 +17,8 @@ import msgspec
 
 from providers.contract.shapes import Reference
 from providers.ground.errors import BadRequest
+from providers.reading.doubles import skeleton
 from providers.reading.json_text import UNREADABLE
-from providers.reading.request import skeleton
 from providers.reading.sse import Event, Scanner
 
 REFERENCES_MAX = 500  # of one request: OpenAI takes 500 files in one message, nobody more

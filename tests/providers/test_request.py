@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.ground.errors import BadRequest
-from providers.reading import request
-from providers.reading.request import members, read_object, skeleton, with_count
+from providers.reading import doubles
+from providers.reading.doubles import skeleton
+from providers.reading.request import members, read_object, with_count
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text('ab"\\{}[]:,\u4e2d', max_size=8),
@@ -73,7 +74,7 @@ def test_what_stands_twice_at_any_depth_is_refused_and_nothing_else(piece: int, 
     """However the text is spaced, escaped and cut: refused if and only if an object says one thing twice."""
     body = text(Pairs([("x", value)]), gap).encode()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(request, "_PIECE_BYTES", piece)
+        patched.setattr(doubles, "_PIECE_BYTES", piece)
         if has_doubles(value):
             with pytest.raises(BadRequest, match="twice"):
                 read_object(body, frozenset())
@@ -102,7 +103,7 @@ def test_a_name_of_consequence_is_refused_in_another_case(
     monkeypatch: pytest.MonkeyPatch, piece: int, body: bytes, param: str | None
 ) -> None:
     """At any depth, for some parsers ignore case; but not in what is free form: schemas, arguments, metadata."""
-    monkeypatch.setattr(request, "_PIECE_BYTES", piece)
+    monkeypatch.setattr(doubles, "_PIECE_BYTES", piece)
     if param is None:
         read_object(body, frozenset())
         return

@@ -15,8 +15,9 @@ from providers.google.live import GEMINI_LIVE
 from providers.google.live import usage_of as gemini_usage
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.openai.realtime import OPENAI_REALTIME, transcription_usage
-from providers.openai.realtime import usage_of as realtime_usage
+from providers.openai.realtime import OPENAI_REALTIME
+from providers.openai.realtime_usage import transcription_usage
+from providers.openai.realtime_usage import usage_of as realtime_usage
 from providers.reading.frames import without_secrets
 from tests.wires import said
 

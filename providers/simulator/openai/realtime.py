@@ -7,7 +7,7 @@ detection, with a piece of sound that is all zeros. Tokens: words by the simulat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -201,33 +201,10 @@ class _Realtime:
         most = limit if isinstance(limit, int) else _OUTPUT_TOKENS_MAX
         if faults.output_tokens is not None:
             most = min(most, faults.output_tokens)
-        own = {"text": 8 + count(str(asked.get("instructions") or self._session["instructions"] or "")),
-               "audio": 0, "image": 0}  # fmt: skip
-        own["text"] += openai_input.schema(asked.get("tools") or self._session["tools"])
-        used = {kind: self._context[kind] + own[kind] for kind in own}
-        cached = {kind: self._cached[kind] // _BLOCK * _BLOCK for kind in used}
-        self._cached = dict(used)
         before = dict(self.billed)
-        self._bill(
-            input_tokens=sum(used.values()),
-            input_audio_tokens=used["audio"],
-            input_image_tokens=used["image"],
-            cached_tokens=sum(cached.values()),
-            cached_audio_tokens=cached["audio"],
-        )
+        used, cached = self._read(asked)
         ident, item_id = self._id("resp"), self._id("item")
-        response: dict[str, Any] = {
-            "object": "realtime.response",
-            "id": ident,
-            "status": "in_progress",
-            "status_details": None,
-            "output": [],
-            "conversation_id": "conv_" + self._asked.request_id[4:],
-            "output_modalities": ["audio"] if spoken else ["text"],
-            "max_output_tokens": limit,
-            "usage": None,
-            "metadata": asked.get("metadata"),
-        }
+        response = self._begun(ident, asked, spoken=spoken, limit=limit)
         place = {"response_id": ident, "item_id": item_id, "output_index": 0, "content_index": 0}
         item: dict[str, Any] = {"id": item_id, "object": "realtime.item", "type": "message", "status": "in_progress",
                                 "role": "assistant", "content": []}  # fmt: skip
@@ -254,6 +231,68 @@ class _Realtime:
                 )
         whole = "".join(said)
         status = "cancelled" if self._cancelled else "incomplete" if words.full else "completed"
+        part = yield from self._close_part(place, name, whole, spoken=spoken)
+        content = {"type": f"output_{part['type']}"} | {k: v for k, v in part.items() if k != "type"}
+        item |= {"status": "completed" if status == "completed" else "incomplete", "content": [content]}
+        yield self._event("response.output_item.done", response_id=ident, output_index=0, item=item)
+        usage = self._told(before, used, cached)
+        self._heard.append(whole)
+        reason = {"cancelled": "client_cancelled", "incomplete": "max_output_tokens"}.get(status)
+        response |= {
+            "status": status,
+            "status_details": {"type": status, "reason": reason} if reason else None,
+            "output": [item],
+            "usage": usage,
+        }
+        yield self._event("response.done", response=response)
+        limits = [{"name": "tokens", "limit": 40_000, "remaining": 39_000, "reset_seconds": 0.5}]
+        yield self._event("rate_limits.updated", rate_limits=limits)
+
+    def _read(self, asked: dict[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
+        """Bill what a response reads; how much that is by kind, and how much of it comes from the cache."""
+        own = {"text": 8 + count(str(asked.get("instructions") or self._session["instructions"] or "")),
+               "audio": 0, "image": 0}  # fmt: skip
+        own["text"] += openai_input.schema(asked.get("tools") or self._session["tools"])
+        used = {kind: self._context[kind] + own[kind] for kind in own}
+        cached = {kind: self._cached[kind] // _BLOCK * _BLOCK for kind in used}
+        self._cached = dict(used)
+        self._bill(
+            input_tokens=sum(used.values()),
+            input_audio_tokens=used["audio"],
+            input_image_tokens=used["image"],
+            cached_tokens=sum(cached.values()),
+            cached_audio_tokens=cached["audio"],
+        )
+        return used, cached
+
+    def _begun(self, ident: str, asked: dict[str, Any], *, spoken: bool, limit: object) -> dict[str, Any]:
+        return {
+            "object": "realtime.response",
+            "id": ident,
+            "status": "in_progress",
+            "status_details": None,
+            "output": [],
+            "conversation_id": "conv_" + self._asked.request_id[4:],
+            "output_modalities": ["audio"] if spoken else ["text"],
+            "max_output_tokens": limit,
+            "usage": None,
+            "metadata": asked.get("metadata"),
+        }
+
+    def _told(self, before: dict[str, int], used: dict[str, int], cached: dict[str, int]) -> dict[str, Any] | None:
+        """What a response says that it used since `before`; it stands in the context from now on."""
+        faults = self._asked.faults
+        made = {name: self.billed[name] - before.get(name, 0) for name in self.billed}
+        usages = distorted(_usage(made, used, cached), faults.usage)
+        for kind, paid in invoiced(made, faults.usage).items():
+            self.billed[kind] = before.get(kind, 0) + paid
+        self._context["text"] += made["output_tokens"] - made["output_audio_tokens"]
+        self._context["audio"] += made["output_audio_tokens"]
+        return usages[-1] if usages else None
+
+    def _close_part(
+        self, place: dict[str, Any], name: str, whole: str, *, spoken: bool
+    ) -> Generator[Step, None, dict[str, Any]]:
         if spoken:
             yield self._event("response.output_audio.done", **place)
             yield self._event(f"{name}.done", **place, transcript=whole)
@@ -262,26 +301,7 @@ class _Realtime:
             yield self._event(f"{name}.done", **place, text=whole)
             part = {"type": "text", "text": whole}
         yield self._event("response.content_part.done", **place, part=part)
-        content = {"type": f"output_{part['type']}"} | {k: v for k, v in part.items() if k != "type"}
-        item |= {"status": "completed" if status == "completed" else "incomplete", "content": [content]}
-        yield self._event("response.output_item.done", response_id=ident, output_index=0, item=item)
-        made = {name: self.billed[name] - before.get(name, 0) for name in self.billed}
-        usages = distorted(_usage(made, used, cached), faults.usage)
-        for kind, paid in invoiced(made, faults.usage).items():
-            self.billed[kind] = before.get(kind, 0) + paid
-        self._context["text"] += made["output_tokens"] - made["output_audio_tokens"]
-        self._context["audio"] += made["output_audio_tokens"]
-        self._heard.append(whole)
-        reason = {"cancelled": "client_cancelled", "incomplete": "max_output_tokens"}.get(status)
-        response |= {
-            "status": status,
-            "status_details": {"type": status, "reason": reason} if reason else None,
-            "output": [item],
-            "usage": usages[-1] if usages else None,
-        }
-        yield self._event("response.done", response=response)
-        limits = [{"name": "tokens", "limit": 40_000, "remaining": 39_000, "reset_seconds": 0.5}]
-        yield self._event("rate_limits.updated", rate_limits=limits)
+        return part
 
     # ---- what all events need
 
