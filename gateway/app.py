@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from gateway.api import end_users, events, keys, plans, reports, reservations, usage
+from gateway.api import end_users, events, hooks, keys, plans, reports, reservations, usage
 from gateway.api.endpoint import (
     Handler,
     Services,
@@ -48,6 +48,8 @@ from gateway.config import Settings
 from gateway.edge.cors import Cors
 from gateway.edge.headers import as_mapping
 from gateway.housework import Household, housework
+from gateway.outbox import mail
+from gateway.outbox.deliveries import Deliveries
 from gateway.problems import PROBLEMS, as_problem
 from gateway.rates import Rate
 from gateway.sockets.endpoint import Sockets
@@ -80,6 +82,7 @@ _OWN_ROOTS = frozenset(
         "limits",
         "end_users",
         "hooks",
+        "deliveries",
         "alerts",
         "prices",
         "pipelines",
@@ -156,6 +159,17 @@ ENDPOINTS: tuple[tuple[str, str, Handler, Callable[[Key], bool]], ...] = (
     ("GET", "/v1/end_users/{id:path}", end_users.get, _reads),
     ("PUT", "/v1/end_users/{id:path}", end_users.put, _manages),
     ("DELETE", "/v1/end_users/{id:path}", end_users.forget, _manages),
+    ("POST", "/v1/hooks", hooks.make, _manages),
+    ("GET", "/v1/hooks", hooks.list_hooks, _manages),
+    ("GET", "/v1/hooks/{id}", hooks.get, _manages),
+    ("PATCH", "/v1/hooks/{id}", hooks.change, _manages),
+    ("DELETE", "/v1/hooks/{id}", hooks.remove, _manages),
+    ("POST", "/v1/hooks/{id}/rotate", hooks.rotate, _manages),
+    ("POST", "/v1/hooks/{id}/test", hooks.test, _manages),
+    ("GET", "/v1/hooks/{id}/deliveries", hooks.deliveries, _manages),
+    ("POST", "/v1/hooks/{id}/replay", hooks.replay, _manages),
+    ("GET", "/v1/deliveries/{id}", hooks.get_delivery, _manages),
+    ("POST", "/v1/deliveries/{id}/retry", hooks.retry, _manages),
     ("POST", "/v1/reservations", reservations.reserve, _reserves),
     ("POST", "/v1/reservations/{id}/commit", reservations.commit, _reserves),
     ("POST", "/v1/reservations/{id}/release", reservations.release, _reserves),
@@ -219,6 +233,14 @@ class Gateway:
             StoredStages(ledger, ownership, self.batches),
             Patience(head_s=settings.head_timeout_s, silence_s=settings.silence_timeout_s),
         )
+        self.deliveries = Deliveries(
+            ledger.outbox,
+            ledger.clock_ms,
+            private=settings.hooks_private,
+            smtp=mail.server(settings.smtp_url, settings.mail_from) if settings.smtp_url else None,
+            counted=self.metrics.delivery,
+        )
+        ledger.outbox.listen(self.deliveries.ring)
         self._cors = Cors(settings.cors_origins)
         self._inference = Inference(admission, self.relay, self.flights, self.metrics, self._cors, clock_ms)
         self._sockets = Sockets(means, admission, WebSocketUpstream(), SimulatedSockets(clock_ms), clock_ms)
@@ -250,7 +272,13 @@ class Gateway:
             gateway = cls(ledger, keyring, hasher, settings, ledger.clock_ms, board)
             printed = await gateway.minter.first_master(settings.master_key)
             household = Household(
-                ledger, gateway.flights, gateway.batches, gateway.metrics, settings, beside_others=board is not None
+                ledger,
+                gateway.flights,
+                gateway.batches,
+                gateway.deliveries,
+                gateway.metrics,
+                settings,
+                beside_others=board is not None,
             )
             try:
                 async with housework(household):
@@ -313,6 +341,9 @@ class Gateway:
             catalogue=self.catalogue,
             clock_ms=self._clock_ms,
             cut_account=lambda account_id: self.flights.cut_account(account_id, "key_revoked"),
+            ring=self.deliveries.ring,
+            sends_mail=bool(self.settings.smtp_url),
+            private_hooks=self.settings.hooks_private,
             makes=Rate(self.settings.mints_per_minute, self._clock_ms),
         )
         app = Starlette(

@@ -65,6 +65,7 @@ BACKLOG = 2048  # connections that wait to be accepted
 WATCH_INTERVAL_S = 0.25  # how late a deadline may be noticed
 SWEEP_INTERVAL_S = 1.0  # how late an expired reservation may go back
 REVOCATIONS_INTERVAL_S = 0.5  # how late a call learns that another gateway has revoked its key
+DELIVERIES_KEPT_DAYS = 30  # long enough to look into what a customer was told
 RETENTION_INTERVAL_S = 3600.0  # how often it is looked whether events' time is over
 FIGURES_INTERVAL_S = 1.0  # how old the figures may be that one worker tells of another
 DRAIN_S = 30.0  # how long a stop waits for streams; afterwards they are cut and settled as estimates

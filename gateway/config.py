@@ -67,6 +67,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     picos_per_credit: int
     price_files: tuple[Path, ...]
     places: dict[str, Place]
+    hooks_private: bool = False  # hooks may lead to addresses that are not public, and over plain http
+    smtp_url: str = ""
+    mail_from: str = ""
     metrics_port: int = 0  # where metrics need no key; 0 = nowhere
     cors_origins: frozenset[str] | None = None  # whose pages may read answers; None = everybody's
     upstream_client: UpstreamClient = "lean"
@@ -129,6 +132,9 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
             )
             for vendor in VENDORS.values()
         },
+        hooks_private=_allowed(values, "FARTHING_HOOKS_PRIVATE"),
+        smtp_url=values.get("FARTHING_SMTP_URL", ""),
+        mail_from=values.get("FARTHING_MAIL_FROM", ""),
         metrics_port=metrics_port,
         cors_origins=_pages(values),
         upstream_client=_client(values),
@@ -141,6 +147,13 @@ def _integer(values: Mapping[str, str], name: str, default: int, low: int, high:
     if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
         raise BadSetting(f"{name} must be a whole number from {low} to {high}")
     return int(text)
+
+
+def _allowed(values: Mapping[str, str], name: str) -> bool:
+    text = values.get(name, "deny")
+    if text not in ("allow", "deny"):
+        raise BadSetting(f"{name} must be allow or deny")
+    return text == "allow"
 
 
 def _picos(values: Mapping[str, str], name: str, default: int) -> int:

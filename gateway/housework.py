@@ -8,9 +8,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 
-from gateway.bounds import FIGURES_INTERVAL_S, RETENTION_INTERVAL_S, REVOCATIONS_INTERVAL_S, SWEEP_INTERVAL_S
+from gateway.bounds import (
+    DELIVERIES_KEPT_DAYS,
+    FIGURES_INTERVAL_S,
+    RETENTION_INTERVAL_S,
+    REVOCATIONS_INTERVAL_S,
+    SWEEP_INTERVAL_S,
+)
 from gateway.call.flight import Flights
 from gateway.config import Settings
+from gateway.outbox.deliveries import Deliveries
 from gateway.stored.batches import Batches
 from gateway.telemetry import Metrics
 from ledger.ledger import Ledger
@@ -23,6 +30,7 @@ class Household(msgspec.Struct, frozen=True):
     ledger: Ledger
     flights: Flights
     batches: Batches
+    deliveries: Deliveries
     metrics: Metrics
     settings: Settings
     beside_others: bool
@@ -61,6 +69,16 @@ async def drop_events(household: Household) -> None:
     await household.ledger.tending.drop_events(household.settings.retention_days)
 
 
+async def drop_messages(household: Household) -> None:
+    """Drop deliveries that ended long ago, and what need not be remembered any more."""
+    await household.ledger.outbox.drop(DELIVERIES_KEPT_DAYS)
+
+
+async def count_deliveries(household: Household) -> None:
+    """Let the metrics tell what waits to go out."""
+    household.metrics.outbox = await household.ledger.outbox.waiting()
+
+
 async def show_figures(household: Household) -> None:
     """Let the other workers tell of this one."""
     await asyncio.to_thread(household.metrics.post)
@@ -69,6 +87,9 @@ async def show_figures(household: Household) -> None:
 CHORES = (
     Chore(do=end_reservations, every_s=SWEEP_INTERVAL_S),
     Chore(do=lambda household: household.batches.watch(), every_s=0),
+    Chore(do=lambda household: household.deliveries.run(), every_s=0),
+    Chore(do=drop_messages, every_s=RETENTION_INTERVAL_S, first=True),
+    Chore(do=count_deliveries, every_s=SWEEP_INTERVAL_S, first=True),
     Chore(do=cut_revoked, every_s=REVOCATIONS_INTERVAL_S, needed=lambda household: household.ledger.shared),
     Chore(
         do=drop_events,

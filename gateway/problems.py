@@ -16,6 +16,7 @@ from keys.keyring import Denied
 from keys.minting import ScopeRefused
 from keys.terms import Exceeds, Invalid
 from ledger.changes import Closed, InUse, TooDeep, TooManySubjects, Uncapped
+from ledger.outbox.hooks import TooManyHooks
 from ledger.records import LedgerUnavailable, Shortfall
 from ledger.replays import ReplayMismatch
 from ledger.retention import Dropped
@@ -111,6 +112,7 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], CallError]] = {
     Denied: lambda error: denied(error.reason),
     BadRequest: lambda error: CallError(400, error.code, error.message, param=error.param),
     TooManySubjects: lambda _: CallError(429, "too_many_end_users", "This key has too many end users or runs."),
+    TooManyHooks: lambda _: CallError(400, "too_many_hooks", "This key has as many hooks as a key may have."),
     Exceeds: lambda error: CallError(403, "exceeds_parent", f"{error.param}: {error.message}.", param=error.param),
     Invalid: lambda error: CallError(400, "invalid_request", f"{error.param}: {error.message}.", param=error.param),
     ScopeRefused: lambda error: CallError(403, "scope_not_allowed", f"{error}"),

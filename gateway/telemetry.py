@@ -69,6 +69,7 @@ class Figures(msgspec.Struct):
     spend: list[tuple[tuple[str, bool], int]]
     overrun: list[tuple[str, int]]
     account: list[tuple[str, int]]
+    deliveries: list[tuple[tuple[str, str], int]]
     added: list[int]
     added_s: float
     gauges: list[float]
@@ -113,16 +114,21 @@ class Metrics(Collector):
         commits: Callable[[], float],
         board: Board | None = None,
     ) -> None:
-        self._gauges = (
+        self._gauges: tuple[tuple[str, str, Callable[[], float]], ...] = (
             ("farthing_holds_open", "Calls in flight in this process.", flights),
             ("farthing_writer_queue", "Operations waiting to be committed.", waiting),
             ("farthing_commits", "Transactions of this process so far.", commits),
+            ("farthing_deliveries_pending", "Messages to hooks that wait to be delivered.", lambda: self.outbox[0]),
+            ("farthing_deliveries_dead", "Messages to hooks that could not be delivered.", lambda: self.outbox[1]),
+            ("farthing_deliveries_oldest_seconds", "Since when the oldest is due.", lambda: self.outbox[2] / 1000),
         )
         self._board = board
         self._requests: dict[tuple[str, str, str], int] = {}
         self._spend: dict[tuple[str, bool], int] = {}
         self._overrun: dict[str, int] = {}
         self._account: dict[str, int] = {}
+        self._deliveries: dict[tuple[str, str], int] = {}
+        self.outbox = (0, 0, 0)  # deliveries that are pending and dead, and for how many ms the oldest has been due
         self._added = [0] * (len(_ADDED_S) + 1)
         self._added_s = 0.0
         self._registry = CollectorRegistry()
@@ -146,6 +152,10 @@ class Metrics(Collector):
         """Count a refusal of the operator's own account: something to alert on."""
         self._account[provider] = self._account.get(provider, 0) + 1
 
+    def delivery(self, kind: str, result: str) -> None:
+        """Count an attempt to deliver a message: delivered, failed, or dead with it."""
+        self._deliveries[kind, result] = self._deliveries.get((kind, result), 0) + 1
+
     def added(self, seconds: float) -> None:
         """Count the time that a call waited here before it was forwarded."""
         self._added[bisect_left(_ADDED_S, seconds)] += 1
@@ -158,6 +168,7 @@ class Metrics(Collector):
             spend=[*self._spend.items()],
             overrun=[*self._overrun.items()],
             account=[*self._account.items()],
+            deliveries=[*self._deliveries.items()],
             added=self._added,
             added_s=self._added_s,
             gauges=[value() for _, _, value in self._gauges],
@@ -190,6 +201,9 @@ class Metrics(Collector):
             "Refusals of the gateway's own account by a provider.",
             labels=("provider", *extra),
         )
+        deliveries = CounterMetricFamily(
+            "farthing_deliveries", "Attempts to deliver messages to hooks.", labels=("kind", "result", *extra)
+        )
         added = HistogramMetricFamily(
             "farthing_added_latency_seconds",
             "Time from the first byte of a request to its forwarding, hold included.",
@@ -206,10 +220,12 @@ class Metrics(Collector):
                 overrun.add_metric((provider, *worker), micros)
             for provider, count in figures.account:
                 account.add_metric((provider, *worker), count)
+            for attempt, count in figures.deliveries:
+                deliveries.add_metric((*attempt, *worker), count)
             added.add_metric(worker, [*zip(bounds, accumulate(figures.added), strict=True)], sum_value=figures.added_s)
             for gauge, value in zip(gauges, figures.gauges, strict=True):
                 gauge.add_metric(worker, value)
-        yield from (requests, spend, overrun, account, added, *gauges)
+        yield from (requests, spend, overrun, account, deliveries, added, *gauges)
 
     def render(self) -> bytes:
         """The metrics in Prometheus's text format."""

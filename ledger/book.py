@@ -62,6 +62,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
         role: "total" (the balance), "cap" (the spend cap in windows, measured by the balance), "limit".
         boosts: (amount, until ms or None) on top of `max`, each until its end.
         subject_id: What it is counted under where it is `per` key: 0, a plan's member, or see `CAP_SUBJECTS`.
+        alert_at: At which percentages of it somebody is told; None where its owner's marks hold.
     """
 
     id: int
@@ -77,6 +78,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     action: str = "block"
     boosts: tuple[tuple[int, int | None], ...] = ()
     subject_id: int = 0
+    alert_at: tuple[int, ...] | None = None
 
     @property
     def is_default_cap(self) -> bool:
@@ -105,7 +107,8 @@ def spend_limits(
 class Account(msgspec.Struct, kw_only=True):
     """A node of the tree, with its limits and its plan's. `chain` is its own id and its ancestors', up to the root.
 
-    `own_cap` says that an end user has a spend cap of its own, which stands instead of its key's default.
+    `own_cap` says that an end user has a spend cap of its own, which stands instead of its key's default; `hooks`, how
+    many listen to it; `alert_at`, at which percentages of its limits they are told, where a limit does not say.
     """
 
     id: int
@@ -125,6 +128,8 @@ class Account(msgspec.Struct, kw_only=True):
     last_used_ms: int | None
     limits: tuple[Limit, ...]
     own_cap: bool = False
+    hooks: int = 0
+    alert_at: tuple[int, ...] | None = None
 
 
 class Counter(msgspec.Struct):

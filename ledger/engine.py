@@ -48,11 +48,13 @@ class Engine(Protocol):
     """One database.
 
     `shared`: other processes serve from it too, so others' holds may belong to calls in flight. `steady_since`: since
-    when, on the loop's clock, it has answered without a break.
+    when, on the loop's clock, it has answered without a break. `told`: a batch has written a message since this was set
+    back.
     """
 
     shared: bool
     steady_since: float
+    told: bool
 
     async def commit(self, batch: list[Work], now_ms: int) -> list[Result]:
         """Carry out a batch in one durable transaction; an item's own failure is its result.

@@ -18,6 +18,7 @@ from ledger.accounts import Accounts
 from ledger.calls import Calls
 from ledger.engine import Engine
 from ledger.objects import Objects
+from ledger.outgoing import Hooks, Outbox
 from ledger.records import Unsettled
 from ledger.reports import Reports
 from ledger.sqlite.engine import SqliteEngine
@@ -33,6 +34,8 @@ class Ledger:
         accounts: Keys, end users, runs and plans.
         objects: What providers keep for accounts.
         reports: Bills, lists, the audit.
+        hooks: Who is told of what happens.
+        outbox: What waits to be told.
         tending: What dead processes left, and what time is over for.
     """
 
@@ -45,6 +48,8 @@ class Ledger:
         self.accounts = Accounts(self._access)
         self.objects = Objects(self._access)
         self.reports = Reports(self._access, self.calls.write_refusals)
+        self.hooks = Hooks(self._access)
+        self.outbox = Outbox(self._access, owner)
         self.tending = Tending(self._access, self.calls, owner)
 
     @classmethod

@@ -24,7 +24,12 @@ from ledger.sqlite import files
 from ledger.sqlite.engine import SqliteEngine
 
 ROWS_AT_ONCE = 5_000  # read ahead from the source, a few MB
-SEQUENCES = {"accounts": "id", "credentials": "id", "limits": "id", "objects": "seq"}
+SEQUENCES = {"accounts": "id", "credentials": "id", "limits": "id", "objects": "seq"} | {
+    "hooks": "id",
+    "messages": "seq",
+    "deliveries": "seq",
+    "changes": "seq",
+}
 """Tables whose rows the database numbers, and the column that it numbers."""
 
 

@@ -6,11 +6,14 @@ A change and the answer to its key are one transaction. Scripts only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
 from ledger.engine import Refusal, Script
 from ledger.views import AccountView
+
+T = TypeVar("T")
 
 
 class ReplayMismatch(Refusal):
@@ -38,18 +41,28 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     replayed: bool = False
 
 
-_decode_answer = msgspec.json.Decoder(Answer).decode
-
-
 def once(guard: Once | None, now_ms: int, change: Callable[[], Script[AccountView]]) -> Script[Answer]:
-    """Make a change, or give the answer of the earlier request with the same Idempotency-Key.
+    """Make a change of an account, once: see `made_once`."""
+
+    def made() -> Script[Answer]:
+        account = yield from change()
+        return Answer(account=account, note="" if guard is None else guard.note)
+
+    answer, replayed = yield from made_once(guard, now_ms, Answer, made)
+    return msgspec.structs.replace(answer, replayed=True) if replayed else answer
+
+
+def made_once(
+    guard: Once | None, now_ms: int, kind: type[T], change: Callable[[], Script[T]]
+) -> Script[tuple[T, bool]]:
+    """Make a change, or give the answer of the earlier request with the same Idempotency-Key, and say which.
 
     Raises:
         ReplayMismatch: The earlier request was another one.
     """
     if guard is None:
-        account = yield from change()
-        return Answer(account=account)
+        answer = yield from change()
+        return answer, False
     yield "DELETE FROM replays WHERE expires_ms <= ?", (now_ms,)
     rows = yield (
         "SELECT fingerprint, answer FROM replays WHERE account_id = ? AND key = ?",
@@ -58,11 +71,10 @@ def once(guard: Once | None, now_ms: int, change: Callable[[], Script[AccountVie
     if rows:
         if rows[0][0] != guard.fingerprint:
             raise ReplayMismatch(guard.key)
-        return msgspec.structs.replace(_decode_answer(rows[0][1]), replayed=True)
-    account = yield from change()
-    answer = Answer(account=account, note=guard.note)
+        return msgspec.json.decode(rows[0][1], type=kind), True
+    answer = yield from change()
     yield (
         "INSERT INTO replays (account_id, key, fingerprint, answer, expires_ms) VALUES (?, ?, ?, ?, ?)",
         (guard.account_id, guard.key, guard.fingerprint, msgspec.json.encode(answer).decode(), guard.expires_ms),
     )
-    return answer
+    return answer, False

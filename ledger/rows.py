@@ -20,6 +20,7 @@ from ledger.windows import Window
 _decode_match = msgspec.json.Decoder(Match).decode
 _decode_boosts = msgspec.json.Decoder(tuple[tuple[int, int | None], ...]).decode
 
+_decode_marks = msgspec.json.Decoder(tuple[int, ...]).decode
 _decode_facts = msgspec.json.Decoder(Facts).decode
 _decode_legs = msgspec.json.Decoder(list[tuple[int, int, int, str, int]]).decode
 _encode = msgspec.json.Encoder().encode
@@ -48,6 +49,8 @@ class AccountRow(NamedTuple):
     cap_window: Window
     plan_id: int | None
     own_limits: int
+    hooks: int
+    alert_at: str | None
 
 
 class LimitRow(NamedTuple):
@@ -65,6 +68,7 @@ class LimitRow(NamedTuple):
     match: str
     per: str
     action: str
+    alert_at: str | None
 
 
 class HoldRow(NamedTuple):
@@ -124,10 +128,12 @@ ACCOUNT_COLUMNS = (
     "a.id, a.public_id, a.path, a.kind, a.livemode, a.disabled, a.revoked_ms, a.expires_ms, a.version,"
     " a.spent_micros, a.carry_picos, a.price_micros, a.price_carry_picos, a.overrun_micros, a.last_used_ms, a.boosts,"
     " CASE WHEN a.cap_window IS NULL THEN p.cap_micros ELSE a.cap_micros END,"
-    " COALESCE(a.cap_window, p.cap_window, 'total'), a.plan_id, a.own_limits"
+    " COALESCE(a.cap_window, p.cap_window, 'total'), a.plan_id, a.own_limits, a.hooks, COALESCE(a.alert_at, p.alert_at)"
 )
 ACCOUNT_TABLES = "accounts AS a LEFT JOIN accounts AS p ON p.id = a.plan_id"
-LIMIT_COLUMNS = 'account_id, id, public_id, role, unit, max, "window", timezone, anchor_ms, match, per, action'
+LIMIT_COLUMNS = (
+    'account_id, id, public_id, role, unit, max, "window", timezone, anchor_ms, match, per, action, alert_at'
+)
 
 
 UNDER_OWNER = "a.path >= o.path AND a.path < substr(o.path, 1, length(o.path) - 1) || '0'"
@@ -142,6 +148,11 @@ def marks(items: Iterable[Any]) -> str:
 def chain_of(path: str) -> tuple[int, ...]:
     """Account ids from the account itself up to the root."""
     return tuple(int(part) for part in reversed(path.strip("/").split("/")))
+
+
+def marks_of(text: str | None) -> tuple[int, ...] | None:
+    """Marks as a column has them; None where they are somebody else's."""
+    return None if text is None else _decode_marks(text)
 
 
 def select_accounts(ids: Sequence[int]) -> tuple[str, tuple[int, ...]]:
@@ -177,6 +188,7 @@ def limits_by_account(rows: Iterable[Row]) -> dict[int, list[Limit]]:
             match=None if match == Match() else match,
             per=row.per,
             action=row.action,
+            alert_at=marks_of(row.alert_at),
         )
         found.setdefault(row.account_id, []).append(limit)
     return found
@@ -206,6 +218,8 @@ def account_of(row: AccountRow, limits: Mapping[int, list[Limit]]) -> Account:
         last_used_ms=row.last_used_ms,
         limits=(*spend_limits(total, row.cap_micros, row.cap_window, _decode_boosts(row.boosts)), *own),
         own_cap=row.cap_micros is not None,
+        hooks=row.hooks,
+        alert_at=marks_of(row.alert_at),
     )
 
 

@@ -58,6 +58,7 @@ class Writer:
         self.commits = 0
         self.lost: asyncio.Future[str] = self._loop.create_future()
         self.journal: Journal | None = None
+        self.told: Callable[[], None] = _nobody
 
     @property
     def depth(self) -> int:
@@ -121,8 +122,10 @@ class Writer:
                     continue
                 self._failures = 0
                 self.commits += 1
-                untaken, unsure = [], False
+                untaken, unsure, changed = [], False, self._engine.told
+                self._engine.told = False
                 for (work, future), result in zip(batch, results, strict=True):
+                    changed = changed or (isinstance(work, Change) and work.alone)
                     if isinstance(result, LedgerUnavailable):
                         untaken.append((work, future))
                         unsure = unsure or result.unsure
@@ -131,6 +134,8 @@ class Writer:
                 if untaken:
                     await self._failed(untaken, LedgerUnavailable("part of a batch was not taken", unsure=unsure))
                 self._batch = []
+                if changed:
+                    self.told()
         finally:
             self._running = None
 
@@ -227,6 +232,10 @@ class Writer:
         if self.journal is not None:
             await self._noted()
             self.journal.close()
+
+
+def _nobody() -> None:
+    """Nobody wants to know of messages."""
 
 
 def _abandoned(call_id: str) -> Settlement:

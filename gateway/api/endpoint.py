@@ -60,6 +60,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     clock_ms: Callable[[], int]
     cut_account: Callable[[int], int]
     makes: Rate
+    ring: Callable[[], None]  # something may wait to be delivered
+    sends_mail: bool
+    private_hooks: bool
 
 
 class Call:

@@ -28,6 +28,7 @@ import asyncpg
 
 from ledger import holding, rules
 from ledger.engine import Change, Refusal, Result, Script, Work
+from ledger.outbox.alerts import Alerts
 from ledger.postgres import bounds, migrating
 from ledger.postgres.reading import Readers
 from ledger.postgres.rows import (
@@ -78,6 +79,7 @@ class PostgresEngine:
     """One database on a PostgreSQL server. Open it with `open`."""
 
     shared = True
+    told = False
 
     def __init__(self, url: str, owner: str, clock_ms: Callable[[], int] | None) -> None:
         self._servers = Servers(url)
@@ -90,6 +92,7 @@ class PostgresEngine:
         self._statements: dict[str, asyncpg.prepared_stmt.PreparedStatement] = {}
         self.steady_since = 0.0
         self._memory = SharedBook(Loaded(Wanted()))
+        self._alerts = Alerts()
 
     @classmethod
     async def open(cls, url: str, *, owner: str, clock_ms: Callable[[], int] | None = None) -> PostgresEngine:
@@ -296,6 +299,7 @@ class PostgresEngine:
                 self._committing = True
                 await connection.execute("COMMIT")
                 self._committing = False
+                self._alerts.written(book)
                 self._memory.adopt(book, wanted.calls)
                 return results
         raise LookupError("the batch needs ever more rows")
@@ -335,7 +339,9 @@ class PostgresEngine:
         basis = book.basis(batch, results, now_ms)
         if statement == STORE:
             basis.maxima.clear()  # the counters were locked before it was decided
-        arguments = store_arguments(book, basis, now_ms if self._test_clock_ms is None else -1)
+        messages = self._alerts.messages(book, batch, results, now_ms, exact=statement == STORE)
+        self.told = self.told or bool(messages)
+        arguments = store_arguments(book, basis, messages, now_ms if self._test_clock_ms is None else -1)
         if arguments is None:
             if any(map(_is_found, results)):
                 await (await self._writing()).execute(AFTER_ALL)
@@ -350,6 +356,8 @@ class PostgresEngine:
             results,
             now_ms,
         )
+        if statement == COMMIT:
+            self._alerts.written(book)
 
     async def _run(self, change: Work) -> Result:
         """Run a writing script in a transaction of its own."""

@@ -13,7 +13,9 @@ from typing import Any
 
 import msgspec
 
-from ledger.book import Counter
+from ledger.book import Counter, CounterKey
+from ledger.engine import Row
+from ledger.outbox.alerts import Message
 from ledger.postgres.dialect import text
 from ledger.postgres.shared_book import Basis, SharedBook
 from ledger.postgres.wanted import Loaded, Wanted
@@ -66,9 +68,12 @@ FROM pg_temp.farthing_fetch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 _ACCOUNTS = 2 + len(ACCOUNT_SUMS)
 _COUNTERS = len(COUNTER_KEY) + len(COUNTER_SUMS)
 _HOLDS, _ROLLUPS, _EVENTS = len(HoldRow._fields), len(ROLLUP_COLUMNS), len(EVENT_COLUMNS)
+_MESSAGES = 9
 STORE = (
     "SELECT clock_ms, all_used, all_held, all_unsettled FROM pg_temp.farthing_store("  # noqa: S608 - numbers
-    + ", ".join(f"${number}" for number in range(1, 5 + _ACCOUNTS + _COUNTERS + _HOLDS + _ROLLUPS + _EVENTS + 1))
+    + ", ".join(
+        f"${number}" for number in range(1, 5 + _ACCOUNTS + _COUNTERS + _HOLDS + _ROLLUPS + _EVENTS + _MESSAGES + 1)
+    )
     + ")"
 )
 
@@ -111,14 +116,14 @@ def fill_sums(
     tables.event_costs.update((id_, cost_micros) for id_, cost_micros in _decode(events or "[]"))
 
 
-def store_arguments(book: SharedBook, basis: Basis, now_ms: int) -> list[Any] | None:
+def store_arguments(book: SharedBook, basis: Basis, messages: Sequence[Message], now_ms: int) -> list[Any] | None:
     """The arguments of `STORE`; None if nothing has changed. `now_ms` is -1 where time is not the database's."""
     accounts = [(account.id, revision, *account_sums(account)) for account, revision in basis.accounts]
     counters = [(*key, *added) for key, added in basis.added]
     holds = [hold_row(hold) for hold in book.written_holds.values()]
     rollups = [(*key[:3], text(key[3]), text(key[4]), *rollup_row(r)) for key, r in book.changed_rollups.items()]
     events = [event_row(event) for event in book.events]
-    if not (accounts or counters or holds or rollups or events or book.ended_holds):
+    if not (accounts or counters or holds or rollups or events or messages or book.ended_holds):
         return None
     return [
         now_ms,
@@ -131,6 +136,29 @@ def store_arguments(book: SharedBook, basis: Basis, now_ms: int) -> list[Any] | 
         list(book.ended_holds),
         *_columns(rollups, _ROLLUPS),
         *_texts(_columns(events, _EVENTS)),
+        *_columns(_message_rows(messages, basis), _MESSAGES),
+    ]
+
+
+def _message_rows(messages: Sequence[Message], basis: Basis) -> list[Row]:
+    """Messages with the number of the counter that decides on each, from 1 on; 0 for one that is decided."""
+    if not messages:
+        return []
+    numbers: dict[CounterKey | None, int] = {key: number for number, (key, _) in enumerate(basis.added, start=1)}
+    numbers[None] = 0
+    return [
+        (
+            message.once,
+            message.type,
+            message.until_ms,
+            message.used,
+            text(message.data),
+            message.subject_id,
+            message.account_id,
+            numbers[message.counter],
+            message.threshold,
+        )
+        for message in messages
     ]
 
 

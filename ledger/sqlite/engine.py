@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 from ledger import rules
 from ledger.book import Book
 from ledger.engine import Change, Refusal, Result, Script, Work
+from ledger.outbox.alerts import Alerts
+from ledger.outbox.messages import INSERT_MESSAGE, message_row
 from ledger.records import LedgerLost, LedgerUnavailable
 from ledger.sqlite.files import make_private, migrate, take_lock
 from ledger.sqlite.reading import Readers
@@ -49,6 +51,7 @@ class SqliteEngine:
 
     shared = False
     steady_since = 0.0
+    told = False
 
     def __init__(self, path: Path, lock: int | None) -> None:
         self._path = path
@@ -56,6 +59,7 @@ class SqliteEngine:
         self._thread = Worker("ledger")
         self._readers = Readers(path, BUSY_TIMEOUT_MS)
         self._data_version = -1
+        self._alerts = Alerts()
         self._lost = ""
         self._opened = (0, 0)
         self._connection: sqlite3.Connection
@@ -154,7 +158,13 @@ class SqliteEngine:
             if not isinstance(work, Change):
                 results[index] = rules.apply(book, work, now_ms)
         store(cursor.executemany, book)
+        if messages := self._alerts.messages(book, batch, results, now_ms, exact=True):
+            used = (each.used if each.counter is None else book.counters[each.counter].used for each in messages)
+            rows = [message_row(each, count, now_ms) for each, count in zip(messages, used, strict=True)]
+            cursor.executemany(INSERT_MESSAGE, rows)
         execute("COMMIT")
+        self.told = self.told or bool(messages)
+        self._alerts.written(book)
         book.clean()
         return results
 

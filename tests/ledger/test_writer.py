@@ -387,6 +387,8 @@ async def test_a_script_that_refuses_leaves_no_trace(world: World) -> None:
 class Faulty:
     """An engine whose answers are given in advance: an exception to raise, or one result for all."""
 
+    told = False
+
     def __init__(self, *plan: object) -> None:
         self.plan = list(plan)
         self.batches: list[list[Work]] = []

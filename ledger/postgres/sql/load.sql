@@ -23,13 +23,14 @@ BEGIN
         a.expires_ms, a.version, a.spent_micros, a.carry_picos, a.price_micros, a.price_carry_picos,
         a.overrun_micros, a.last_used_ms, a.boosts,
         CASE WHEN a.cap_window IS NULL THEN p.cap_micros ELSE a.cap_micros END,
-        COALESCE(a.cap_window, p.cap_window, 'total'), a.plan_id, a.own_limits), a.revision, p.version))
+        COALESCE(a.cap_window, p.cap_window, 'total'), a.plan_id, a.own_limits, a.hooks,
+        COALESCE(a.alert_at, p.alert_at)), a.revision, p.version))
       FROM accounts AS a LEFT JOIN accounts AS p ON p.id = a.plan_id
       WHERE a.id = ANY (chains || others)
     ),
     (
       SELECT json_agg(json_build_array(account_id, id, public_id, role, unit, max, "window", timezone, anchor_ms,
-        match, per, action) ORDER BY role DESC, id)
+        match, per, action, alert_at) ORDER BY role DESC, id)
       FROM limits
       WHERE removed_ms IS NULL AND account_id IN (
         SELECT unnest(ARRAY[a.id, a.plan_id]) FROM accounts AS a WHERE a.id = ANY (chains || others)

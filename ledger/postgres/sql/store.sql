@@ -27,6 +27,9 @@ CREATE OR REPLACE FUNCTION pg_temp.farthing_store(
   e_reason TEXT[], e_status TEXT[], e_usage TEXT[], e_cost_micros BIGINT[], e_cost_picos BIGINT[],
   e_price_micros BIGINT[], e_price_version TEXT[], e_held_micros BIGINT[], e_http_status BIGINT[],
   e_latency_ms BIGINT[], e_ttft_ms BIGINT[], e_stream BIGINT[], e_metadata TEXT[], e_flags TEXT[], e_legs TEXT[],
+  -- messages: decided (0), or written if the counter of this number then has used as much
+  m_once TEXT[], m_type TEXT[], m_until_ms BIGINT[], m_used BIGINT[], m_data TEXT[], m_subject_id BIGINT[],
+  m_account_id BIGINT[], m_counter BIGINT[], m_threshold BIGINT[],
   OUT clock_ms BIGINT, OUT all_used BIGINT[], OUT all_held BIGINT[], OUT all_unsettled BIGINT[]
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -96,6 +99,26 @@ BEGIN
     excluded.cache_write_tokens, reasoning_tokens = excluded.reasoning_tokens, characters = excluded.characters,
     audio_ms = excluded.audio_ms, images = excluded.images, latency_ms_sum = excluded.latency_ms_sum,
     latency_histogram = excluded.latency_histogram;
+  IF cardinality(m_type) > 0 THEN
+    INSERT INTO messages (
+      once, type, created_ms, until_ms, used, data, account_id, key_id, profile, plan, livemode, subject_id,
+      subject_kind, subject
+    )
+    SELECT
+      n.once, n.type, clock_ms, CASE WHEN n.until_ms = 0 THEN clock_ms ELSE n.until_ms END,
+      CASE WHEN n.counter = 0 THEN n.used ELSE all_used[n.counter] END, n.data,
+      k.id, k.public_id, k.profile, p.public_id, k.livemode, n.subject_id, s.kind, s.subject
+    FROM unnest(
+      m_once, m_type, m_until_ms, m_used, m_data, m_subject_id, m_account_id, m_counter, m_threshold
+    ) AS n (once, type, until_ms, used, data, subject_id, account_id, counter, threshold)
+    JOIN accounts AS o ON o.id = n.account_id
+    JOIN accounts AS k ON k.id = CASE WHEN o.kind IN ('end_user', 'run') THEN o.parent_id ELSE o.id END
+    LEFT JOIN accounts AS p ON p.id = k.plan_id
+    LEFT JOIN accounts AS s ON s.id = n.subject_id
+    WHERE n.counter = 0 OR all_used[n.counter] >= n.threshold
+    ORDER BY n.once  -- nobody waits in a circle for who writes the same
+    ON CONFLICT (once) DO NOTHING;
+  END IF;
   IF cardinality(e_id) > 0 THEN
     -- Drawn last: whoever waits for the events' numbers holds every other lock that its transaction will need.
     PERFORM pg_advisory_xact_lock(5095541, 2);

@@ -20,7 +20,7 @@ from ledger.objects import Object
 from ledger.records import Held, LedgerLost, LedgerUnavailable, Refused
 from ledger.sqlite.files import AlreadyOpen
 from ledger.sqlite.reading import READERS
-from tests.ledger.world import Clock, World, assert_sound, opened, outside, settlement, ticks
+from tests.ledger.world import WITHOUT_OUTBOX, Clock, World, assert_sound, opened, outside, settlement, ticks
 
 ROOT = Path(__file__).parents[3]
 
@@ -175,6 +175,8 @@ async def test_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
         connection.execute("UPDATE rollups SET cost_picos = cost_picos + cost_micros * 1000000")
         for table in ("objects", "carried", "carried_days", "carried_legs"):
             connection.execute(f"DROP TABLE {table}")
+        for statement in WITHOUT_OUTBOX:
+            connection.execute(statement)
         connection.execute("PRAGMA user_version = 1")
     async with opened(path) as world:
         world.accounts[key] = (await world.ledger.accounts.root()) or 0

@@ -1,0 +1,1 @@
+"""What waits to leave the house: marks that were passed, messages, hooks, deliveries."""

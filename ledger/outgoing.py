@@ -1,0 +1,142 @@
+"""What leaves the house by itself, as the other rooms see it: who is told, and what waits to be told.
+
+Promises: a message is written with what it tells of, and is there until it was delivered, or could not be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ledger.access import Access
+from ledger.engine import Script
+from ledger.outbox import deliveries, hooks, messages
+from ledger.outbox.deliveries import Delivery, Result
+from ledger.outbox.hooks import Hook, HookEdit, NewHook
+from ledger.outbox.messages import Told
+from ledger.replays import Once, made_once
+from ledger.windows import DAY_MS
+
+
+class Hooks:
+    """What a caller may do with the hooks on its key and on those under it."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    async def make(self, owner_id: int, key_id: str, new: NewHook, once: Once | None) -> tuple[Hook, bool]:
+        """Make a hook; whether an earlier request did. Raises NotFound, TooManyHooks, ReplayMismatch."""
+        return await self._write(once, lambda touched: hooks.make(owner_id, key_id, new, touched))
+
+    async def view(self, owner_id: int, public_id: str) -> Hook:
+        """One hook. Raises NotFound."""
+        return await self._access.read(lambda: hooks.view(owner_id, public_id))
+
+    async def page(self, owner_id: int, limit: int, starting_after: str | None) -> tuple[list[Hook], bool]:
+        """A page of hooks, newest first, and whether there are more. Raises NotFound."""
+        return await self._access.read(lambda: hooks.page(owner_id, limit, starting_after), long=True)
+
+    async def change(self, owner_id: int, public_id: str, edit: HookEdit, once: Once | None) -> tuple[Hook, bool]:
+        """Change a hook. Raises NotFound, ReplayMismatch."""
+        return await self._write(once, lambda touched: hooks.change(owner_id, public_id, edit, touched))
+
+    async def rotate(
+        self, owner_id: int, public_id: str, secret: str, overlap_ms: int, once: Once | None
+    ) -> tuple[Hook, bool]:
+        """Give a hook a new secret. Raises NotFound, ReplayMismatch."""
+        now_ms = self._access.clock_ms()
+        return await self._write(
+            once, lambda touched: hooks.rotate(owner_id, public_id, secret, now_ms + overlap_ms, now_ms)
+        )
+
+    async def remove(self, owner_id: int, public_id: str, once: Once | None) -> tuple[Hook, bool]:
+        """Remove a hook. Raises NotFound, ReplayMismatch."""
+        return await self._write(once, lambda touched: hooks.remove(owner_id, public_id, touched))
+
+    async def _write(self, once: Once | None, script: Callable[[set[int]], Script[Hook]]) -> tuple[Hook, bool]:
+        now_ms = self._access.clock_ms()
+        return await self._access.write(lambda touched: made_once(once, now_ms, Hook, lambda: script(touched)))
+
+
+class Outbox:
+    """What waits to go out, and what becomes of it. `owner` names this process on its leases."""
+
+    def __init__(self, access: Access, owner: str) -> None:
+        self._access = access
+        self._owner = owner
+
+    def listen(self, ring: Callable[[], None]) -> None:
+        """Call this whenever a transaction of this process may have written a message."""
+        self._access.writer.told = ring
+
+    async def address(self, compose: Callable[[Told], bytes], new_id: Callable[[], str]) -> bool:
+        """Turn messages into deliveries; whether anything may be due. Raises LedgerUnavailable."""
+        now_ms = self._access.clock_ms()
+        if not await self._access.read(lambda: deliveries.any_work(now_ms)):
+            return False
+        while await self._access.write(lambda touched: messages.address(compose, new_id, self._access.clock_ms())):
+            pass
+        return True
+
+    async def claim(self, limit: int) -> list[Hook]:
+        """Hooks with something due, which are ours from now on. Raises LedgerUnavailable."""
+        return await self._access.write(lambda touched: deliveries.claim(self._owner, limit, self._access.clock_ms()))
+
+    async def release(self, hook: Hook) -> None:
+        """Let others serve a hook. Raises LedgerUnavailable."""
+        await self._access.write(lambda touched: deliveries.release(self._owner, hook.id), alone=False)
+
+    async def due(self, hook: Hook, limit: int) -> list[Delivery]:
+        """A hook's deliveries that are due, oldest first; none if it is disabled. Raises LedgerUnavailable."""
+        return await self._access.read(lambda: deliveries.due(hook.id, limit, self._access.clock_ms()))
+
+    async def conclude(self, hook: Hook, results: Sequence[Result]) -> int | None:
+        """Write down what came of attempts; since when the hook has been failing. Raises LedgerUnavailable."""
+        return await self._access.write(
+            lambda touched: deliveries.conclude(hook.id, results, self._access.clock_ms()), alone=False
+        )
+
+    async def give_up(self, hook: Hook, reason: str) -> None:
+        """Disable a hook, and say so. Raises LedgerUnavailable."""
+        await self._access.write(lambda touched: deliveries.give_up(hook.id, reason, self._access.clock_ms(), touched))
+
+    async def waiting(self) -> tuple[int, int, int]:
+        """How many deliveries are pending and dead, and for how many ms the oldest has been due."""
+        return await self._access.read(lambda: deliveries.waiting(self._access.clock_ms()))
+
+    async def drop(self, days: int) -> int:
+        """Drop what ended more than so many days ago; how many rows went. Raises LedgerUnavailable."""
+        before_ms = self._access.clock_ms() - days * DAY_MS
+        count = 0
+        while dropped := await self._access.write(lambda touched: deliveries.drop(before_ms)):
+            count += dropped
+        return count
+
+    async def send_test(self, owner_id: int, public_id: str, delivery_id: str, body: bytes) -> Delivery:
+        """Send a hook a message that says only that it hears. Raises NotFound."""
+        now_ms = self._access.clock_ms()
+        return await self._access.write(
+            lambda touched: deliveries.send_test(owner_id, public_id, delivery_id, body, now_ms)
+        )
+
+    async def deliveries(
+        self, owner_id: int, public_id: str, *, state: str | None, limit: int, starting_after: str | None
+    ) -> tuple[list[Delivery], bool]:
+        """A page of a hook's deliveries, newest first, and whether there are more. Raises NotFound."""
+        return await self._access.read(
+            lambda: deliveries.deliveries(owner_id, public_id, state=state, limit=limit, starting_after=starting_after),
+            long=True,
+        )
+
+    async def delivery(self, owner_id: int, public_id: str) -> Delivery:
+        """One delivery. Raises NotFound."""
+        return await self._access.read(lambda: deliveries.delivery(owner_id, public_id))
+
+    async def retry(self, owner_id: int, public_id: str) -> Delivery:
+        """Send a delivery again now. Raises NotFound."""
+        now_ms = self._access.clock_ms()
+        return await self._access.write(lambda touched: deliveries.retry(owner_id, public_id, now_ms))
+
+    async def replay(self, owner_id: int, public_id: str, from_ms: int, to_ms: int) -> int:
+        """Send again what was written for a hook in `[from_ms, to_ms)`; how many there are. Raises NotFound."""
+        now_ms = self._access.clock_ms()
+        return await self._access.write(lambda touched: deliveries.replay(owner_id, public_id, from_ms, to_ms, now_ms))
