@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import CANNOT_START, DIFFERENCE, FAILED, OK, USAGE, main
+from gateway.cli import main
+from gateway.terminal import CANNOT_START, DIFFERENCE, FAILED, OK, USAGE
 from tests.harness import MASTER, Running
 
 ROOT = Path(__file__).parents[2]

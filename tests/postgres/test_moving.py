@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import CANNOT_START, OK, USAGE, main
+from gateway.cli import main
+from gateway.terminal import CANNOT_START, OK, USAGE
 from ledger.outbox.hooks import NewHook
 from ledger.postgres import migrating
 from ledger.records import Recover, Report
