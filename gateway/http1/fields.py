@@ -7,7 +7,7 @@ no list of lengths, no coding but `chunked`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, overload
 
 RawFields = list[tuple[bytes, bytes]]
@@ -62,14 +62,13 @@ class Fields(dict[str, str]):
         return super().get(name.lower(), default)
 
     @classmethod
-    def of(cls, fields: Iterable[tuple[bytes, bytes]]) -> Fields:
+    def of(cls, fields: Sequence[tuple[bytes, bytes]]) -> Fields:
         """Those of a head, as they came."""
-        fields = tuple(fields)
         headers = cls([(name.lower().decode("latin-1"), value.strip().decode("latin-1")) for name, value in fields])
         return headers if len(headers) == len(fields) else cls._joined(fields)
 
     @classmethod
-    def _joined(cls, fields: Iterable[tuple[bytes, bytes]]) -> Fields:
+    def _joined(cls, fields: Sequence[tuple[bytes, bytes]]) -> Fields:
         headers = cls()
         for name_bytes, value_bytes in fields:
             name, value = name_bytes.lower().decode("latin-1"), value_bytes.strip().decode("latin-1")

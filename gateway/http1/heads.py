@@ -10,6 +10,8 @@ import functools
 import re
 from collections.abc import Mapping
 from enum import Enum
+from http import HTTPStatus
+from types import MappingProxyType
 
 from gateway.http1.fields import Fields, is_token
 
@@ -18,8 +20,19 @@ _FRAMING = frozenset((
     "connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade",
 ))  # fmt: skip
 _VERSIONS = ("1.1", "1.0")
-_BODILESS = (204, 304)
+BODILESS = (204, 304)
 _LENGTH_UNSAID = ("GET", "HEAD", "DELETE", "OPTIONS")  # whose empty body goes without saying
+
+
+def _status_line(status: int) -> bytes:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
+
+
+STATUS_LINES = MappingProxyType({status: _status_line(status) for status in range(100, 600)})
 
 
 class Malformed(Exception):
@@ -35,6 +48,9 @@ class Ends(Enum):
     WITH_CONNECTION = "the connection's end"
 
 
+_AT_ONCE, _BY_LENGTH, _BY_CHUNKS, _WITH_CONNECTION = Ends
+
+
 def ends(status: int, version: str, fields: Fields, *, to_head: bool) -> Ends:
     """What ends an answer's body; `to_head`, it answers a HEAD. Raises Malformed if the head cannot be one.
 
@@ -45,11 +61,11 @@ def ends(status: int, version: str, fields: Fields, *, to_head: bool) -> Ends:
     coding = dict.get(fields, "transfer-encoding")
     if coding is not None and (coding.lower() != "chunked" or dict.__contains__(fields, "content-length")):
         raise Malformed
-    if to_head or status in _BODILESS:
-        return Ends.AT_ONCE
+    if to_head or status in BODILESS:
+        return _AT_ONCE
     if coding is not None:
-        return Ends.BY_CHUNKS
-    return Ends.BY_LENGTH if dict.__contains__(fields, "content-length") else Ends.WITH_CONNECTION
+        return _BY_CHUNKS
+    return _BY_LENGTH if dict.__contains__(fields, "content-length") else _WITH_CONNECTION
 
 
 def says_no_length(method: str, *, empty: bool) -> bool:
@@ -88,6 +104,14 @@ def _field(name: str) -> str:
     if not _is_token(name) or name.lower() in _FRAMING:
         raise Malformed
     return f"{name}: "
+
+
+@functools.lru_cache(maxsize=1024)
+def field_start(name: bytes) -> bytes:
+    """The start of a field's line in an answer. Raises Malformed if the name is none."""
+    if not is_token(name):
+        raise Malformed
+    return name + b": "
 
 
 def _is_token(text: str) -> bool:

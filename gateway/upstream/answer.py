@@ -14,19 +14,22 @@ class Arriving(Protocol):
 
     Attributes:
         pieces: What has come and was not taken yet; `waiting_bytes` long.
-        ended: The body is here to its end.
         failure: Why there will be no more of it.
     """
 
     status: int
     pieces: list[bytes]
     waiting_bytes: int
-    ended: bool
     failure: str | None
 
     @property
     def headers(self) -> Mapping[str, str]:
         """By lower-case name; looked up in any case."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """Whether the body is here to its end."""
         ...
 
     def news(self) -> asyncio.Future[None]:

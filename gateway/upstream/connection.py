@@ -8,19 +8,13 @@ it. What has not been taken yet is bounded, and so is everything a provider can 
 from __future__ import annotations
 
 import asyncio
+from enum import Enum
 from typing import Protocol, cast
 
-import httptools
-
-from gateway.bounds import (
-    ANSWER_FIELDS_MAX,
-    ANSWER_HEAD_BYTES_MAX,
-    ANSWER_WAITING_BYTES,
-    REQUEST_PIECE_BYTES,
-    WHOLE_BYTES_MAX,
-)
-from gateway.http1.fields import Fields
-from gateway.http1.heads import Ends, Malformed, ends
+from gateway.bounds import ANSWER_WAITING_BYTES, REQUEST_PIECE_BYTES, WHOLE_BYTES_MAX
+from gateway.http1.answers import AnswerReader, Awaited
+from gateway.http1.chunks import END, LAST, size_line
+from gateway.http1.heads import Malformed
 from gateway.upstream.base import Body, UpstreamFailed
 from gateway.upstream.origins import Readable, said_farewell
 
@@ -43,74 +37,47 @@ class Owner(Protocol):
         ...
 
 
-class Connection(asyncio.Protocol):
+class Line(Enum):
+    """How far a connection can be used."""
+
+    OPEN = "both ways"
+    DYING = "for nothing new: one side has ended it"
+    LOST = "not at all: the loop has said so, or never told of it"
+
+
+_OPEN, _DYING, _LOST = Line  # before Python 3.12 a member costs a call wherever it is named
+_NOTHING, _, _, _BODY, _NO_MORE = Awaited
+
+
+class Connection(AnswerReader, asyncio.Protocol):
     """One connection and the one exchange that may be under way on it."""
 
     __slots__ = (
-        "_beside",
-        "_bodiless",
-        "_busy",
-        "_dead",
-        "_fields",
-        "_fields_bytes",
-        "_fields_count",
-        "_held_back",
-        "_interim",
-        "_lost",
-        "_parser",
-        "_pool",
-        "_room",
-        "_transport",
-        "_unsent",
-        "_until_eof",
-        "_waiter",
-        "_writable",
-        "ended",
-        "expires",
-        "failure",
-        "head",
-        "headers",
-        "keep",
-        "pieces",
-        "rests_since",
-        "socket",
-        "status",
-        "waiting_bytes",
-    )
+        "_held_back", "_line", "_pool", "_room", "_transport", "_unsent", "_waiter", "_writable",
+        "expires", "failure", "rests_since", "socket",
+    )  # fmt: skip
 
     def __init__(self, pool: Owner) -> None:
+        super().__init__()
         self._pool = pool
         self._transport: asyncio.Transport
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self.socket: Readable | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
-        self._dead = self._lost = self._held_back = self._interim = False
+        self._line = _OPEN
+        self._held_back = self._unsent = False
         self._writable = True
+        self.failure: str | None = None
         self.expires = 0.0
         self.rests_since = 0.0
-        self._begin(bodiless=False)
-        self._busy = False
 
     # ---- the exchange
 
-    def _begin(self, *, bodiless: bool) -> None:
-        self._busy = True
-        self._bodiless = bodiless  # whatever the answer's head says
-        self._until_eof = self._unsent = False
-        self._beside = 0  # bytes received since the last byte of a body
-        self._fields: list[tuple[bytes, bytes]] = []
-        self._fields_count = self._fields_bytes = 0
-        self.head = self.ended = self.keep = False
-        self.failure: str | None = None
-        self.status = 0
-        self.headers: Fields
-        self.pieces: list[bytes] = []
-        self.waiting_bytes = 0
-
     async def exchange(self, head: bytes, body: bytes | Body, *, bodiless: bool) -> None:
         """Send a request and wait for its answer's head. However it fails, the connection is closed."""
-        self._begin(bodiless=bodiless)
+        self.expect(to_head=bodiless)
+        self._unsent = False
+        self.failure = None
         try:
             if not isinstance(body, bytes):
                 await self._pass_on(head, body)
@@ -118,7 +85,7 @@ class Connection(asyncio.Protocol):
                 self._transport.write(head + body if body else head)
             else:
                 await self._write(head, body)
-            while not self.head:
+            while not self.headed:
                 if self.failure is not None:
                     raise UpstreamFailed(self.failure, sent=True)
                 await self.wait()
@@ -174,16 +141,16 @@ class Connection(asyncio.Protocol):
                     return
                 piece = view[start : start + REQUEST_PIECE_BYTES]
                 if chunked:
-                    self._transport.write(b"%x\r\n" % len(piece))
+                    self._transport.write(size_line(len(piece)))
                 self._transport.write(piece)
                 if chunked:
-                    self._transport.write(b"\r\n")
+                    self._transport.write(END)
         if chunked:
-            self._transport.write(b"0\r\n\r\n")
+            self._transport.write(LAST)
 
     def _over(self) -> bool:
         """Whether the rest of the request is of no use any more: the answer does not wait for it."""
-        return self.failure is not None or self.ended or self._held_back or (self.head and self.status >= 300)
+        return self.failure is not None or self.ended or self._held_back or self.status >= 300
 
     async def wait(self) -> None:
         """Wait until something has happened. Cancelled, the exchange is broken off."""
@@ -205,7 +172,7 @@ class Connection(asyncio.Protocol):
         self.waiting_bytes = 0
         if self._held_back:
             self._held_back = False
-            if not self._lost:
+            if self._line is not _LOST:
                 self._transport.resume_reading()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -215,12 +182,12 @@ class Connection(asyncio.Protocol):
 
     def finish(self) -> bool:
         """End the exchange; whether the connection may carry another. Otherwise it is closed."""
-        if not self._busy:
+        if self.awaited is _NOTHING:
             return False
         if self.pieces or self._held_back:
             self.take()
-        self._busy = False
-        if self.ended and self.keep and self.failure is None and not self._unsent and self._writable and self.open:
+        ended, self.awaited = self.ended, _NOTHING
+        if ended and self.keep and self.failure is None and not self._unsent and self._writable and self.open:
             return True
         self.abort()
         return False
@@ -228,19 +195,19 @@ class Connection(asyncio.Protocol):
     @property
     def open(self) -> bool:
         """Whether the connection is open both ways, as far as the loop knows."""
-        return not self._dead and not self._transport.is_closing()
+        return self._line is _OPEN and not self._transport.is_closing()
 
     def abort(self) -> None:
         """Close the connection now. May be called more than once."""
         self.keep = False
-        self._dead = True
-        if not self._lost:
+        if self._line is not _LOST:
+            self._line = _DYING
             self._transport.abort()
 
     def forsake(self) -> None:
         """Give up a connection that never came to be; the loop may not tell."""
-        self._dead = self._lost = True
-        self._parser = None  # it refers back to this
+        self._line = _LOST
+        self.forget()
         self._pool.lost(self)
 
     def _fail(self, reason: str) -> None:
@@ -266,15 +233,16 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self.forsake()
-        if self._busy and not self.ended and self.failure is None:
+        if self.awaited is not _NOTHING and not self.ended and self.failure is None:
             self.failure = "closed early" if exc is None else type(exc).__name__
         self.resume_writing()
 
     def eof_received(self) -> None:
         """See `asyncio.Protocol`; the transport closes itself."""
-        self._dead = True
-        if self._busy and self.head and self._until_eof and self.failure is None:
-            self.ended = said_farewell(self._transport.get_extra_info("ssl_object"))
+        if self._line is _OPEN:
+            self._line = _DYING
+        if self.awaited is _BODY and self.failure is None:
+            self.end_of_stream(orderly=said_farewell(self._transport.get_extra_info("ssl_object")))
             self.wake()
 
     def pause_writing(self) -> None:
@@ -291,78 +259,20 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        if not self._busy or self._dead or self._parser is None:
+        awaited = self.awaited
+        if awaited is _NOTHING or self._line is not _OPEN:
             self.abort()
             return
-        before, ended = self.waiting_bytes, self.ended
-        if ended:
+        if awaited is _NO_MORE:
             self._fail("more than was announced")
             return
         try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.feed(data)
+        except Malformed:
             self._fail("malformed answer")
             return
-        if self.ended:
-            pass
-        elif self.waiting_bytes == before:
-            self._beside += len(data)
-            if self._beside > ANSWER_HEAD_BYTES_MAX:
-                self._fail("malformed answer")
-        else:
-            self._beside = 0
-            if self.waiting_bytes > ANSWER_WAITING_BYTES and not self._held_back:
-                self._held_back = True
-                self._transport.pause_reading()
-        if self.head:
+        if self.waiting_bytes > ANSWER_WAITING_BYTES and not self._held_back and self.awaited is not _NO_MORE:
+            self._held_back = True
+            self._transport.pause_reading()
+        if self.awaited is _BODY or self.awaited is _NO_MORE:
             self.wake()
-
-    # ---- what the parser says; what is raised here makes it fail
-
-    def on_message_begin(self) -> None:
-        """An answer begins."""
-        if self.ended:
-            raise Malformed
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of a head or a trailer."""
-        self._fields_count += 1
-        self._fields_bytes += len(name) + len(value)
-        if self._fields_count > ANSWER_FIELDS_MAX or self._fields_bytes > ANSWER_HEAD_BYTES_MAX:
-            raise Malformed
-        if not self.head:
-            self._fields.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        """A head is complete; an interim one is passed over."""
-        parser = self._parser
-        if parser is None:
-            raise Malformed
-        status = parser.get_status_code()
-        fields, self._fields = self._fields, []
-        if 100 <= status < 200 and status != 101 and parser.get_http_version() in ("1.0", "1.1"):
-            self._interim = True
-            return
-        self._interim = False
-        headers = Fields.of(fields)
-        self._until_eof = ends(status, parser.get_http_version(), headers, to_head=False) is Ends.WITH_CONNECTION
-        self.status = status
-        self.headers = headers
-        self.head = True
-        if self._bodiless:
-            self.ended = True  # not kept: the parser would wait for the body
-
-    def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
-        if self._interim or self._bodiless:
-            raise Malformed
-        self.pieces.append(body)
-        self.waiting_bytes += len(body)
-
-    def on_message_complete(self) -> None:
-        """An answer is complete."""
-        if self._interim:
-            self._interim = False
-        elif self._parser is not None and not self._bodiless:
-            self.ended = True
-            self.keep = self._parser.should_keep_alive()
