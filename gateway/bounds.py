@@ -9,6 +9,7 @@ from __future__ import annotations
 HEADERS_TIMEOUT_S = 20.0  # from the first byte of a request to its last header: uvicorn has no such deadline
 BODY_TIMEOUT_S = 60.0  # to receive a whole body; a hold is made only afterwards
 BODY_CLOSE_S = BODY_TIMEOUT_S + 5.0  # then the connection goes, whatever was answered meanwhile
+REQUEST_WAITING_BYTES = 64 * 1024  # of a body that the application has not taken: then the client has to wait
 HEAD_BYTES_MAX = 128 * 1024  # of a request line and fields that are still coming
 HEADERS_MAX = 100  # header fields; the SDKs send about 20
 HEADER_BYTES_MAX = 64 * 1024  # of all fields together

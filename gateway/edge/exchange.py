@@ -7,36 +7,48 @@ with the connection.
 from __future__ import annotations
 
 import asyncio
-import functools
-import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Protocol
 
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from gateway.asgi import Receive, Send
+from gateway.bounds import REQUEST_WAITING_BYTES
+from gateway.edge.flow import Flow
+from gateway.http1.chunks import LAST, chunk
+from gateway.http1.fields import are_values
+from gateway.http1.heads import BODILESS, STATUS_LINES, Malformed, field_start
 
-if TYPE_CHECKING:
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_IN_VALUES = bytes((9, *range(32, 127), *range(128, 256)))  # what may stand in a field's value
-_BODILESS = (204, 304)
+Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
+_FAULT = b"Internal Server Error"
 
 
-class Exchange(RequestResponseCycle):
-    """One request and its answer, as ASGI's `receive` and `send`; `run_asgi` is uvicorn's."""
+class Log(Protocol):
+    """Where it is said that the application has failed."""
 
-    def __init__(self, protocol: HttpToolsProtocol, *, keep_alive: bool) -> None:
-        # Not the base's constructor: what follows is all that its other methods and the protocol's read.
-        self.scope = protocol.scope
-        self.transport = protocol.transport
-        self.flow = protocol.flow
-        self.logger = protocol.logger
-        self.default_headers = protocol.server_state.default_headers
-        self.on_response = protocol.on_response_complete
+    def error(self, message: str, *, exc_info: BaseException | None = None) -> None:
+        """Say so."""
+        ...
+
+
+class Exchange:
+    """One request and its answer, as ASGI's `receive` and `send`."""
+
+    def __init__(
+        self,
+        scope: dict[str, Any],
+        transport: asyncio.Transport,
+        flow: Flow,
+        default_headers: list[tuple[bytes, bytes]],
+        on_response: Callable[[], None],
+        *,
+        keep_alive: bool,
+        expects_continue: bool,
+    ) -> None:
+        self.scope, self.transport, self.flow = scope, transport, flow
+        self._default_headers = default_headers
+        self._on_response: Callable[[], None] | None = on_response
         self.disconnected = False
         self.keep_alive = keep_alive
-        self.waiting_for_100_continue = protocol.expect_100_continue
+        self._waiting_for_100_continue = expects_continue
         self.more_body = True
         self.response_started = self.response_complete = False
         self._pieces: list[bytes] = []  # of the request's body, not received by the application yet
@@ -47,13 +59,41 @@ class Exchange(RequestResponseCycle):
         self._left: int | None = None  # of the declared length; None = it is not known
         self._chunked = True  # an answer of unknown length
 
+    async def run(self, app: Application, log: Log) -> None:
+        """Let the application answer. One that fails is answered for, or the connection ends without a whole answer."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except BaseException as error:
+            log.error("Exception in ASGI application", exc_info=error)
+            await self._fail()
+            if not isinstance(error, Exception):
+                raise
+        else:
+            if not self.response_complete and not self.disconnected:
+                log.error("ASGI callable returned without completing response.")
+                await self._fail()
+        finally:
+            self._on_response = None
+
+    async def _fail(self) -> None:
+        if self.response_started:
+            self.transport.close()
+            return
+        fields = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(_FAULT)),
+            (b"connection", b"close"),
+        ]
+        await self.send({"type": "http.response.start", "status": 500, "headers": fields})
+        await self.send({"type": "http.response.body", "body": _FAULT, "more_body": False})
+
     # ---- the request
 
     def arrived(self, body: bytes) -> None:
         """A piece of the body is here. An application that does not take it stops the reading."""
         self._pieces.append(body)
         self._waiting_bytes += len(body)
-        if self._waiting_bytes > HIGH_WATER_LIMIT:
+        if self._waiting_bytes > REQUEST_WAITING_BYTES:
             self.flow.pause_reading()
         self.wake()
 
@@ -65,9 +105,9 @@ class Exchange(RequestResponseCycle):
 
     async def receive(self) -> Any:
         """See ASGI."""
-        if self.waiting_for_100_continue and not self.transport.is_closing():
+        if self._waiting_for_100_continue and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self.waiting_for_100_continue = False
+            self._waiting_for_100_continue = False
         if not self.disconnected and not self.response_complete:
             self.flow.resume_reading()
             if not self._news:
@@ -98,21 +138,24 @@ class Exchange(RequestResponseCycle):
         if self.response_started:
             raise RuntimeError("the answer has been started before")
         self.response_started = True
-        self.waiting_for_100_continue = False
-        lines = [STATUS_LINE[status]]
-        fields = (*self.default_headers, *fields)
-        if b"".join([value for _, value in fields]).translate(None, _IN_VALUES):
+        self._waiting_for_100_continue = False
+        lines = [STATUS_LINES[status]]
+        fields = (*self._default_headers, *fields)
+        if not are_values([value for _, value in fields]):
             raise RuntimeError("a field's value would end its line")
-        for name, value in fields:
-            if name == b"content-length":
-                self._left = int(value)
-            elif name == b"connection" and b"close" in value.lower():
-                self.keep_alive = False
-                continue  # said below
-            lines += (_field(name), value, b"\r\n")
+        try:
+            for name, value in fields:
+                if name == b"content-length":
+                    self._left = int(value)
+                elif name == b"connection" and b"close" in value.lower():
+                    self.keep_alive = False
+                    continue  # said below
+                lines += (field_start(name), value, b"\r\n")
+        except Malformed:
+            raise RuntimeError("not a field's name") from None
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
-        if self.scope["method"] == "HEAD" or status in _BODILESS:
+        if self.scope["method"] == "HEAD" or status in BODILESS:
             self._left = 0
         if self._left is None:
             self._chunked = self.scope["http_version"] != "1.0"  # which knows no chunks: the end is the connection's
@@ -128,9 +171,9 @@ class Exchange(RequestResponseCycle):
         if self._left is None and not self._chunked:
             framed = body
         elif self._left is None:
-            framed = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            framed = chunk(body)
             if not more:
-                framed += b"0\r\n\r\n"
+                framed += LAST
         else:
             if self.scope["method"] == "HEAD":
                 body = b""
@@ -146,12 +189,5 @@ class Exchange(RequestResponseCycle):
             self.wake()
             if not self.keep_alive:
                 self.transport.close()
-            self.on_response()
-
-
-@functools.lru_cache(maxsize=1024)
-def _field(name: bytes) -> bytes:
-    """The start of a field's line. Raises RuntimeError if the name is none."""
-    if not _NAME.fullmatch(name):
-        raise RuntimeError("not a field's name")
-    return name + b": "
+            if self._on_response is not None:
+                self._on_response()

@@ -15,80 +15,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.http11 import Request
 
-from gateway.asgi import CONNECTION
 from gateway.bounds import (
     BACKLOG,
     DRAIN_S,
-    SOCKET_HANDSHAKE_S,
     SOCKET_MESSAGE_BYTES_MAX,
     SOCKET_PING_S,
-    SOCKET_WAITING_BYTES,
-    WRITE_TIMEOUT_S,
 )
-from gateway.edge.protocol import ClientProtocol, unsent_bytes
+from gateway.edge.protocol import ClientProtocol
+from gateway.edge.uvicorn_seam import SocketProtocol
 
 _LATE_TICKS = 3  # of 0.1 s: how often clients are looked for that are late
-_NO_HANDSHAKE = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-
-
-class SocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol, which waits for its call to end when the server stops, and can be broken off.
-
-    A handshake is answered and a closed connection gone within a time, too: `expire` is called now and then.
-    """
-
-    _until: float
-    _unsent_bytes = 0
-    _closing = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
-        super().connection_made(transport)
-        self.transport.set_write_buffer_limits(high=SOCKET_WAITING_BYTES)
-        self._until = self.loop.time() + SOCKET_HANDSHAKE_S
-
-    def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`. What the library cannot read as a handshake it drops without a word."""
-        super().data_received(data)
-        if self.conn.handshake_exc is not None and not self.handshake_initiated and not self.transport.is_closing():
-            self.transport.write(_NO_HANDSHAKE)
-            self.transport.close()
-
-    def handle_connect(self, event: Request) -> None:
-        """A handshake is here."""
-        super().handle_connect(event)
-        if not self.handshake_complete:  # it is a good one
-            self.scope[CONNECTION] = self  # type: ignore[literal-required]
-
-    async def send(self, message: Any) -> None:
-        """See ASGI. An answer instead of a handshake is an answer too, and no fault of the application's."""
-        await super().send(message)
-        if self.initial_response is not None and self.close_sent:
-            self.handshake_complete = True
-
-    def shutdown(self) -> None:
-        """The server stops: what is in flight has its time, and is told when that is over."""
-        if not self.handshake_initiated or self.close_sent:
-            super().shutdown()
-
-    def abort(self) -> None:
-        """Break the connection off."""
-        self.transport.abort()
-
-    def expire(self, now: float) -> None:
-        """Let go of a client that is late. `now` is on the loop's clock."""
-        if self.transport.is_closing():
-            if self._closing and now < self._until:
-                return
-            before, self._unsent_bytes = self._unsent_bytes, unsent_bytes(self.transport)
-            if self._closing and not 0 < self._unsent_bytes < before:
-                self.transport.abort()
-            self._closing, self._until = True, now + WRITE_TIMEOUT_S
-        elif not self.handshake_complete and now >= self._until:
-            self.transport.abort()
 
 
 class Server(uvicorn.Server):

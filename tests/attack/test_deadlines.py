@@ -55,7 +55,7 @@ async def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     for name in ("HEADERS_TIMEOUT_S", "BODY_CLOSE_S", "KEEP_ALIVE_S", "WRITE_TIMEOUT_S"):
         monkeypatch.setattr(f"gateway.edge.protocol.{name}", SOON_S)
     for name in ("SOCKET_HANDSHAKE_S", "WRITE_TIMEOUT_S"):
-        monkeypatch.setattr(f"gateway.edge.server.{name}", SOON_S)
+        monkeypatch.setattr(f"gateway.edge.uvicorn_seam.{name}", SOON_S)
     async with running(tmp_path) as started:
         yield started
 

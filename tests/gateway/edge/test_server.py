@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from gateway.edge.protocol import unsent_bytes
+from gateway.edge.flow import unsent_bytes
 from tests.certificates import Certificates
 from tests.harness import MASTER, PROVIDER_KEY
 from tests.process import Served
