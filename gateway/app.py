@@ -21,7 +21,6 @@ from starlette.routing import Route
 from gateway.api import end_users, events, hooks, keys, plans, reports, reservations, usage
 from gateway.api.endpoint import (
     Handler,
-    Services,
     authenticated,
     endpoint,
     error_response,
@@ -37,21 +36,22 @@ from gateway.call.endpoint import Inference, answer_empty
 from gateway.call.flight import Flights
 from gateway.call.free_operations import FreeOperations
 from gateway.call.holding import Holds
-from gateway.call.means import Means, Patience
 from gateway.call.policy import Policy
 from gateway.call.provider_errors import ProviderErrors
 from gateway.call.reading import Readings
 from gateway.call.relay import Relay
 from gateway.call.request import Requests
+from gateway.call.services import Patience, Upstreams
 from gateway.call.settlement import Settlements, Unsettled
 from gateway.config import Settings
 from gateway.edge.cors import Cors
 from gateway.edge.headers import as_mapping
-from gateway.housework import Household, housework
+from gateway.housework import housework
 from gateway.outbox import mail
 from gateway.outbox.deliveries import Deliveries
 from gateway.problems import PROBLEMS, as_problem
 from gateway.rates import Rate
+from gateway.services import Services
 from gateway.sockets.endpoint import Sockets
 from gateway.stored.batches import Batches
 from gateway.stored.ownership import Ownership
@@ -180,71 +180,78 @@ ENDPOINTS: tuple[tuple[str, str, Handler, Callable[[Key], bool]], ...] = (
 """The management API: method, path, handler, and which keys are let in."""
 
 
+def _composed(
+    settings: Settings, ledger: Ledger, keyring: Keyring, hasher: SecretHasher, board: Board | None
+) -> Services:
+    """All that the process has, built once."""
+    clock_ms, places = ledger.clock_ms, settings.places
+    catalogue = Catalogue.load(overrides=settings.price_files, picos_per_credit=settings.picos_per_credit)
+    names = CatalogueNames(catalogue)
+    flights = Flights(settings.disconnect_drain_s)
+    metrics = Metrics(lambda: float(len(flights)), lambda: float(ledger.waiting), lambda: float(ledger.commits), board)
+    unsettled = Unsettled(left=settings.unsettled, unanswered_ms=settings.unanswered_s * 1000 or None)
+    upstreams = Upstreams(
+        live=real(settings.upstream_client),
+        simulated=SimulatedUpstream(clock_ms),
+        live_sockets=WebSocketUpstream(),
+        simulated_sockets=SimulatedSockets(clock_ms),
+    )
+    return Services(
+        settings=settings,
+        clock_ms=clock_ms,
+        ledger=ledger,
+        catalogue=catalogue,
+        keyring=keyring,
+        minter=Minter(ledger, keyring, hasher, clock_ms, names),
+        plans=Plans(ledger, clock_ms, names),
+        end_users=EndUsers(ledger, clock_ms, names),
+        makes=Rate(settings.mints_per_minute, clock_ms),
+        flights=flights,
+        metrics=metrics,
+        settlements=Settlements(ledger, metrics, catalogue, unsettled),
+        errors=ProviderErrors(metrics, {name: place.credential for name, place in places.items()}),
+        readings=Readings(),
+        places=places,
+        upstreams=upstreams,
+        batches=Batches(ledger, catalogue, upstreams, places, clock_ms),
+        deliveries=Deliveries(
+            ledger.outbox,
+            clock_ms,
+            private=settings.hooks_private,
+            smtp=mail.server(settings.smtp_url, settings.mail_from) if settings.smtp_url else None,
+            counted=metrics.delivery,
+        ),
+    )
+
+
 class Gateway:
     """The whole application. Open it with `open`; it is an ASGI callable."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        keyring: Keyring,
-        hasher: SecretHasher,
-        settings: Settings,
-        clock_ms: Callable[[], int],
-        board: Board | None = None,
-    ) -> None:
-        self.ledger = ledger
-        self.settings = settings
-        self._clock_ms = clock_ms
-        self._hasher = hasher
-        self._keyring = keyring
-        self.catalogue = Catalogue.load(overrides=settings.price_files, picos_per_credit=settings.picos_per_credit)
-        self._names = CatalogueNames(self.catalogue)
-        self.flights = Flights(settings.disconnect_drain_s)
-        self.metrics = Metrics(
-            lambda: float(len(self.flights)), lambda: float(ledger.waiting), lambda: float(ledger.commits), board
-        )
-        self._live, self._simulated = real(settings.upstream_client), SimulatedUpstream(clock_ms)
-        self.minter = Minter(ledger, keyring, hasher, ledger.clock_ms, self._names)
-        ownership = Ownership(ledger, clock_ms)
-        upstreams = self._live, self._simulated
-        self.batches = Batches(ledger, self.catalogue, *upstreams, settings.places, clock_ms)
-        self._readings = Readings()
-        holds = Holds(ledger, clock_ms)
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.settings, self.ledger, self.flights = services.settings, services.ledger, services.flights
+        settings, ledger, catalogue, clock_ms = self.settings, self.ledger, services.catalogue, services.clock_ms
+        ownership, holds = Ownership(ledger, clock_ms), Holds(ledger, clock_ms)
         admission = Admission(
             ledger,
-            self.catalogue,
+            catalogue,
             self.flights,
-            Callers(keyring, ledger),
-            Requests(ownership, self._readings, self.catalogue),
-            Policy(self.catalogue, settings, clock_ms),
+            Callers(services.keyring, ledger),
+            Requests(ownership, services.readings, catalogue),
+            Policy(catalogue, settings, clock_ms),
             holds,
             FreeOperations(ledger, holds, settings, clock_ms),
         )
-        unanswered_ms = settings.unanswered_s * 1000 or None
-        settlements = Settlements(
-            ledger, self.metrics, self.catalogue, Unsettled(left=settings.unsettled, unanswered_ms=unanswered_ms)
-        )
-        errors = ProviderErrors(self.metrics, {name: place.credential for name, place in settings.places.items()})
-        means = Means(ledger, self.flights, self.metrics, settlements, errors, self._readings, settings.places)
         self.relay = Relay(
-            means,
-            self._live,
-            self._simulated,
-            StoredStages(ledger, ownership, self.batches),
+            services,
+            StoredStages(ledger, ownership, services.batches),
             Patience(head_s=settings.head_timeout_s, silence_s=settings.silence_timeout_s),
         )
-        self.deliveries = Deliveries(
-            ledger.outbox,
-            ledger.clock_ms,
-            private=settings.hooks_private,
-            smtp=mail.server(settings.smtp_url, settings.mail_from) if settings.smtp_url else None,
-            counted=self.metrics.delivery,
-        )
-        ledger.outbox.listen(self.deliveries.ring)
+        ledger.outbox.listen(services.deliveries.ring)
         self._cors = Cors(settings.cors_origins)
-        self._inference = Inference(admission, self.relay, self.flights, self.metrics, self._cors, clock_ms)
-        self._sockets = Sockets(means, admission, WebSocketUpstream(), SimulatedSockets(clock_ms), clock_ms)
-        self._management = self._make_management(keyring)
+        self._inference = Inference(admission, self.relay, self.flights, services.metrics, self._cors, clock_ms)
+        self._sockets = Sockets(services, admission, clock_ms)
+        self._management = self._made_management()
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -269,19 +276,11 @@ class Gateway:
         hasher = SecretHasher()
         try:
             keyring = await Keyring.open(ledger, hasher, clock_ms=ledger.clock_ms, master=settings.master_key)
-            gateway = cls(ledger, keyring, hasher, settings, ledger.clock_ms, board)
-            printed = await gateway.minter.first_master(settings.master_key)
-            household = Household(
-                ledger,
-                gateway.flights,
-                gateway.batches,
-                gateway.deliveries,
-                gateway.metrics,
-                settings,
-                beside_others=board is not None,
-            )
+            services = _composed(settings, ledger, keyring, hasher, board)
+            gateway = cls(services)
+            printed = await services.minter.first_master(settings.master_key)
             try:
-                async with housework(household):
+                async with housework(services, beside_others=board is not None):
                     yield gateway, printed
             finally:
                 await gateway.stop()
@@ -327,25 +326,11 @@ class Gateway:
         """End what is still in flight; the server has waited for it as long as it may."""
         self._inference.draining = self._sockets.draining = True
         await self.flights.close(0)
-        await self._readings.close()
-        await self._live.close()
-        await self._simulated.close()
+        await self.services.readings.close()
+        await self.services.upstreams.close()
 
-    def _make_management(self, keyring: Keyring) -> Starlette:
-        services = Services(
-            ledger=self.ledger,
-            keyring=keyring,
-            minter=self.minter,
-            plans=Plans(self.ledger, self._clock_ms, self._names),
-            end_users=EndUsers(self.ledger, self._clock_ms, self._names),
-            catalogue=self.catalogue,
-            clock_ms=self._clock_ms,
-            cut_account=lambda account_id: self.flights.cut_account(account_id, "key_revoked"),
-            ring=self.deliveries.ring,
-            sends_mail=bool(self.settings.smtp_url),
-            private_hooks=self.settings.hooks_private,
-            makes=Rate(self.settings.mints_per_minute, self._clock_ms),
-        )
+    def _made_management(self) -> Starlette:
+        services = self.services
         app = Starlette(
             routes=[
                 *(Route(path, endpoint(services, run, may), methods=[method]) for method, path, run, may in ENDPOINTS),
@@ -374,9 +359,9 @@ class Gateway:
         if not self._is_metrics_door(request.scope):
             try:
                 try:
-                    await authenticated(request, self._keyring, _may_watch)
+                    await authenticated(request, self.services.keyring, _may_watch)
                 except LedgerUnavailable:  # that is when metrics are wanted most: by what is remembered of the key
-                    await authenticated(request, self._keyring, _may_watch, fresh=False)
+                    await authenticated(request, self.services.keyring, _may_watch, fresh=False)
             except PROBLEMS as error:
-                return error_response(as_problem(error), new_body(self._clock_ms()))
-        return PlainTextResponse(self.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+                return error_response(as_problem(error), new_body(self.services.clock_ms()))
+        return PlainTextResponse(self.services.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -24,15 +24,12 @@ from gateway.edge.credentials import credentials
 from gateway.edge.encodings import decoded, encoding_of
 from gateway.edge.headers import too_large
 from gateway.problems import PROBLEMS, RETRY_AFTER_S_MAX, CallError, as_problem, render
-from gateway.rates import Rate
+from gateway.services import Services
 from keys.ids import new_body
 from keys.keyring import Key, Keyring
-from keys.minting import Minter, ScopeRefused
-from keys.plans import EndUsers, Plans
-from ledger.ledger import Ledger
+from keys.minting import ScopeRefused
 from ledger.money import is_plain_decimal
 from ledger.replays import Once
-from providers.pricing.catalogue import Catalogue
 
 _log = logging.getLogger("farthing.api")
 T = TypeVar("T")
@@ -46,23 +43,6 @@ _ELEMENT = "[...]"  # how msgspec names an element of a list or dict
 _MISSING_FIELD = re.compile(r"missing required field `(?P<name>[^`]*)`")
 _DECIMALS = ("_usd", "_percent")
 _LIVEMODES = {"true": True, "false": False}
-
-
-class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """What the endpoints work with."""
-
-    ledger: Ledger
-    keyring: Keyring
-    minter: Minter
-    plans: Plans
-    end_users: EndUsers
-    catalogue: Catalogue
-    clock_ms: Callable[[], int]
-    cut_account: Callable[[int], int]
-    makes: Rate
-    ring: Callable[[], None]  # something may wait to be delivered
-    sends_mail: bool
-    private_hooks: bool
 
 
 class Call:

@@ -27,9 +27,9 @@ from gateway.call.conclusion import concluded
 from gateway.call.flight import Flight
 from gateway.call.forwarding import forwarded
 from gateway.call.hold import Hold, OutputGrowth, UploadGrowth
-from gateway.call.means import Means, Patience
 from gateway.call.records import Admitted, Ending
 from gateway.call.reply import Reply, declared_length
+from gateway.call.services import CallServices, Patience
 from gateway.call.stages import Stage, Stages
 from gateway.edge.head import Head
 from gateway.problems import CallError
@@ -48,10 +48,8 @@ _UNBUFFERED = [(b"x-accel-buffering", b"no")]  # nginx: pass a stream on while i
 class Relay:
     """What all flights share. One for the process."""
 
-    def __init__(self, means: Means, live: Upstream, simulated: Upstream, stages: Stages, patience: Patience) -> None:
-        self.means = means
-        self.live = live
-        self.simulated = simulated
+    def __init__(self, services: CallServices, stages: Stages, patience: Patience) -> None:
+        self.services = services
         self.stages = stages
         self.patience = patience
 
@@ -70,9 +68,8 @@ class _Trip:
     ) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - an ASGI server runs every request in a task
-        flights = relay.means.flights
-        self._relay = relay
-        self._means = relay.means
+        flights = relay.services.flights
+        self._services = relay.services
         self._admitted = admitted
         self._connection = connection
         self._started = started
@@ -86,7 +83,7 @@ class _Trip:
         self._first_byte: float | None = None
         self._streamed_bytes = 0
         self._broken = ""  # why the upload ended early
-        self._hold = Hold(admitted, relay.means.ledger.calls)
+        self._hold = Hold(admitted, relay.services.ledger.calls)
         self._growth = OutputGrowth(self._hold, admitted)
         self._flight = flight = Flight(
             admitted.call_id,
@@ -100,7 +97,7 @@ class _Trip:
 
     async def run(self, head: Head) -> None:
         """Fly. Every way out of here has landed."""
-        flight, flights, admitted = self._flight, self._means.flights, self._admitted
+        flight, flights, admitted = self._flight, self._services.flights, self._admitted
         flights.add(flight)
         if self._connection is not None:
             self._connection.on_gone = lambda: flights.client_gone(flight)
@@ -109,15 +106,15 @@ class _Trip:
         ended: Ended = "error"
         sent = False
         try:
-            body = await outgoing(admitted, self._means.readings)
-            forward = forwarded(admitted, head, body, self._means.places[admitted.route.provider])
+            body = await outgoing(admitted, self._services.readings)
+            forward = forwarded(admitted, head, body, self._services.places[admitted.route.provider])
             if flight.client_gone:
                 return
             if self._stage is not None:
                 await self._stage.before()
             flight.stage = "dispatched"
             sent = True
-            self._means.metrics.added(self._now() - self._started)
+            self._services.metrics.added(self._now() - self._started)
             self._answer = answer = await self._upstream().send(forward)
             flight.stage = "answering"
             self._status = answer.status
@@ -149,7 +146,7 @@ class _Trip:
                 self._answer.close()
 
     def _upstream(self) -> Upstream:
-        upstream = self._relay.live if self._admitted.key.livemode else self._relay.simulated
+        upstream = self._services.upstreams.of(livemode=self._admitted.key.livemode)
         return upstream if self._stage is None else self._stage.around(upstream)
 
     def _expect_upload(self) -> None:
@@ -205,7 +202,7 @@ class _Trip:
         flight.nudge_at = now() + HEAD_ALONE_S
         async for chunk in answer.chunks():
             if not reply.begun:
-                if events and (refused := self._means.errors.in_stream(self._admitted.route.provider, chunk)):
+                if events and (refused := self._services.errors.in_stream(self._admitted.route.provider, chunk)):
                     meter.feed(chunk)
                     self._land("complete", sent=True)
                     raise refused
@@ -278,16 +275,16 @@ class _Trip:
 
     async def _answer_whole(self, answer: Answer, body: bytes) -> None:
         """Settle an answer that is here, and pass it on with its cost. Raises CallError."""
-        admitted, stage, means = self._admitted, self._stage, self._means
+        admitted, stage, services = self._admitted, self._stage, self._services
         provider = admitted.route.provider
         if stage is not None and await stage.takes_over(body):
             self._flight.stage = "landed"
-            means.metrics.request(provider, admitted.route.operation.name, "opened")
+            services.metrics.request(provider, admitted.route.operation.name, "opened")
             status, cost_picos = "opened", 0
         else:
             status, cost_picos = self._land("complete", sent=True)
         if status == "released":  # a refusal inside a 200
-            means.errors.refuse_account(provider, 200, body)
+            services.errors.refuse_account(provider, 200, body)
         if stage is not None:
             body = await stage.whole(answer, body)
         cost_micros = (cost_picos + PICOS_PER_MICRO // 2) // PICOS_PER_MICRO
@@ -298,14 +295,14 @@ class _Trip:
 
     async def _relay_error(self, answer: Answer) -> None:
         """Pass the provider's own error on, as far as it is the client's business."""
-        body = await self._means.errors.read(answer)
+        body = await self._services.errors.read(answer)
         route = self._admitted.route
         self._meter = route.operation.shape.meter(self._admitted.call, streamed=False)
         self._meter.feed(body)
         self._land("complete", sent=True)
         kind = answer.headers.get("Content-Type", "")
         try:
-            body = self._means.errors.shown(route.provider, answer.status, kind, body)
+            body = self._services.errors.shown(route.provider, answer.status, kind, body)
         except CallError as error:
             await self._reply.error(error)
             return
@@ -322,7 +319,7 @@ class _Trip:
         flight.stage = "landed"
         if admitted.call.bulk is not None and sent and (self._status < 300 or self._status in (502, 504)):
             # There may be a batch, of which nothing more is known than what was held for it.
-            self._means.ledger.calls.lose(admitted.call_id)
+            self._services.ledger.calls.lose(admitted.call_id)
             return "unsettled", 0
         now, first = self._now(), self._first_byte
         ending = Ending(
@@ -342,4 +339,4 @@ class _Trip:
             status=self._status,
             began=first is not None,
         )
-        return conclusion.status, self._means.settlements.settle(admitted, conclusion, ending, admitted.beside)
+        return conclusion.status, self._services.settlements.settle(admitted, conclusion, ending, admitted.beside)

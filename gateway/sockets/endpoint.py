@@ -19,14 +19,14 @@ import msgspec
 from gateway.asgi import CONNECTION, Receive, Send
 from gateway.bounds import SOCKET_FIRST_FRAME_S, WRITE_TIMEOUT_S
 from gateway.call.admission import Admission
-from gateway.call.means import Means
 from gateway.call.records import Inbound
+from gateway.call.services import CallServices
 from gateway.edge.credentials import subprotocols
 from gateway.edge.head import Head
 from gateway.problems import CallError, in_socket, render
 from gateway.sockets.client import Client
-from gateway.sockets.session import Session, SocketMeans, scrubbed
-from gateway.upstream.base import SocketClosed, SocketUpstream
+from gateway.sockets.session import Session, scrubbed
+from gateway.upstream.base import SocketClosed
 from keys.ids import new_body
 from providers.contract.shapes import Asked
 from providers.contract.sockets import SOCKET, Frame, SocketShape
@@ -41,20 +41,18 @@ class Sockets:
 
     def __init__(
         self,
-        means: Means,
+        services: CallServices,
         admission: Admission,
-        live: SocketUpstream,
-        simulated: SocketUpstream,
         clock_ms: Callable[[], int],
     ) -> None:
-        self._shared = SocketMeans(means, admission, live, simulated)
-        self._means = means
+        self._services = services
+        self._admission = admission
         self._clock_ms = clock_ms
         self.draining = False
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one socket from its handshake to its settlement."""
-        started = self._means.flights.now()
+        started = self._services.flights.now()
         call_id = new_body(self._clock_ms())
         head = Head.of(scope | {"method": SOCKET}, None)
         headers, query = head.mapping(head.fields), head.query
@@ -80,7 +78,12 @@ class Sockets:
             opening=b"",
         )
         session = _Handshake(
-            self._shared, inbound, client, Asked(params=route.params, query=asked, headers=headers), started
+            self._services,
+            self._admission,
+            inbound,
+            client,
+            Asked(params=route.params, query=asked, headers=headers),
+            started,
         )
         try:
             if self.draining:
@@ -90,16 +93,16 @@ class Sockets:
             operation = route.operation
             await self._refuse(client, error, operation.dialect, route.provider, operation.name, call_id)
         except SocketClosed:
-            self._means.metrics.request(route.provider, route.operation.name, "client_gone")
+            self._services.metrics.request(route.provider, route.operation.name, "client_gone")
         except Exception:  # noqa: BLE001 - the last resort, as for requests
-            self._means.metrics.request(route.provider, route.operation.name, "internal_error")
+            self._services.metrics.request(route.provider, route.operation.name, "internal_error")
             _log.exception("unexpected error", extra={"request_id": f"req_{call_id}"})
             client.abort()
 
     async def _refuse(
         self, client: Client, error: CallError, dialect: str, provider: str, operation: str, call_id: str
     ) -> None:
-        self._means.metrics.request(provider, operation, error.code)
+        self._services.metrics.request(provider, operation, error.code)
         with contextlib.suppress(SocketClosed, TimeoutError):
             async with asyncio.timeout(WRITE_TIMEOUT_S):
                 if not client.accepted:
@@ -117,20 +120,28 @@ class Sockets:
 class _Handshake:
     """One socket, from the handshake on."""
 
-    def __init__(self, shared: SocketMeans, inbound: Inbound, client: Client, asked: Asked, started: float) -> None:
+    def __init__(
+        self,
+        services: CallServices,
+        admission: Admission,
+        inbound: Inbound,
+        client: Client,
+        asked: Asked,
+        started: float,
+    ) -> None:
         shape = inbound.route.operation.socket
         assert shape is not None  # noqa: S101 - its row is a socket's
-        self._shared = shared
+        self._services = services
+        self._admission = admission
         self._inbound = inbound
         self._client = client
         self._asked = asked
         self._started = started
         self._shape: SocketShape = shape
-        self._now = shared.means.flights.now
 
     async def serve(self) -> None:
         """Take the call, and fly it. Raises CallError where it is refused, SocketClosed where the client leaves."""
-        inbound, admission = self._inbound, self._shared.admission
+        inbound, admission = self._inbound, self._admission
         plain, answer = subprotocols(inbound.fields)
         first: Frame | None = None
         if self._shape.first_frame == "call":
@@ -147,9 +158,17 @@ class _Handshake:
                 secret = distinct.pop() if len(distinct) == 1 else None
             inbound = msgspec.structs.replace(inbound, secret=secret)
         admitted = await admission.admit(inbound)
-        await Session(self._shared, self._shape, admitted, inbound, self._asked, self._client, self._started).run(
-            plain, answer, first
+        session = Session(
+            self._services,
+            admission.price_of,
+            self._shape,
+            admitted,
+            inbound,
+            self._asked,
+            self._client,
+            self._started,
         )
+        await session.run(plain, answer, first)
 
     async def _first_frame(self, subprotocol: str | None) -> Frame:
         await self._client.accept(subprotocol, [(b"x-farthing-request-id", f"req_{self._inbound.call_id}".encode())])

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 import msgspec
 
@@ -25,14 +26,13 @@ from gateway.bounds import (
     SOCKET_S_MAX,
     WRITE_TIMEOUT_S,
 )
-from gateway.call.admission import Admission
 from gateway.call.flight import Flight
 from gateway.call.forwarding import shaken
 from gateway.call.hold import Hold, SocketGrowth
-from gateway.call.means import Means
 from gateway.call.quote import unbounded
 from gateway.call.records import Admitted, Ending, Inbound
 from gateway.call.reply import ours, passed_on
+from gateway.call.services import CallServices
 from gateway.problems import CallError, in_socket, render
 from gateway.sockets.client import Client
 from gateway.upstream.base import (
@@ -40,15 +40,20 @@ from gateway.upstream.base import (
     Duplex,
     HandshakeRefused,
     SocketClosed,
-    SocketUpstream,
     UpstreamFailed,
 )
+from keys.keyring import Key
 from providers.contract.metering import Conclusion, conclude
 from providers.contract.shapes import Asked
 from providers.contract.sockets import NOTHING_DUE, Due, Frame, SocketShape, Stop
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
+from providers.pricing.prices import Price
 from providers.reading.frames import without_secrets
+from providers.routing import Route
+
+PriceOf = Callable[[Route, Key, str], Price]
+"""What a further model costs that a message puts to work. Raises CallError where the key may not use it."""
 
 _SWITCHED = 101
 _ENDINGS = {
@@ -57,15 +62,6 @@ _ENDINGS = {
     "shutdown": CallError(503, "overloaded", "The gateway is stopping."),
 }
 _BROKEN_OFF = CallError(502, "upstream_unreachable", "The provider broke off the connection.")
-
-
-class SocketMeans(msgspec.Struct, frozen=True):
-    """What all sockets share."""
-
-    means: Means
-    admission: Admission
-    live: SocketUpstream
-    simulated: SocketUpstream
 
 
 def scrubbed(frame: Frame, shape: SocketShape) -> tuple[Frame, list[str]]:
@@ -90,7 +86,8 @@ class Session:
 
     def __init__(
         self,
-        shared: SocketMeans,
+        services: CallServices,
+        price_of: PriceOf,
         shape: SocketShape,
         admitted: Admitted,
         inbound: Inbound,
@@ -100,15 +97,14 @@ class Session:
     ) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - an ASGI server runs every socket in a task
-        means = shared.means
-        self._shared = shared
-        self._means = means
+        self._services = services
+        self._price_of = price_of
         self._shape = shape
         self._admitted = admitted
         self._inbound = inbound
         self._client = client
         self._started = started
-        self._now = means.flights.now
+        self._now = services.flights.now
         price = admitted.price
         self._meter = shape.meter(
             admitted.call,
@@ -116,7 +112,7 @@ class Session:
             max_input_tokens=price.max_input_tokens if price is not None else None,
             max_output_tokens=price.max_output_tokens if price is not None else None,
         )
-        self._hold = Hold(admitted, means.ledger.calls)
+        self._hold = Hold(admitted, services.ledger.calls)
         self._growth = SocketGrowth(self._hold, admitted, self._meter, self._now)
         self._provider: Duplex | None = None
         self._status = 0
@@ -130,17 +126,17 @@ class Session:
 
     async def run(self, plain: list[str], answer: str | None, first: Frame | None) -> None:
         """Fly. Every way out of here has landed."""
-        flight, flights = self._flight, self._means.flights
+        flight, flights = self._flight, self._services.flights
         flights.add(flight)
         sent = False
         over: _Over | None = None
         try:
-            place = self._means.places[self._admitted.route.provider]
+            place = self._services.places[self._admitted.route.provider]
             handshake = shaken(self._admitted, self._inbound.head, plain, place)
             flight.stage = "dispatched"
             sent = True
-            self._means.metrics.added(self._now() - self._started)
-            upstream = self._shared.live if self._admitted.key.livemode else self._shared.simulated
+            self._services.metrics.added(self._now() - self._started)
+            upstream = self._services.upstreams.sockets_of(livemode=self._admitted.key.livemode)
             self._provider = await upstream.open(handshake)
             flight.stage = "answering"
             self._status, self._opened = _SWITCHED, self._now()
@@ -192,7 +188,7 @@ class Session:
                 self._stopped = over.error.code if over.error is not None else ""
                 await self._finish(provider, inward)
             else:
-                self._means.flights.client_gone(flight)
+                self._services.flights.client_gone(flight)
                 await self._take_leave(provider, inward)
             return over
         finally:
@@ -242,9 +238,7 @@ class Session:
             if self._growth.sound and (unlisted := self._shape.unlisted(frame)):
                 raise unbounded(unlisted)
             for model in self._meter.models(due) - self._growth.beside.keys():
-                self._growth.beside[model] = self._shared.admission.price_of(
-                    self._admitted.route, self._admitted.key, model
-                )
+                self._growth.beside[model] = self._price_of(self._admitted.route, self._admitted.key, model)
         return frame, due
 
     async def _inward(self, provider: Duplex) -> _Over:
@@ -360,7 +354,7 @@ class Session:
         """Pass the provider's own refusal on, unless it is about our account with it or not in its shape."""
         kind = refusal.headers.get("Content-Type", "")
         provider = self._admitted.route.provider
-        status, body = refusal.status, self._means.errors.shown(provider, refusal.status, kind, refusal.body)
+        status, body = refusal.status, self._services.errors.shown(provider, refusal.status, kind, refusal.body)
         if self._client.accepted:
             raise CallError(status, "upstream_error", f"The provider answered {status}.")
         headers = passed_on(self._admitted, refusal.headers)
@@ -386,7 +380,7 @@ class Session:
             latency_ms=round((now - self._started) * 1000),
             ttft_ms=None if first is None else round((first - self._started) * 1000),
         )
-        self._means.settlements.settle(self._admitted, self._concluded(sent=sent), ending, self._growth.beside)
+        self._services.settlements.settle(self._admitted, self._concluded(sent=sent), ending, self._growth.beside)
 
     def _concluded(self, *, sent: bool) -> Conclusion:
         if not sent or self._status != _SWITCHED:

@@ -24,9 +24,10 @@ from gateway.bounds import (
     ERROR_BODY_BYTES_MAX,
     HEAD_TIMEOUT_S,
 )
+from gateway.call.services import Upstreams
 from gateway.config import Place
 from gateway.edge.headers import to_provider
-from gateway.upstream.base import Answer, Forward, Upstream, UpstreamFailed, read_short
+from gateway.upstream.base import Answer, Forward, UpstreamFailed, read_short
 from keys.ids import new_body
 from keys.keyring import Key
 from ledger.ledger import Ledger
@@ -55,15 +56,13 @@ class Batches:
         self,
         ledger: Ledger,
         catalogue: Catalogue,
-        live: Upstream,
-        simulated: Upstream,
+        upstreams: Upstreams,
         places: Mapping[str, Place],
         clock_ms: Callable[[], int],
     ) -> None:
         self._ledger = ledger
         self._catalogue = catalogue
-        self._live = live
-        self._simulated = simulated
+        self._upstreams = upstreams
         self._places = places
         self._clock_ms = clock_ms
         self._hurry = asyncio.Event()
@@ -188,4 +187,4 @@ class Batches:
             body=b"",
             call_id=new_body(self._clock_ms()),
         )
-        return await (self._live if live else self._simulated).send(forward)
+        return await self._upstreams.of(livemode=live).send(forward)

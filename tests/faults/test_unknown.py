@@ -347,7 +347,7 @@ async def test_trouble_with_the_operators_account_stays_out_of_sight(
         assert secret not in got
     assert (await field.event())["status"] == "released"
     assert any("account" in record.message for record in caplog.records if record.name == "farthing.call")
-    assert b"farthing_upstream_account_total{" in field.gateway.metrics.render()
+    assert b"farthing_upstream_account_total{" in field.gateway.services.metrics.render()
 
 
 async def test_a_stream_that_begins_with_such_a_refusal_is_one(field: Field) -> None:

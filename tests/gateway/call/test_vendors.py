@@ -181,7 +181,7 @@ async def test_the_hour_of_completion_makes_the_price(tmp_path: Path, begun: str
         expected = (usage.input_tokens - cached) * 660_000 + cached * 22_000 + usage.output_tokens * 1_980_000
         assert event["cost_picos"] == expected * peak
         assert event["held_micros"] >= 500 * 3_960_000 // 1_000_000
-        price = farthing.gateway.catalogue.priced("deepseek", "deepseek-v4-pro", event["price_version"])
+        price = farthing.gateway.services.catalogue.priced("deepseek", "deepseek-v4-pro", event["price_version"])
         assert price is not None
         assert price.cost_picos(usage) == event["cost_picos"]
 

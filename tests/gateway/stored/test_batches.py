@@ -56,7 +56,7 @@ async def settled(farthing: Running, route: str = "batches", livemode: str = "tr
 
 def cost_picos(farthing: Running, line: Any, provider: str = "openai") -> int:
     """What the invoice's line costs, at the price of batches."""
-    price = farthing.gateway.catalogue.find(provider, line.model or "", line.ended_ms)
+    price = farthing.gateway.services.catalogue.find(provider, line.model or "", line.ended_ms)
     assert price is not None
     billed = line.billed
     cached = billed.get("cached_tokens", billed.get("cache_read_input_tokens", 0))
