@@ -92,7 +92,7 @@ class Admission:
             if (refused := await self._free.refusal(inbound.call_id, key, request, facts, options)) is not None:
                 write_down(self._ledger, inbound.call_id, key.account_id, facts, refused)
                 raise refused
-        lasting_ms = hold_ms(call.facts) if call.bulk is not None else 0
+        lasting_ms = hold_ms(call.facts) if call.batch_bound is not None else 0
         counted = False
         for attempt in range(ATTEMPTS):
             if attempt:

@@ -145,8 +145,8 @@ def unpriced(call: Call, price: Price | None) -> str:
     if price is None or call.unpriced:
         return call.unpriced or "model"
     usage, tier = call.input_upper, call.service_tier
-    if call.bulk is not None:  # without a price for batches they cost the usual one
-        usage, tier = Usage(tools=call.bulk.tools), ""
+    if call.batch_bound is not None:  # without a price for batches they cost the usual one
+        usage, tier = Usage(tools=call.batch_bound.tools), ""
     if not (usage.tools or usage.speed or tier):
         return ""  # nearly always
     for name in price.unpriced(msgspec.structs.replace(usage, service_tier=tier)):

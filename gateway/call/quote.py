@@ -62,8 +62,8 @@ def quote(call: Call, price: Price, *, overdraft: str, clamp: bool) -> Quote:
         raise unbounded(call.unlisted)
     if call.grant is not None:
         return _granted(call, call.grant, price, never=never)
-    if call.bulk is not None:
-        return _of_bulk(call, call.bulk, price, never=never)
+    if call.batch_bound is not None:
+        return _of_batch(call, call.batch_bound, price, never=never)
     usage = _input(call, price, never=never)
     want = least = 0
     write_limit: Literal["never", "if_less", "always"] = "if_less" if clamp and call.output_tokens_max else "never"
@@ -103,21 +103,21 @@ def dearest(quotes: Sequence[Quote]) -> Quote:
     return msgspec.structs.replace(quotes[0], fixed_picos=fixed, each_picos=each)
 
 
-def _of_bulk(call: Call, bulk: BatchBound, price: Price, *, never: bool) -> Quote:
+def _of_batch(call: Call, bound: BatchBound, price: Price, *, never: bool) -> Quote:
     """A batch's hold: all its requests together, with all the output that they declare; it cannot grow later."""
     if never and call.endless:
         raise unbounded(call.endless)
     silent = price.max_output_tokens
     if not never:
         silent = min(silent or INFLIGHT_OUTPUT_TOKENS, INFLIGHT_OUTPUT_TOKENS)
-    elif silent is None and any(each.silent for each in bulk.sums.values()):
+    elif silent is None and any(each.silent for each in bound.sums.values()):
         raise _undeclared(call.model, "a maximum output in every request")
     remote = price.max_input_tokens
     if not never:
         remote = min(remote or REMOTE_INPUT_TOKENS, REMOTE_INPUT_TOKENS)
-    elif remote is None and any(each.remote for each in bulk.sums.values()):
+    elif remote is None and any(each.remote for each in bound.sums.values()):
         raise unbounded("a request of the batch")
-    picos, tokens = bulk.held(price, sound=never, silent_tokens=silent or 0, remote_tokens=remote or 0)
+    picos, tokens = bound.held(price, sound=never, silent_tokens=silent or 0, remote_tokens=remote or 0)
     return Quote(fixed_picos=picos, fixed_tokens=tokens)
 
 

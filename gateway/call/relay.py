@@ -317,7 +317,7 @@ class _Trip:
         if flight.stage == "landed":
             return "", 0
         flight.stage = "landed"
-        if admitted.call.bulk is not None and sent and (self._status < 300 or self._status in (502, 504)):
+        if admitted.call.batch_bound is not None and sent and (self._status < 300 or self._status in (502, 504)):
             # There may be a batch, of which nothing more is known than what was held for it.
             self._services.ledger.calls.lose(admitted.call_id)
             return "unsettled", 0

@@ -90,7 +90,7 @@ class Around:
     async def takes_over(self, body: bytes) -> bool:
         """Hand a batch that was made over to the housework, and its hold with it; False if that cannot be."""
         admitted, ledger = self._admitted, self._stages.ledger
-        if admitted.call.bulk is None or self._makings is None:
+        if admitted.call.batch_bound is None or self._makings is None:
             return False
         facts = dict(admitted.call.facts)
         facts["batch"] = dict(facts["batch"]) | {"version": "" if admitted.price is None else admitted.price.version}
@@ -102,7 +102,7 @@ class Around:
         admitted = self._admitted
         if self.nothing_longer:
             body = self._shown(body)
-        if self._makings is not None and admitted.call.bulk is None:
+        if self._makings is not None and admitted.call.batch_bound is None:
             _raise(await self._makings.in_head(answer.headers))
             _raise(await self._makings.in_body(body, admitted.made_facts()))
         if (batch := admitted.route.operation.batch) is not None:

@@ -100,7 +100,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         noted: What the shape's own meter has to know of the request, in the shape's own words.
         refers: Objects that the request refers to by other means than a member's name; see `Operation.names`.
         facts: Small facts to keep with the object that the call makes.
-        bulk: Many requests in one, to be answered later, instead of the input and output above.
+        batch_bound: Many requests in one, to be answered later, instead of the input and output above.
         content_type: What the body was read as. The provider is told this and not the client's words, so that it reads
             the same.
     """
@@ -130,7 +130,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     priced_as: str = ""
     grant: Grant | None = None
     facts: Mapping[str, Any] = MappingProxyType({})
-    bulk: BatchBound | None = None
+    batch_bound: BatchBound | None = None
     content_type: str = JSON
 
 

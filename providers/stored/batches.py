@@ -26,7 +26,7 @@ from providers.pricing.prices import Price
 from providers.reading.json_text import NULL, UNREADABLE, given
 from providers.reading.request import present, read_object, text_field
 from providers.stored.free import FreeMeter
-from providers.stored.jsonl import Endpoint, Facts, add
+from providers.stored.jsonl import Endpoint, FileFacts, add
 
 HOUR_MS = 3_600_000
 LATE_MS = 24 * HOUR_MS  # after its own end a batch may take so long to be counted; then nobody knows what it cost
@@ -188,7 +188,7 @@ class BatchMaking:
         found = asked.objects.get(files[0], {}).get("requests")
         if found is None:
             raise BadRequest("Upload the file with the purpose 'batch' first.", param=name)
-        facts = msgspec.convert(found, Facts)
+        facts = msgspec.convert(found, FileFacts)
         url = text_field(head, "endpoint", required=True)
         if url not in self._batch.endpoints or facts.url != url:
             raise BadRequest(f"The file's requests are for {facts.url!r}, not for {url!r}.", param="endpoint")
@@ -196,7 +196,9 @@ class BatchMaking:
         if not model or (wish.model and wish.model != model):
             raise BadRequest("The batch and its requests must name one model.", param="model")
         hours = wish.timeout_hours or 24
-        return self._call(model, facts.bulk, url, hours, tuple(Reference(*each) for each in facts.refers), unlisted)
+        return self._call(
+            model, facts.batch_bound, url, hours, tuple(Reference(*each) for each in facts.refers), unlisted
+        )
 
     def _inline(self, raw: msgspec.Raw, unlisted: str) -> Call:
         try:
@@ -206,29 +208,29 @@ class BatchMaking:
         if not 0 < len(requests) <= REQUESTS_MAX:
             raise BadRequest(f"'requests' must hold 1 to {REQUESTS_MAX}.", param="requests")
         ((url, endpoint),) = self._batch.endpoints.items()
-        bulk, models = BatchBound(sums={}, tools={}), set()
+        bound, models = BatchBound(sums={}, tools={}), set()
         for at, each in enumerate(requests):
             try:
                 call = endpoint.shape.read(bytes(each.params))
-                add(bulk, call)
+                add(bound, call)
             except BadRequest as error:
                 message = f"requests[{at}].params: {error.message}"
                 raise BadRequest(message, param=f"requests[{at}].params", code=error.code) from None
             models.add(call.model)
         if len(models) > 1:
             raise BadRequest("All requests of a batch must name one model here: it is one event.", param="requests")
-        return self._call(models.pop(), bulk, url, 24, (), unlisted)
+        return self._call(models.pop(), bound, url, 24, (), unlisted)
 
     def _call(
-        self, model: str, bulk: BatchBound, url: str, hours: int, refers: tuple[Reference, ...], unlisted: str
+        self, model: str, bound: BatchBound, url: str, hours: int, refers: tuple[Reference, ...], unlisted: str
     ) -> Call:
-        facts = {"model": model, "url": url, "lines": bulk.lines, "typical": bulk.typical_tokens}
+        facts = {"model": model, "url": url, "lines": bound.lines, "typical": bound.typical_tokens}
         return Call(
             model=model,
             service_tier=BATCH,
-            bulk=bulk,
-            endless=bulk.endless,
-            unpriced=bulk.unpriced,
+            batch_bound=bound,
+            endless=bound.endless,
+            unpriced=bound.unpriced,
             unlisted=unlisted,
             refers=refers,
             facts={"batch": facts, "hours": max(hours, 24)},

@@ -37,7 +37,7 @@ _LINE = msgspec.json.Decoder(_Line)
 _BODY = msgspec.json.Decoder(_Body)
 
 
-class Facts(msgspec.Struct, kw_only=True):
+class FileFacts(msgspec.Struct, kw_only=True):
     """What is kept of a file of requests.
 
     Attributes:
@@ -48,7 +48,7 @@ class Facts(msgspec.Struct, kw_only=True):
 
     url: str
     model: str
-    bulk: BatchBound
+    batch_bound: BatchBound = msgspec.field(name="bulk")  # by which it has been stored from the first day
     refers: list[tuple[str, str, str]] = []
 
 
@@ -90,7 +90,7 @@ class Requests:
         self._number = 0
         self._url: str | None = None
         self._model: str | None = None
-        self._bulk = BatchBound(sums={})
+        self._bound = BatchBound(sums={})
         self._refers: dict[Reference, None] = {}
 
     def feed(self, chunk: bytes) -> None:
@@ -111,13 +111,13 @@ class Requests:
         self._line(b"".join(self._pieces))
         self._pieces, self._pieces_bytes = [], 0
 
-    def close(self) -> Facts:
+    def close(self) -> FileFacts:
         """What is to be kept of a file that has ended. Raises BadRequest."""
         self.end()
-        if not self._bulk.sums:
+        if not self._bound.sums:
             raise BadRequest("The file holds no requests.", param="file")
         refers = [(each.param, each.kind, each.id) for each in self._refers]
-        return Facts(url=self._url or "", model=self._model or "", bulk=self._bulk, refers=refers)
+        return FileFacts(url=self._url or "", model=self._model or "", batch_bound=self._bound, refers=refers)
 
     def _line(self, text: bytes) -> None:
         self._number += 1
@@ -162,7 +162,7 @@ class Requests:
             raise _bad(number, "names another model than the ones before: one batch is for one model")
         self._url, self._model = line.url, line.model
         try:
-            add(self._bulk, line.call)
+            add(self._bound, line.call)
         except BadRequest as error:
             raise _wrong(number, error) from None
         self._refers.update(dict.fromkeys(line.references))
@@ -178,7 +178,7 @@ def _bad(number: int, what: str) -> BadRequest:
     return BadRequest(f"Line {number} of the file {what}.", param="file")
 
 
-def add(bulk: BatchBound, call: Call) -> None:
+def add(bound: BatchBound, call: Call) -> None:
     """Count one request that is to be answered later. Raises BadRequest where it could not be metered."""
     if call.stream:
         raise BadRequest("'stream' has no place in a batch.", param="stream")
@@ -187,11 +187,11 @@ def add(bulk: BatchBound, call: Call) -> None:
     if call.models or call.beside:
         field = next(iter(call.models), call.unbounded)
         raise BadRequest("Further models have no place in a batch here.", param=field)
-    bulk.endless = bulk.endless or call.endless or call.unlisted
-    bulk.unpriced = bulk.unpriced or call.unpriced
+    bound.endless = bound.endless or call.endless or call.unlisted
+    bound.unpriced = bound.unpriced or call.unpriced
     for tool, times in call.input_upper.tools.items():
-        bulk.tools[tool] = bulk.tools.get(tool, 0) + times
-    bulk.add(
+        bound.tools[tool] = bound.tools.get(tool, 0) + times
+    bound.add(
         call.input_typical,
         call.input_upper,
         call.input_bound,

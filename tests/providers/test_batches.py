@@ -57,7 +57,7 @@ def test_a_file_reads_the_same_in_any_pieces(size: int, lengths: list[int]) -> N
     content = jsonl(*(line("x" * length) for length in lengths)).replace(b"\n", b"\r\n\n")
     whole = read(content)
     assert read(content, size) == whole
-    assert whole.bulk.lines == len(lengths)
+    assert whole.batch_bound.lines == len(lengths)
     assert msgspec.convert(msgspec.to_builtins(whole), type(whole)) == whole  # as it is kept and found again
 
 
@@ -80,12 +80,12 @@ def test_the_sums_bound_every_line_by_itself(lines: list[tuple[int, int]], sound
     """Held together they are never less than each alone at its own tier; and a flat price is not exceeded by much."""
     for provider, model in (("openai", "gpt-4o-mini"), ("anthropic", "claude-sonnet-4-5")):
         price = priced(provider, model)
-        bulk, least = BatchBound(sums={}), 0
+        bound, least = BatchBound(sums={}), 0
         for tokens, output in lines:
             usage = Usage(input_tokens=tokens)
-            bulk.add(usage, usage, usage, output=output, answers=1, remote=False)
+            bound.add(usage, usage, usage, output=output, answers=1, remote=False)
             least += price.cost_picos(Usage(input_tokens=tokens, output_tokens=output, service_tier="batch"))
-        picos, tokens_ = bulk.held(price, sound=sound, silent_tokens=0, remote_tokens=0)
+        picos, tokens_ = bound.held(price, sound=sound, silent_tokens=0, remote_tokens=0)
         assert picos >= least
         assert tokens_ == sum(sum(each) for each in lines)
 
@@ -192,19 +192,19 @@ def test_only_the_origin_of_results_is_rewritten() -> None:
 
 def test_what_its_lines_ask_for_is_asked_for_by_the_batch() -> None:
     """Tools are held for, what nothing bounds and what has no price is named, further models have no place in it."""
-    bulk = BatchBound(sums={}, tools={})
+    bound = BatchBound(sums={}, tools={})
     ask = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
     price = priced("openai", "gpt-4o")
-    add(bulk, OPENAI_CHAT.read(json.dumps(ask).encode()))
-    before, _ = bulk.held(price, sound=False, silent_tokens=0, remote_tokens=0)
-    assert (bulk.endless, bulk.unpriced, bulk.tools) == ("", "", {})
+    add(bound, OPENAI_CHAT.read(json.dumps(ask).encode()))
+    before, _ = bound.held(price, sound=False, silent_tokens=0, remote_tokens=0)
+    assert (bound.endless, bound.unpriced, bound.tools) == ("", "", {})
     for _ in range(3):
-        add(bulk, OPENAI_CHAT.read(json.dumps(ask | {"web_search_options": {}}).encode()))
-    add(bulk, OPENAI_CHAT.read(json.dumps(ask | {"plugins": ["x"]}).encode()))
-    assert (bulk.endless, bulk.unpriced, bulk.tools) == ("web_search_options", "plugins", {"web_search": 3})
-    after, _ = bulk.held(price, sound=False, silent_tokens=0, remote_tokens=0)
+        add(bound, OPENAI_CHAT.read(json.dumps(ask | {"web_search_options": {}}).encode()))
+    add(bound, OPENAI_CHAT.read(json.dumps(ask | {"plugins": ["x"]}).encode()))
+    assert (bound.endless, bound.unpriced, bound.tools) == ("web_search_options", "plugins", {"web_search": 3})
+    after, _ = bound.held(price, sound=False, silent_tokens=0, remote_tokens=0)
     assert after - before >= 3 * 10_000_000_000
-    add(bulk, OPENAI_CHAT.read(json.dumps(ask | {"brand_new": 1}).encode()))
+    add(bound, OPENAI_CHAT.read(json.dumps(ask | {"brand_new": 1}).encode()))
     fallback = {
         "model": "claude-haiku-4-5",
         "max_tokens": 9,
@@ -212,4 +212,4 @@ def test_what_its_lines_ask_for_is_asked_for_by_the_batch() -> None:
         "fallbacks": [{"model": "x"}],
     }
     with pytest.raises(BadRequest, match="models"):
-        add(bulk, ANTHROPIC_MESSAGES.read(json.dumps(fallback).encode()))
+        add(bound, ANTHROPIC_MESSAGES.read(json.dumps(fallback).encode()))

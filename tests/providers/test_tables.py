@@ -42,7 +42,7 @@ from providers.openai import fields as openai_fields
 from providers.operations import TABLE
 from providers.simulator import sounds
 from providers.stored import batches
-from providers.stored.jsonl import Facts
+from providers.stored.jsonl import FileFacts
 from providers.stored.row import Row
 from tests.providers.test_fields import MESSAGES, camel, hints, signature
 
@@ -68,7 +68,7 @@ def form(*parts: tuple[str, str | bytes]) -> bytes:
 
 
 def _file(url: str, model: str) -> Asked:
-    facts = msgspec.to_builtins(Facts(url=url, model=model, bulk=BatchBound()))
+    facts = msgspec.to_builtins(FileFacts(url=url, model=model, batch_bound=BatchBound()))
     return Asked(objects={"file-1": {"requests": facts}})
 
 
