@@ -126,7 +126,7 @@ class UploadGrowth:
         quoted = admitted.quote
         self._picos, self._tokens, self._seconds = quoted.fixed_picos, quoted.fixed_tokens, quoted.seconds
 
-    async def grant(self, least_bytes: int) -> int:
+    async def cover(self, least_bytes: int) -> int:
         """Hold for so many bytes, and for twice as many if there is room; how many. Raises CallError."""
         most = self._admitted.route.operation.upload_bytes_max
         if self._admitted.price is None:
@@ -144,7 +144,7 @@ class UploadGrowth:
         quoted = quote(call, price, overdraft=policy.overdraft, clamp=policy.on_insufficient == "clamp")
         picos = max(quoted.fixed_picos - self._picos, 0)
         tokens, seconds = max(quoted.fixed_tokens - self._tokens, 0), max(quoted.seconds - self._seconds, 0)
-        message = f"A limit has no room for more than the first {self._upload.granted_bytes} bytes of this upload."
+        message = f"A limit has no room for more than the first {self._upload.held_bytes} bytes of this upload."
         if not hold.has_room(picos):
             return hold.spent(message, cap="call")
         try:
@@ -207,8 +207,8 @@ class SocketGrowth:
 
     async def _raise(self, need: int) -> bool:
         """Hold so many steps more as are usual or needed, or as many as there is room for."""
-        quoted, grant = self._admitted.quote, self._admitted.call.grant
-        steps = max(grant.steps if grant is not None else 1, -(-(need - self._hold.picos) // quoted.each_picos))
+        quoted, asked = self._admitted.quote, self._admitted.call.hold_steps
+        steps = max(asked.count if asked is not None else 1, -(-(need - self._hold.picos) // quoted.each_picos))
         if self._admitted.cap_micros is not None:
             left_picos = self._admitted.cap_micros * PICOS_PER_MICRO - self._hold.picos
             steps = min(steps, left_picos // quoted.each_picos)

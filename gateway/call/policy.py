@@ -93,7 +93,7 @@ class Policy:
                 beside[model].bound_picos(most[never]) for model, most in call.beside.items() if model in beside
             )
             held = msgspec.structs.replace(held, fixed_picos=held.fixed_picos + picos)
-        if call.grant is not None and options.end_user_cap_micros is not None and held.each_picos:
+        if call.hold_steps is not None and options.end_user_cap_micros is not None and held.each_picos:
             # This cap binds when the hold is made and is not known afterwards: the hold is all that it has room for.
             steps = min(options.end_user_cap_micros * PICOS_PER_MICRO // held.each_picos, ALLOWANCE_MAX)
             held = msgspec.structs.replace(held, want=max(steps, 1))

@@ -16,7 +16,7 @@ import msgspec
 from gateway.bounds import INFLIGHT_OUTPUT_TOKENS, INFLIGHT_OUTPUT_TOKENS_MIN, REMOTE_INPUT_TOKENS
 from gateway.problems import CallError
 from providers.contract.batch_bound import BatchBound
-from providers.contract.shapes import Call, Grant
+from providers.contract.shapes import Call, HoldSteps
 from providers.ground.usage import Usage
 from providers.pricing.prices import Price
 
@@ -60,8 +60,8 @@ def quote(call: Call, price: Price, *, overdraft: str, clamp: bool) -> Quote:
     never = overdraft == "never"
     if never and call.unlisted:
         raise unbounded(call.unlisted)
-    if call.grant is not None:
-        return _granted(call, call.grant, price, never=never)
+    if call.hold_steps is not None:
+        return _of_steps(call, call.hold_steps, price, never=never)
     if call.batch_bound is not None:
         return _of_batch(call, call.batch_bound, price, never=never)
     usage = _input(call, price, never=never)
@@ -121,15 +121,15 @@ def _of_batch(call: Call, bound: BatchBound, price: Price, *, never: bool) -> Qu
     return Quote(fixed_picos=picos, fixed_tokens=tokens)
 
 
-def _granted(call: Call, grant: Grant, price: Price, *, never: bool) -> Quote:
+def _of_steps(call: Call, steps: HoldSteps, price: Price, *, never: bool) -> Quote:
     """A socket's hold: its allowance counts steps, and whoever relays it raises the allowance while it lives."""
     if never and (field := call.endless or call.unbounded):
         raise unbounded(field)
     return Quote(
-        each_picos=price.bound_picos(grant.step, call.service_tier),
-        each_tokens=grant.step.tokens,
-        each_seconds=-(-grant.step.audio_ms // 1000),
-        want=grant.steps,
+        each_picos=price.bound_picos(steps.step, call.service_tier),
+        each_tokens=steps.step.tokens,
+        each_seconds=-(-steps.step.audio_ms // 1000),
+        want=steps.count,
         least=1,
     )
 

@@ -164,7 +164,7 @@ class _Trip:
 
         upload.moved = moved
         upload.sound = self._admitted.price is not None and self._admitted.key.policy.overdraft == "never"
-        upload.grant = UploadGrowth(self._hold, self._admitted, upload).grant
+        upload.cover = UploadGrowth(self._hold, self._admitted, upload).cover
         moved()
 
     # ---- the answer

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from gateway.asgi import Receive, receive_body
-from gateway.bounds import BODY_BYTES_MAX, BODY_TIMEOUT_S, UPLOAD_GRANT_BYTES, UPLOAD_HEAD_BYTES
+from gateway.bounds import BODY_BYTES_MAX, BODY_TIMEOUT_S, UPLOAD_HEAD_BYTES, UPLOAD_HELD_BYTES
 from gateway.problems import CallError
 from providers.contract.shapes import Arrival, Call
 from providers.ground.errors import BadRequest
@@ -33,12 +33,12 @@ class Upload:
         length: As declared by the client; None where it is sent in chunks of unknown number.
         head: What was read of it before the call was admitted.
         whole: The head is all.
-        granted_bytes: How much of a body of unknown length the hold covers.
+        held_bytes: How much of a body of unknown length the hold covers.
         done: All of it has been given to the provider.
         waiting: It is the client that is waited for.
         call: What the shape read in it; once done, of the whole body.
         sound: The cap must hold: what comes late and is not held for ends the upload.
-        grant: Asks for a hold of more bytes, at least so many in all; how many it covers then. Raises CallError.
+        cover: Asks for a hold of more bytes, at least so many in all; how many it covers then. Raises CallError.
         moved: Told of every piece that goes out.
     """
 
@@ -50,7 +50,7 @@ class Upload:
         self.waiting = False
         self.call = Call()
         self.sound = False
-        self.grant: Callable[[int], Awaitable[int]] | None = None
+        self.cover: Callable[[int], Awaitable[int]] | None = None
         self.moved: Callable[[], None] = _nothing
         self._receive = receive
         self._bytes_max = bytes_max
@@ -58,7 +58,7 @@ class Upload:
         self._apart: Apart = _nowhere
         self._pieces: list[bytes] = []
         self._read_bytes = 0
-        self.granted_bytes = bytes_max if length is not None else min(UPLOAD_GRANT_BYTES, bytes_max)
+        self.held_bytes = bytes_max if length is not None else min(UPLOAD_HELD_BYTES, bytes_max)
 
     @property
     def received_bytes(self) -> int:
@@ -89,7 +89,7 @@ class Upload:
         self._bytes_max = bytes_max
         if max(self.length or 0, self._read_bytes) > bytes_max:
             raise over_bytes(bytes_max)
-        self.granted_bytes = min(self.granted_bytes, bytes_max)
+        self.held_bytes = min(self.held_bytes, bytes_max)
 
     async def decide(self, reader: Arrival, apart: Apart) -> Call:
         """Read the head: as much as the reader needs to tell the call. Raises CallError."""
@@ -123,9 +123,9 @@ class Upload:
                     reader.line(number, error)
 
     def _told(self, reader: Arrival) -> Call | None:
-        self.granted_bytes = max(self.granted_bytes, self._read_bytes)
+        self.held_bytes = max(self.held_bytes, self._read_bytes)
         length = self._read_bytes if self.whole else self.length
-        return reader.call(self.granted_bytes if length is None else length, whole=self.whole)
+        return reader.call(self.held_bytes if length is None else length, whole=self.whole)
 
     async def _more(self, least_bytes: int) -> bytes:
         """Receive until so much has come in all, or everything; what has come since."""
@@ -180,8 +180,8 @@ class Upload:
                 await self._feed(reader, body)
                 if self.sound and reader.uncovered:
                     raise uncovered(reader.uncovered)
-                if self._read_bytes > self.granted_bytes and self.grant is not None:
-                    self.granted_bytes = await self.grant(self._read_bytes)
+                if self._read_bytes > self.held_bytes and self.cover is not None:
+                    self.held_bytes = await self.cover(self._read_bytes)
                 if self.whole:
                     self.call = reader.call(self._read_bytes, whole=True) or self.call
                 yield body

@@ -47,17 +47,17 @@ NOTHING_ELSE = Asked()
 """For requests whose body says everything."""
 
 
-class Grant(msgspec.Struct, frozen=True, kw_only=True):
+class HoldSteps(msgspec.Struct, frozen=True, kw_only=True):
     """How the hold of a socket grows: in steps of this much usage.
 
     Attributes:
         step: What one step covers.
-        steps: How many are held when the socket opens, and again whenever three quarters are used; fewer, down to one,
+        count: How many are held when the socket opens, and again whenever three quarters are used; fewer, down to one,
             where a limit has no more room.
     """
 
     step: Usage
-    steps: int
+    count: int
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +94,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         reasons: The request asks for reasoning that the answer need not show; see also `Vendor.shows`.
         cache_writes: The request can cause cache writes, which some models charge above plain input.
         priced_as: The catalogue's id of what is served, where that is not `model` (Deepgram's live sockets).
-        grant: How its hold grows; None for a call whose cost is bounded from its request.
+        hold_steps: How its hold grows; None for a call whose cost is bounded from its request.
         splice: Something has to be written into the forwarded body (see `prepare`): that usage is asked for, whose
             extra event is then removed from the answer, or the model that a request without one gets.
         noted: What the shape's own meter has to know of the request, in the shape's own words.
@@ -128,7 +128,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     noted: tuple[str, ...] = ()
     refers: tuple[Reference, ...] = ()
     priced_as: str = ""
-    grant: Grant | None = None
+    hold_steps: HoldSteps | None = None
     facts: Mapping[str, Any] = MappingProxyType({})
     batch_bound: BatchBound | None = None
     content_type: str = JSON

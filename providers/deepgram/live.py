@@ -15,7 +15,7 @@ import math
 
 from providers.bounding.sound import pcm_in_wav
 from providers.contract.flags import Flags
-from providers.contract.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
+from providers.contract.shapes import NOTHING_ELSE, Asked, Call, HoldSteps, Reading
 from providers.contract.sockets import NOTHING_DUE, Characters, Due, Frame, SocketMeter, Stop
 from providers.deepgram import fields
 from providers.deepgram.listen import DEFAULT_MODEL, SAMPLE_BYTES, Query, features, model_of_query
@@ -56,7 +56,7 @@ class _Listen:
             model=model or DEFAULT_MODEL,
             stream=True,
             priced_as=priced if self._flux else f"streaming/{priced.removesuffix('-general')}",
-            grant=Grant(step=_usage(query, _STEP_MS * _channels(query), keyterms=False), steps=_STEPS),
+            hold_steps=HoldSteps(step=_usage(query, _STEP_MS * _channels(query), keyterms=False), count=_STEPS),
             endless=query.opted_out,
             unlisted=fields.LIVE.unlisted(query.names),
         )
@@ -186,13 +186,13 @@ class _Speak:
 
     def read(self, opening: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read a handshake. Raises BadRequest."""
-        grant = Grant(step=Usage(characters=_CHARACTERS_STEP), steps=_CHARACTERS_STEPS)
+        hold_steps = HoldSteps(step=Usage(characters=_CHARACTERS_STEP), count=_CHARACTERS_STEPS)
         query = Query(asked.query)
         unlisted = fields.SPEAK.unlisted(query.names)
         return Call(
             model=query.text("model") or _DEFAULT_VOICE,
             stream=True,
-            grant=grant,
+            hold_steps=hold_steps,
             endless=query.opted_out,
             unlisted=unlisted,
         )

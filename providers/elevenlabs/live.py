@@ -12,7 +12,7 @@ import re
 
 import msgspec
 
-from providers.contract.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
+from providers.contract.shapes import NOTHING_ELSE, Asked, Call, HoldSteps, Reading
 from providers.contract.sockets import NOTHING_DUE, Characters, Due, Frame, SocketMeter, Stop
 from providers.elevenlabs import fields
 from providers.elevenlabs.hearing import SURCHARGES
@@ -42,9 +42,11 @@ class _StreamInput:
 
     def read(self, opening: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read a handshake. Raises BadRequest."""
-        grant = Grant(step=Usage(characters=_CHARACTERS_STEP), steps=_CHARACTERS_STEPS)
+        hold_steps = HoldSteps(step=Usage(characters=_CHARACTERS_STEP), count=_CHARACTERS_STEPS)
         unlisted = fields.STREAM_INPUT.unlisted(asked.query)
-        return Call(model=_one(asked, "model_id") or _DEFAULT_MODEL, stream=True, grant=grant, unlisted=unlisted)
+        return Call(
+            model=_one(asked, "model_id") or _DEFAULT_MODEL, stream=True, hold_steps=hold_steps, unlisted=unlisted
+        )
 
     def unlisted(self, frame: Frame) -> str:
         """See the interface."""
@@ -88,7 +90,7 @@ class _Transcribe:
         return Call(
             model=_one(asked, "model_id") or _DEFAULT_TRANSCRIBER,
             stream=True,
-            grant=Grant(step=_heard(_STEP_MS, tools), steps=_STEPS),
+            hold_steps=HoldSteps(step=_heard(_STEP_MS, tools), count=_STEPS),
             unbounded="transcript_edit" if _EDIT in tools else "",
             unlisted=fields.TRANSCRIBE.unlisted(asked.query),
         )

@@ -18,7 +18,7 @@ import msgspec
 
 from providers.bounding.bounds import Extent
 from providers.contract.flags import CONTRADICTORY, INCOMPLETE, Flags
-from providers.contract.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
+from providers.contract.shapes import NOTHING_ELSE, Asked, Call, HoldSteps, Reading
 from providers.contract.sockets import NOTHING_DUE, Due, Frame, Pace, SocketMeter, Stop
 from providers.google import fields
 from providers.google.input import Content
@@ -32,7 +32,7 @@ from providers.reading.json_text import Object
 from providers.reading.request import Head, present
 
 _STEP = Usage(input_tokens=250, input_audio_tokens=250, output_tokens=250, output_audio_tokens=250)
-_GRANT = Grant(step=_STEP, steps=16)
+_HOLD_STEPS = HoldSteps(step=_STEP, count=16)
 _OUTPUT_TOKENS_MAX = 65_536
 _BOUND_MS_PER_TOKEN = 20
 _TYPICAL_MS_PER_TOKEN = 31
@@ -101,7 +101,7 @@ class _GeminiLive:
             unbounded=f"setup.{unbounded}" if unbounded else "",
             unpriced=f"setup.{unpriced}" if unpriced else "",
             unlisted=fields.LIVE_MESSAGES.unlisted(opening),
-            grant=_GRANT,
+            hold_steps=_HOLD_STEPS,
         )
 
     def unlisted(self, frame: Frame) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import msgspec
 
 from providers.contract.flags import Flags
-from providers.contract.shapes import NOTHING_ELSE, Asked, Call, Grant, Reading
+from providers.contract.shapes import NOTHING_ELSE, Asked, Call, HoldSteps, Reading
 from providers.contract.sockets import NOTHING_DUE, Due, Frame, Pace, SocketMeter, Stop
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage, summed
@@ -117,7 +117,9 @@ class _Realtime:
         if asked.query.get("call_id"):
             raise BadRequest("'call_id' is not offered here: the call's media passes elsewhere.", param="call_id")
         unlisted = fields.REALTIME_QUERY.unlisted(asked.query)
-        return Call(model=models[0], stream=True, output_field="max_output_tokens", grant=_GRANT, unlisted=unlisted)
+        return Call(
+            model=models[0], stream=True, output_field="max_output_tokens", hold_steps=_HOLD_STEPS, unlisted=unlisted
+        )
 
     def unlisted(self, frame: Frame) -> str:
         """See the interface."""
@@ -130,7 +132,7 @@ class _Realtime:
         return _Meter(call.model, max_input_tokens, max_output_tokens or _OUTPUT_TOKENS_MAX)
 
 
-_GRANT = Grant(step=_STEP, steps=_STEPS)
+_HOLD_STEPS = HoldSteps(step=_STEP, count=_STEPS)
 
 
 class _Meter:
