@@ -58,7 +58,7 @@ class _Images:
 
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
-        return _Meter(call)
+        return _ImageMeter(call)
 
     def filter(self, call: Call) -> Filter | None:
         """Nothing was spliced."""
@@ -83,7 +83,7 @@ _ANSWER = msgspec.json.Decoder(_Answer)
 _LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class _Meter(BodyMeter):
+class _ImageMeter(BodyMeter):
     """Reads an answer."""
 
     __slots__ = ("_wanted",)

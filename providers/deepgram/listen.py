@@ -202,7 +202,7 @@ class _Listen(PassThrough):
 
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
-        return _Meter(call)
+        return _ListenMeter(call)
 
 
 class _Answer(msgspec.Struct, gc=False):
@@ -215,7 +215,7 @@ _METADATA = re.compile(rb'"metadata"\s*:\s*(?=\{)')
 _METADATA_BYTES_MAX = 64 * 1024
 
 
-class _Meter(BodyMeter):
+class _ListenMeter(BodyMeter):
     """Reads an answer: `metadata` says the duration and the channels, and stands in front."""
 
     __slots__ = ("_call",)

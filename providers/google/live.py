@@ -115,7 +115,7 @@ class _GeminiLive:
         self, call: Call, asked: Asked, *, max_input_tokens: int | None, max_output_tokens: int | None
     ) -> SocketMeter:
         """A meter for one socket."""
-        return _Meter(max_input_tokens, max_output_tokens or _OUTPUT_TOKENS_MAX)
+        return _LiveMeter(max_input_tokens, max_output_tokens or _OUTPUT_TOKENS_MAX)
 
 
 def _tools(raw: msgspec.Raw) -> tuple[str, str]:
@@ -137,7 +137,7 @@ def _updated(head: Head) -> msgspec.Raw | None:
     return tools["tools"] if present(tools, "tools") else None
 
 
-class _Meter:
+class _LiveMeter:
     __slots__ = (
         "_audio_bytes", "_context_bytes", "_flags", "_input_max", "_live", "_output_max", "_pace", "_pending",
         "_pictures", "_remote", "_seen", "_spoken_bytes", "_started", "_total", "_unreported", "_written",

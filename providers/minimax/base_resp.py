@@ -38,7 +38,7 @@ class Watch:
         self._tail = text[-_REACH_BYTES:]
 
 
-class _Meter:
+class _BaseRespMeter:
     """A shape's own meter, and the watch beside it."""
 
     __slots__ = ("_inner", "_status")
@@ -100,7 +100,7 @@ class _WithBaseResp:
 
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter that knows a refusal when it sees one."""
-        return _Meter(self._shape.meter(call, streamed=streamed, headers=headers))
+        return _BaseRespMeter(self._shape.meter(call, streamed=streamed, headers=headers))
 
     def filter(self, call: Call) -> Filter | None:
         """As the shape does."""

@@ -66,7 +66,7 @@ class _Speech:
 
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
-        return _Meter()
+        return _SpeechMeter()
 
     def filter(self, call: Call) -> Filter | None:
         """Nothing was spliced."""
@@ -80,7 +80,7 @@ def billed_characters(text: str) -> int:
     return len(text) + sum(unicodedata.east_asian_width(each) in "WF" for each in text)
 
 
-class _Meter:
+class _SpeechMeter:
     """Reads an answer, of either kind: the count stands in `extra_info`, behind the sound."""
 
     __slots__ = ("_used",)

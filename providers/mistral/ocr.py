@@ -91,7 +91,7 @@ class _Ocr:
 
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
-        return _Meter(call)
+        return _PageMeter(call)
 
     def filter(self, call: Call) -> Filter | None:
         """Nothing was spliced."""
@@ -147,7 +147,7 @@ class _Answer(msgspec.Struct, gc=False):
 _ANSWER = msgspec.json.Decoder(_Answer)
 
 
-class _Meter(BodyMeter):
+class _PageMeter(BodyMeter):
     """Reads an answer."""
 
     __slots__ = ("_annotated",)

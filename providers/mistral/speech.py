@@ -45,10 +45,10 @@ class _Speech(PassThrough):
 
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
-        return _Meter(call)
+        return _SpeechMeter(call)
 
 
-class _Meter:
+class _SpeechMeter:
     """Looks whether there is sound in an answer."""
 
     __slots__ = ("_call", "_found", "_tail")

@@ -71,7 +71,7 @@ class _Embeddings:
 
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
-        return _Meter()
+        return _EmbeddingsMeter()
 
     def filter(self, call: Call) -> Filter | None:
         """Nothing was spliced."""
@@ -87,7 +87,7 @@ class _Answer(msgspec.Struct, gc=False):
 _ANSWER = msgspec.json.Decoder(_Answer)
 
 
-class _Meter(BodyMeter):
+class _EmbeddingsMeter(BodyMeter):
     """Reads an answer."""
 
     __slots__ = ()

@@ -129,13 +129,13 @@ class _Realtime:
         self, call: Call, asked: Asked, *, max_input_tokens: int | None, max_output_tokens: int | None
     ) -> SocketMeter:
         """A meter for one socket."""
-        return _Meter(call.model, max_input_tokens, max_output_tokens or _OUTPUT_TOKENS_MAX)
+        return _RealtimeMeter(call.model, max_input_tokens, max_output_tokens or _OUTPUT_TOKENS_MAX)
 
 
 _HOLD_STEPS = HoldSteps(step=_STEP, count=_STEPS)
 
 
-class _Meter:
+class _RealtimeMeter:
     __slots__ = (
         "_asked",
         "_audio_ms",
