@@ -168,7 +168,7 @@ def match(method: str, path: str, headers: Mapping[str, str], query: bytes = b""
         return exact
     hinted = VENDORS["google"] if query.startswith(b"key=") or b"&key=" in query else _hinted(headers)
     if exact is not None:
-        return _told(exact, method, hinted)
+        return _by_headers(exact, method, hinted)
     segments = _segments(path)
     mounted = MOUNTS.get(segments[0]) if segments else None
     rest = segments if mounted is None else segments[1:]
@@ -221,7 +221,7 @@ def _among(method: str, found: Found, mounted: Vendor | None, hinted: Vendor | N
         return next(iter(routes.values()))
     if routes:
         shared = Shared(routes=MappingProxyType(routes), first=next(iter(routes.values())))
-        return _told(shared, method, hinted)
+        return _by_headers(shared, method, hinted)
     at = {name: methods for name, methods in at.items() if methods.keys() - {SOCKET}}
     if not at:
         return None
@@ -244,7 +244,7 @@ def _among(method: str, found: Found, mounted: Vendor | None, hinted: Vendor | N
     )
 
 
-def _told(shared: Shared, method: str, hinted: Vendor | None) -> Route | Shared:
+def _by_headers(shared: Shared, method: str, hinted: Vendor | None) -> Route | Shared:
     """Who of several is meant, as far as headers tell."""
     route = None if hinted is None else shared.routes.get(hinted.name)
     if hinted is None or route is None:

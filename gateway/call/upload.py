@@ -98,7 +98,7 @@ class Upload:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 await self._more(UPLOAD_HEAD_BYTES)
                 await self._feed(reader, b"".join(self._pieces))
-                while (call := self._told(reader)) is None:
+                while (call := self._call_by_now(reader)) is None:
                     if self._read_bytes >= BODY_BYTES_MAX:
                         message = "Send the fields that the cost depends on, such as 'model', before the file."
                         raise CallError(400, "invalid_request", message)
@@ -122,7 +122,7 @@ class Upload:
                 except BadRequest as error:
                     reader.line(number, error)
 
-    def _told(self, reader: Arrival) -> Call | None:
+    def _call_by_now(self, reader: Arrival) -> Call | None:
         self.held_bytes = max(self.held_bytes, self._read_bytes)
         length = self._read_bytes if self.whole else self.length
         return reader.call(self.held_bytes if length is None else length, whole=self.whole)

@@ -229,10 +229,10 @@ class SharedBook(Book):
                 drifted = True
                 counter.used, counter.held, counter.unsettled = found
         if drifted:
-            results[:] = [self._told(result, now_ms) if isinstance(result, Held) else result for result in results]
+            results[:] = [self._with_left(result, now_ms) if isinstance(result, Held) else result for result in results]
         self.clean()
 
-    def _told(self, held: Held, now_ms: int) -> Held:
+    def _with_left(self, held: Held, now_ms: int) -> Held:
         """A hold with what is really left after it."""
         hold = self.written_holds.get(held.id)
         if hold is None:

@@ -235,7 +235,7 @@ class _Realtime:
         content = {"type": f"output_{part['type']}"} | {k: v for k, v in part.items() if k != "type"}
         item |= {"status": "completed" if status == "completed" else "incomplete", "content": [content]}
         yield self._event("response.output_item.done", response_id=ident, output_index=0, item=item)
-        usage = self._told(before, used, cached)
+        usage = self._usage_sent(before, used, cached)
         self._heard.append(whole)
         reason = {"cancelled": "client_cancelled", "incomplete": "max_output_tokens"}.get(status)
         response |= {
@@ -279,7 +279,9 @@ class _Realtime:
             "metadata": asked.get("metadata"),
         }
 
-    def _told(self, before: dict[str, int], used: dict[str, int], cached: dict[str, int]) -> dict[str, Any] | None:
+    def _usage_sent(
+        self, before: dict[str, int], used: dict[str, int], cached: dict[str, int]
+    ) -> dict[str, Any] | None:
         """What a response says that it used since `before`; it stands in the context from now on."""
         faults = self._asked.faults
         made = {name: self.billed[name] - before.get(name, 0) for name in self.billed}
