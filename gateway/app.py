@@ -56,7 +56,7 @@ from gateway.sockets.endpoint import Sockets
 from gateway.stored.batches import Batches
 from gateway.stored.ownership import Ownership
 from gateway.stored.stages import StoredStages
-from gateway.telemetry import Board, Metrics
+from gateway.telemetry import Metrics, WorkerSnapshots
 from gateway.upstream.clients import real
 from gateway.upstream.simulated import SimulatedSockets, SimulatedUpstream
 from gateway.upstream.websocket import WebSocketUpstream
@@ -181,14 +181,16 @@ ENDPOINTS: tuple[tuple[str, str, Handler, Callable[[Key], bool]], ...] = (
 
 
 def _composed(
-    settings: Settings, ledger: Ledger, keyring: Keyring, hasher: SecretHasher, board: Board | None
+    settings: Settings, ledger: Ledger, keyring: Keyring, hasher: SecretHasher, snapshots: WorkerSnapshots | None
 ) -> Services:
     """All that the process has, built once."""
     clock_ms, places = ledger.clock_ms, settings.places
     catalogue = Catalogue.load(overrides=settings.price_files, picos_per_credit=settings.picos_per_credit)
     names = CatalogueNames(catalogue)
     flights = Flights(settings.disconnect_drain_s)
-    metrics = Metrics(lambda: float(len(flights)), lambda: float(ledger.waiting), lambda: float(ledger.commits), board)
+    metrics = Metrics(
+        lambda: float(len(flights)), lambda: float(ledger.waiting), lambda: float(ledger.commits), snapshots
+    )
     unsettled = Unsettled(left=settings.unsettled, unanswered_ms=settings.unanswered_s * 1000 or None)
     upstreams = Upstreams(
         live=real(settings.upstream_client),
@@ -256,11 +258,11 @@ class Gateway:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(
-        cls, settings: Settings, *, clock_ms: Callable[[], int] = clock_ms, board: Board | None = None
+        cls, settings: Settings, *, clock_ms: Callable[[], int] = clock_ms, snapshots: WorkerSnapshots | None = None
     ) -> AsyncIterator[tuple[Gateway, str | None]]:
         """A running gateway, and the first master key's secret if it was minted just now.
 
-        `board` is for one of several workers of a machine.
+        `snapshots` is for one of several workers of a machine.
 
         Raises what opening the ledger raises.
         """
@@ -276,11 +278,11 @@ class Gateway:
         hasher = SecretHasher()
         try:
             keyring = await Keyring.open(ledger, hasher, clock_ms=ledger.clock_ms, master=settings.master_key)
-            services = _composed(settings, ledger, keyring, hasher, board)
+            services = _composed(settings, ledger, keyring, hasher, snapshots)
             gateway = cls(services)
             printed = await services.minter.first_master(settings.master_key)
             try:
-                async with housework(services, beside_others=board is not None):
+                async with housework(services, beside_others=snapshots is not None):
                     yield gateway, printed
             finally:
                 await gateway.stop()

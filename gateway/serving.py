@@ -15,7 +15,7 @@ from gateway import config
 from gateway.app import Gateway
 from gateway.edge import workers
 from gateway.edge.server import Server, listen
-from gateway.telemetry import Board, configure_logging
+from gateway.telemetry import WorkerSnapshots, configure_logging
 from gateway.terminal import CANNOT_START, FAILED, OK, complain, database, put, say
 from ledger.ledger import Ledger
 
@@ -72,8 +72,8 @@ async def _work(seat: workers.Seat, settings: config.Settings) -> int:
         listeners = [seat.listening(), *_for_metrics(settings)]
     except OSError as error:
         return complain(f"cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}", CANNOT_START)
-    board = Board(Path(seat.board), str(seat.number))
-    await _gateway(settings, listeners, lambda server: seat.take(server.stop), board)
+    snapshots = WorkerSnapshots(Path(seat.snapshots), str(seat.number))
+    await _gateway(settings, listeners, lambda server: seat.take(server.stop), snapshots)
     return OK
 
 
@@ -81,9 +81,9 @@ async def _gateway(
     settings: config.Settings,
     listeners: list[socket.socket],
     on_ready: Callable[[Server], object],
-    board: Board | None = None,
+    snapshots: WorkerSnapshots | None = None,
 ) -> None:
-    async with Gateway.open(settings, board=board) as (gateway, master):
+    async with Gateway.open(settings, snapshots=snapshots) as (gateway, master):
         # What was built so far lives as long as the process: collections need not walk it again and again.
         gc.collect()
         gc.freeze()

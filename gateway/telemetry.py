@@ -79,8 +79,8 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Figures).decode
 
 
-class Board:
-    """A directory in which the workers of one machine show each other their figures: whoever is asked tells of all."""
+class WorkerSnapshots:
+    """A directory of the figures that each worker of a machine has at a moment: whoever is asked tells of all."""
 
     def __init__(self, directory: Path, worker: str) -> None:
         self._directory = directory
@@ -104,7 +104,7 @@ class Metrics(Collector):
     """The process's metrics: plain numbers on a call's path, made into Prometheus's families when they are asked for.
 
     Labels come from closed sets: routes, codes and providers of ours, never a key, a tenant or a client's text. With a
-    board, every worker of the machine is shown, under the label `worker`.
+    directory of snapshots, every worker of the machine is shown, under the label `worker`.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Metrics(Collector):
         flights: Callable[[], float],
         waiting: Callable[[], float],
         commits: Callable[[], float],
-        board: Board | None = None,
+        snapshots: WorkerSnapshots | None = None,
     ) -> None:
         self._gauges: tuple[tuple[str, str, Callable[[], float]], ...] = (
             ("farthing_holds_open", "Calls in flight in this process.", flights),
@@ -122,7 +122,7 @@ class Metrics(Collector):
             ("farthing_deliveries_dead", "Messages to hooks that could not be delivered.", lambda: self.outbox[1]),
             ("farthing_deliveries_oldest_seconds", "Since when the oldest is due.", lambda: self.outbox[2] / 1000),
         )
-        self._board = board
+        self._snapshots = snapshots
         self._requests: dict[tuple[str, str, str], int] = {}
         self._spend: dict[tuple[str, bool], int] = {}
         self._overrun: dict[str, int] = {}
@@ -176,17 +176,17 @@ class Metrics(Collector):
 
     def post(self) -> None:
         """Show the figures to the other workers. Raises OSError."""
-        if self._board is not None:
-            self._board.post(self.figures())
+        if self._snapshots is not None:
+            self._snapshots.post(self.figures())
 
     def collect(self) -> Iterator[Metric]:
         """The families, as Prometheus's registry asks for them."""
         extra: tuple[str, ...] = ()
         shown: list[tuple[tuple[str, ...], Figures]] = [((), self.figures())]
-        if self._board is not None:
+        if self._snapshots is not None:
             extra = ("worker",)
-            shown = [((self._board.worker,), self.figures())]
-            shown += [((worker,), figures) for worker, figures in self._board.others()]
+            shown = [((self._snapshots.worker,), self.figures())]
+            shown += [((worker,), figures) for worker, figures in self._snapshots.others()]
         requests = CounterMetricFamily(
             "farthing_requests", "Inference requests by outcome.", labels=("provider", "operation", "outcome", *extra)
         )

@@ -33,7 +33,7 @@ class Seat(msgspec.Struct, frozen=True):
     number: int
     listener: int
     line: int
-    board: str
+    snapshots: str
 
     def listening(self) -> socket.socket:
         """The socket that all workers accept from."""
@@ -84,8 +84,8 @@ class Workers:
         for each in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(each, self.stop)
         try:
-            with tempfile.TemporaryDirectory(prefix="farthing-workers-") as board:
-                await asyncio.gather(*(self._keep(number, board, on_ready) for number in range(1, self._count + 1)))
+            with tempfile.TemporaryDirectory(prefix="farthing-workers-") as snapshots:
+                await asyncio.gather(*(self._keep(number, snapshots, on_ready) for number in range(1, self._count + 1)))
         finally:
             for each in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(each)
@@ -98,13 +98,13 @@ class Workers:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
 
-    async def _keep(self, number: int, board: str, on_ready: Callable[[], None]) -> None:
+    async def _keep(self, number: int, snapshots: str, on_ready: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
         deaths = 0
         while not self._stop.is_set():
             started = loop.time()
-            code = await self._life(number, board, on_ready)
-            (Path(board) / str(number)).unlink(missing_ok=True)
+            code = await self._life(number, snapshots, on_ready)
+            (Path(snapshots) / str(number)).unlink(missing_ok=True)
             if self._stop.is_set():
                 return
             if not self._served:  # nothing has ever served: what is wrong is wrong for all of them
@@ -118,12 +118,12 @@ class Workers:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), delay_s)
 
-    async def _life(self, number: int, board: str, on_ready: Callable[[], None]) -> int:
+    async def _life(self, number: int, snapshots: str, on_ready: Callable[[], None]) -> int:
         """Start a worker and wait for its end; its exit code."""
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                given = Seat(number, self._listener.fileno(), theirs.fileno(), board)
+                given = Seat(number, self._listener.fileno(), theirs.fileno(), snapshots)
                 process = await asyncio.create_subprocess_exec(
                     *self._command,
                     msgspec.json.encode(given).decode(),

@@ -7,7 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
-from gateway.telemetry import Board, JsonLines, Metrics
+from gateway.telemetry import JsonLines, Metrics, WorkerSnapshots
 
 
 def test_a_log_line_names_an_exception_and_never_quotes_it() -> None:
@@ -43,8 +43,10 @@ def test_metrics_count_what_they_are_told() -> None:
 
 
 def test_any_worker_tells_of_all(tmp_path: Path) -> None:
-    """With a board, whoever is asked shows every worker's figures under its number, and drops one that has ended."""
-    one, two = (Metrics(lambda: 1.0, lambda: 0.0, lambda: 0.0, Board(tmp_path, worker)) for worker in ("1", "2"))
+    """With snapshots, whoever is asked shows every worker's figures under its number, and drops one that has ended."""
+    one, two = (
+        Metrics(lambda: 1.0, lambda: 0.0, lambda: 0.0, WorkerSnapshots(tmp_path, worker)) for worker in ("1", "2")
+    )
     one.request("openai", "chat.completions", "settled")
     one.added(0.0015)
     one.spend("openai", True, 25)
