@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     starting.add_argument("--host", help="address to listen on (FARTHING_HOST)")
     starting.add_argument("--port", type=int, help="port to listen on (FARTHING_PORT)")
     starting.add_argument("--workers", type=int, help="processes on this socket, on PostgreSQL only (FARTHING_WORKERS)")
-    starting.add_argument("--seat", type=workers.seat, help=argparse.SUPPRESS)  # how a worker is started
+    starting.add_argument("--assignment", type=workers.assignment, help=argparse.SUPPRESS)  # how a worker is started
 
     keys = names.add_parser("keys", help="mint, list, show, revoke, rotate keys")
     nouns = keys.add_subparsers(required=True, metavar="COMMAND")

@@ -25,8 +25,8 @@ GC_THRESHOLD = 20_000  # a call leaves next to no cycles behind: looking for the
 async def serve(options: argparse.Namespace, settings: config.Settings) -> int:
     """Start the gateway, or several workers of it, and serve until a signal says to stop."""
     configure_logging(settings.log_level)
-    if options.seat is not None:
-        return await _work(options.seat, settings)
+    if options.assignment is not None:
+        return await _work(options.assignment, settings)
     count = settings.workers if options.workers is None else options.workers
     if not 1 <= count <= config.WORKERS_MAX:
         return complain(f"--workers must be from 1 to {config.WORKERS_MAX}", CANNOT_START)
@@ -66,14 +66,14 @@ def _listening(host: str, port: int, settings: config.Settings, more: str = "") 
     say(f"Farthing listens on {scheme}://{host}:{port} (database {database(settings.database_url)}{more})")
 
 
-async def _work(seat: workers.Seat, settings: config.Settings) -> int:
+async def _work(assigned: workers.Assignment, settings: config.Settings) -> int:
     """Serve as one of several workers."""
     try:
-        listeners = [seat.listening(), *_for_metrics(settings)]
+        listeners = [assigned.listening(), *_for_metrics(settings)]
     except OSError as error:
         return complain(f"cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}", CANNOT_START)
-    snapshots = WorkerSnapshots(Path(seat.snapshots), str(seat.number))
-    await _gateway(settings, listeners, lambda server: seat.take(server.stop), snapshots)
+    snapshots = WorkerSnapshots(Path(assigned.snapshots), str(assigned.number))
+    await _gateway(settings, listeners, lambda server: assigned.take(server.stop), snapshots)
     return OK
 
 

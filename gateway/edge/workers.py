@@ -27,7 +27,7 @@ STEADY_S = 60.0  # a worker that has lived for so long has not died in a row
 _READY = b"\x01"
 
 
-class Seat(msgspec.Struct, frozen=True):
+class Assignment(msgspec.Struct, frozen=True):
     """What a worker is given: its number, the listening socket, the line to who started it, the metrics' directory."""
 
     number: int
@@ -55,16 +55,16 @@ class Seat(msgspec.Struct, frozen=True):
             line.send(_READY)
 
 
-def seat(text: str) -> Seat:
-    """A seat from the command line. Raises ValueError."""
+def assignment(text: str) -> Assignment:
+    """An assignment from the command line. Raises ValueError."""
     try:
-        return msgspec.json.decode(text, type=Seat)
+        return msgspec.json.decode(text, type=Assignment)
     except msgspec.MsgspecError as error:
         raise ValueError(str(error)) from error
 
 
 class Workers:
-    """`count` workers, each started by `command` with its seat added."""
+    """`count` workers, each started by `command` with its assignment added."""
 
     def __init__(self, command: tuple[str, ...], count: int, listener: socket.socket) -> None:
         self._command = command
@@ -123,7 +123,7 @@ class Workers:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                given = Seat(number, self._listener.fileno(), theirs.fileno(), snapshots)
+                given = Assignment(number, self._listener.fileno(), theirs.fileno(), snapshots)
                 process = await asyncio.create_subprocess_exec(
                     *self._command,
                     msgspec.json.encode(given).decode(),
@@ -145,4 +145,4 @@ class Workers:
 
 def command(*arguments: str) -> tuple[str, ...]:
     """How a worker is started: this very Python, this very program."""
-    return (sys.executable, "-P", "-m", "gateway.cli", *arguments, "--seat")
+    return (sys.executable, "-P", "-m", "gateway.cli", *arguments, "--assignment")

@@ -93,7 +93,7 @@ def files(place: Path) -> list[str]:
 
 
 async def test_a_worker_that_dies_is_replaced(crew: Crew) -> None:
-    """kill -9 of a worker: the others go on, another one takes its seat, and its calls become unsettled."""
+    """kill -9 of a worker: the others go on, another one takes its place, and its calls become unsettled."""
     await crew.start()
     while len(query(crew.url_of_database, "SELECT 1 FROM nodes")) < WORKERS:  # noqa: ASYNC110 - elsewhere
         await asyncio.sleep(0.05)
