@@ -95,6 +95,6 @@ SOCKET_EXTEND_AGAIN_S = 1.0  # after a limit had no room: it may have been raise
 # Batches (see `gateway.stored.batches`).
 BATCH_ROUND_S = 1.0  # between looks whether any batch is due
 BATCH_LOOKS = 4  # batches asked after at the same time
-BATCH_LOOK_FIRST_MS = 15_000  # till a new batch is asked after; then after an eighth of its age
+BATCH_LOOK_FIRST_MS = 15_000  # until a new batch is asked after; then after an eighth of its age
 BATCH_LOOK_LAST_MS = 600_000  # but at least so often
 BATCH_LOOK_LEASE_MS = 900_000  # then another gateway takes a batch of which the first said no more

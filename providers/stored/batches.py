@@ -126,7 +126,7 @@ _PROGRESS: Mapping[Kind, Callable[[_Object], Progress]] = {
 # ---- making one
 
 
-class _Wish(msgspec.Struct):
+class _Creation(msgspec.Struct):
     input_file_id: str = ""
     input_files: list[str] | None = None
     endpoint: str = ""
@@ -138,7 +138,7 @@ class _Inline(msgspec.Struct):
     params: msgspec.Raw
 
 
-_WISH = msgspec.json.Decoder(_Wish)
+_CREATION = msgspec.json.Decoder(_Creation)
 _INLINE = msgspec.json.Decoder(list[_Inline])
 FIELDS: Mapping[Kind, Fields] = {
     "openai": Fields(
@@ -172,7 +172,7 @@ class BatchMaking:
                     raise BadRequest(f"{name!r} is the operator's, and not offered here.", param=name)
             return self._inline(head.get("requests", NULL), unlisted)
         try:
-            wish = _WISH.decode(body)
+            creation = _CREATION.decode(body)
         except msgspec.ValidationError as error:
             raise BadRequest(f"The batch is not what it should be: {error}.") from None
         if self._batch.kind == "mistral":
@@ -180,9 +180,9 @@ class BatchMaking:
                 raise BadRequest("Batches of agents are not offered here: name a model.", param="agent_id")
             if "requests" in head and given(head["requests"]):
                 raise BadRequest("Upload the requests as a file, and name it.", param="requests")
-            files, name = wish.input_files or [], "input_files"
+            files, name = creation.input_files or [], "input_files"
         else:
-            files, name = [wish.input_file_id] if wish.input_file_id else [], "input_file_id"
+            files, name = [creation.input_file_id] if creation.input_file_id else [], "input_file_id"
         if len(files) != 1:
             raise BadRequest(f"{name!r} must name one file.", param=name)
         found = asked.objects.get(files[0], {}).get("requests")
@@ -192,10 +192,10 @@ class BatchMaking:
         url = text_field(head, "endpoint", required=True)
         if url not in self._batch.endpoints or facts.url != url:
             raise BadRequest(f"The file's requests are for {facts.url!r}, not for {url!r}.", param="endpoint")
-        model = facts.model or wish.model or ""
-        if not model or (wish.model and wish.model != model):
+        model = facts.model or creation.model or ""
+        if not model or (creation.model and creation.model != model):
             raise BadRequest("The batch and its requests must name one model.", param="model")
-        hours = wish.timeout_hours or 24
+        hours = creation.timeout_hours or 24
         return self._call(
             model, facts.batch_bound, url, hours, tuple(Reference(*each) for each in facts.refers), unlisted
         )

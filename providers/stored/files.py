@@ -26,7 +26,7 @@ _CALL = Call(cache_writes=False)
 
 
 class FileArrival:
-    """Reads one upload. The purpose may come before the file or after it: till then the file is read as requests."""
+    """Reads one upload. The purpose may come before the file or after it: until then the file is read as requests."""
 
     uncovered = ""  # it is free
 

@@ -48,7 +48,7 @@ class _Batch(msgspec.Struct, frozen=True):
         return Work(*self.work)
 
 
-class _Wish(msgspec.Struct):
+class _Creation(msgspec.Struct):
     input_file_id: str = ""
     input_files: list[str] = []
     endpoint: str = ""
@@ -90,14 +90,14 @@ def _list(request: Request) -> Draft:
 
 
 def _make(request: Request, base: str) -> Draft:
-    wish = openai.read(request, _Wish)
-    id_ = wish.input_file_id or next(iter(wish.input_files), "")
+    creation = openai.read(request, _Creation)
+    id_ = creation.input_file_id or next(iter(creation.input_files), "")
     file = files.recall(id_)
     if file is None or file.purpose != "batch":
         openai.refuse(request, f"Invalid input_file_id: {id_[:200]}", param="input_file_id")
     sums = file.work
-    if wish.model and not sums.model:
-        sums = msgspec.structs.replace(sums, model=wish.model)
+    if creation.model and not sums.model:
+        sums = msgspec.structs.replace(sums, model=creation.model)
     batch = _Batch(
         memory.nonce(request.request_id),
         request.now_s,
@@ -114,8 +114,8 @@ def _make(request: Request, base: str) -> Draft:
 
 
 def _make_inline(request: Request) -> Draft:
-    wish = anthropic.read(request, _Requests)
-    lines = [Line(custom_id=each.custom_id, body=each.params) for each in wish.requests]
+    creation = anthropic.read(request, _Requests)
+    lines = [Line(custom_id=each.custom_id, body=each.params) for each in creation.requests]
     sums = work(request, lines, {"/v1/messages": messages.answer}, "/v1/messages")
     nonce = memory.nonce(request.request_id)
     inner = list(msgspec.structs.astuple(sums))
