@@ -1,10 +1,10 @@
-"""What keys have made at providers: the wall between tenants who share one provider account.
+"""What keys have made at providers, and so whose it is: of tenants who share one provider account.
 
 A file, a stored answer, a batch, a voice belongs to the key that made it; to every other key it is as if it did not
 exist. Each script takes the owner's account, so what belongs to somebody else cannot be found by its id. Test objects
 and live ones are apart, for a key is one or the other. Knows nothing of what an object is, nor of any provider.
 
-How an operation gets its walls is said in its row (`providers.operations`):
+What an operation does to ownership is said in its row (`providers.operations`):
 
 - `makes`: its answer makes objects. They are written here before the client can learn their ids.
 - `of`: the path's `{id}` must be the caller's own; `forgets` drops it when the provider has.

@@ -1,4 +1,4 @@
-"""The walls between tenants: whose object a call may name, and whose the ones are that it makes.
+"""Ownership, which keeps tenants apart: whose object a call may name, and whose the ones are that it makes.
 
 All keys share one account at each provider, so a provider cannot tell them apart; this does. Promises: what is not the
 caller's own is answered as the provider answers an id that it does not know, the same for an id of another key and for
@@ -27,7 +27,7 @@ _log = logging.getLogger("farthing.call")
 
 
 class Ownership:
-    """The wall around each key's objects. One for the process."""
+    """Whose objects are whose. One for the process."""
 
     def __init__(self, ledger: Ledger, clock_ms: Callable[[], int]) -> None:
         self._ledger = ledger
@@ -109,8 +109,8 @@ class Ownership:
 class Makings:
     """What one answer makes."""
 
-    def __init__(self, walls: Ownership, key: Key, route: Route, makes: Sequence[Makes]) -> None:
-        self._walls = walls
+    def __init__(self, ownership: Ownership, key: Key, route: Route, makes: Sequence[Makes]) -> None:
+        self._ownership = ownership
         self._key = key
         self._route = route
         self._makes = makes
@@ -133,7 +133,7 @@ class Makings:
         if not made:
             return False
         try:
-            return await self._walls.own(self._key, self._route.provider, made, due_ms)
+            return await self._ownership.own(self._key, self._route.provider, made, due_ms)
         except LedgerUnavailable:
             return False
 
@@ -151,7 +151,7 @@ class Makings:
         if not made:
             return None
         try:
-            if await self._walls.own(self._key, self._route.provider, made):
+            if await self._ownership.own(self._key, self._route.provider, made):
                 return None
         except LedgerUnavailable:
             _log.error("an object has no owner", extra={"provider": self._route.provider, "kind": made[0].kind})

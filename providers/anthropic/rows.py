@@ -43,9 +43,9 @@ _BATCHES = Cursors(kind="batch", item=_BATCH.item, after="after_id", before="bef
 _FILE_500_MB = 501 * 1024**2
 
 
-def _batches(method: str, path: str, **walls: Any) -> Row:
+def _batches(method: str, path: str, **ownership: Any) -> Row:
     path = "/v1/messages/batches" + path
-    return row(method, path, "anthropic", "messages.batches", FREE_READ, billable=False, batch=_BATCH, **walls)
+    return row(method, path, "anthropic", "messages.batches", FREE_READ, billable=False, batch=_BATCH, **ownership)
 
 
 ROWS = (

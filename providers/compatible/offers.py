@@ -45,8 +45,8 @@ class _Offer(msgspec.Struct, frozen=True, kw_only=True):
     names: Mapping[str, Refers] = NOBODY
 
 
-def _free(method: str, path: str, **walls: Any) -> _Offer:
-    return _Offer(method=method, path=path, make=_always(FREE_READ), billable=False, **walls)
+def _free(method: str, path: str, **ownership: Any) -> _Offer:
+    return _Offer(method=method, path=path, make=_always(FREE_READ), billable=False, **ownership)
 
 
 _OFFERS: Mapping[str, tuple[_Offer, ...]] = MappingProxyType(

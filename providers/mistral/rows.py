@@ -44,13 +44,13 @@ _RESULTS = (
 _FILE_512_MB = 513 * 1024**2
 
 
-def _files(method: str, path: str, **walls: Any) -> Row:
-    return row(method, "/v1/files" + path, "mistral", "files", FREE_READ, billable=False, **walls)
+def _files(method: str, path: str, **ownership: Any) -> Row:
+    return row(method, "/v1/files" + path, "mistral", "files", FREE_READ, billable=False, **ownership)
 
 
-def _jobs(method: str, path: str, **walls: Any) -> Row:
+def _jobs(method: str, path: str, **ownership: Any) -> Row:
     path = "/v1/batch/jobs" + path
-    return row(method, path, "mistral", "batch.jobs", FREE_READ, billable=False, batch=_BATCH, **walls)
+    return row(method, path, "mistral", "batch.jobs", FREE_READ, billable=False, batch=_BATCH, **ownership)
 
 
 ROWS: tuple[Row, ...] = (

@@ -49,14 +49,14 @@ _FILES = Cursors(kind="file", item="/v1/files/{id}", usual=ITEMS_MAX, order="ord
 _FILE = (Makes(kind="file", at="id", label="purpose"),)
 
 
-def _conversations(method: str, path: str, shape: Shape = FREE_READ, **walls: Any) -> Row:
+def _conversations(method: str, path: str, shape: Shape = FREE_READ, **ownership: Any) -> Row:
     path = "/v1/conversations" + path
-    return row(method, path, "openai", "conversations", shape, billable=False, **walls)
+    return row(method, path, "openai", "conversations", shape, billable=False, **ownership)
 
 
-def _batches(method: str, path: str, **walls: Any) -> Row:
+def _batches(method: str, path: str, **ownership: Any) -> Row:
     path = "/v1/batches" + path
-    return row(method, path, "openai", "batches", FREE_READ, billable=False, batch=_BATCH, **walls)
+    return row(method, path, "openai", "batches", FREE_READ, billable=False, batch=_BATCH, **ownership)
 
 
 ROWS = (

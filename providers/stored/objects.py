@@ -2,7 +2,7 @@
 answers make them.
 
 Promises: every place in a body where a listed member stands is found, however it is spelt and however often it stands,
-so no reference slips past the wall; an answer's new ids are found before its bytes have to be passed on. Knows nothing
+so no reference slips through; an answer's new ids are found before its bytes have to be passed on. Knows nothing
 of who owns what. Pure. How a row of `providers.operations` uses this is said in `ledger.objects`.
 """
 

@@ -1,6 +1,6 @@
 """A row of the table of operations, and how it is written.
 
-Knows nothing of which rows there are. What the walls between tenants need of a row is explained in `ledger.objects`.
+Knows nothing of which rows there are. What ownership needs of a row is explained in `ledger.objects`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Ownership between tenants: an object belongs to the key that made it, whatever the operation. Over real sockets.
 
-The first tests are generated from the table of operations: a new row with an id and without a wall fails.
+The first tests are generated from the table of operations: a new row with an id and without an owner's check fails.
 """
 
 from __future__ import annotations
