@@ -39,7 +39,7 @@ def sqlite_path(url: str) -> Path | None:
     return Path(parts.path[1:]) if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1 else None
 
 
-class Refused(ValueError):
+class CannotMove(ValueError):
     """The move was not begun, or nothing of it was kept; the message says why."""
 
 
@@ -78,7 +78,7 @@ async def move(source: Path, target: str, told: Callable[[str, int], None]) -> M
     """Move everything; `told` hears of each table and its rows when it has been copied.
 
     Raises:
-        Refused: The source is not there, the target is not empty, or the audits differ.
+        CannotMove: The source is not there, the target is not empty, or the audits differ.
         AlreadyOpen: A gateway serves from the source.
         SchemaTooNew, LedgerUnavailable: See the engines.
     """
@@ -91,7 +91,7 @@ async def move(source: Path, target: str, told: Callable[[str, int], None]) -> M
     try:
         before = await engine.read(audit)
         if before.count:
-            raise Refused(f"the source does not pass its audit ({before.count} differences): see farthing audit")
+            raise CannotMove(f"the source does not pass its audit ({before.count} differences): see farthing audit")
         connection.execute("BEGIN")
         with _of_postgres("the move broke off, and nothing was kept") as migrating:
             await migrating.migrate(target)
@@ -105,7 +105,7 @@ async def move(source: Path, target: str, told: Callable[[str, int], None]) -> M
 def _open(source: Path) -> sqlite3.Connection:
     """A connection that only reads."""
     if not source.is_file():
-        raise Refused(f"there is no database at {source}")
+        raise CannotMove(f"there is no database at {source}")
     return sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
 
 
@@ -129,7 +129,7 @@ async def _copy(connection: sqlite3.Connection, writer: Any, before: Audit, told
     rows = {}
     for table, columns in _tables(connection):
         if await writer.fetchval(f'SELECT EXISTS (SELECT 1 FROM "{table}")'):  # noqa: S608 - a name of our own schema
-            raise Refused(f"the target is not empty: it has rows in {table}")
+            raise CannotMove(f"the target is not empty: it has rows in {table}")
         await writer.copy_records_to_table(table, records=_rows(connection, table, columns), columns=columns)
         rows[table] = await writer.fetchval(f'SELECT count(*) FROM "{table}"')  # noqa: S608 - a name of our own schema
         told(table, rows[table])
@@ -140,7 +140,7 @@ async def _copy(connection: sqlite3.Connection, writer: Any, before: Audit, told
     await writer.execute("ANALYZE")
     after = await _converse(writer, audit())
     if after != before:
-        raise Refused(f"the audits differ: {before} before, {after} after")
+        raise CannotMove(f"the audits differ: {before} before, {after} after")
     return Moved(rows=rows, audit=after)
 
 

@@ -86,7 +86,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
         return usable[0] if len(usable) == 1 else self.first
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+class NoRoute(msgspec.Struct, frozen=True, kw_only=True):
     """Why a request goes nowhere. `message` is fit for the client; `allow` lists the methods, where status is 405."""
 
     status: int
@@ -149,7 +149,7 @@ def _exact() -> Mapping[tuple[str, str], Route | Shared]:
 _EXACT = _exact()
 
 
-def match(method: str, path: str, headers: Mapping[str, str], query: bytes = b"") -> Route | Shared | Refusal:
+def match(method: str, path: str, headers: Mapping[str, str], query: bytes = b"") -> Route | Shared | NoRoute:
     """Find the operation of a request.
 
     Args:
@@ -173,10 +173,10 @@ def match(method: str, path: str, headers: Mapping[str, str], query: bytes = b""
     mounted = MOUNTS.get(segments[0]) if segments else None
     rest = segments if mounted is None else segments[1:]
     segments = _versioned(rest, (_OPENAI,) if mounted is None else (mounted, _OPENAI))
-    wrong_method: Refusal | None = None
+    wrong_method: NoRoute | None = None
     for found in find(segments) if segments else ():
         chosen = _among(method, found, mounted, hinted)
-        if isinstance(chosen, Refusal):
+        if isinstance(chosen, NoRoute):
             wrong_method = wrong_method or chosen
         elif chosen is not None:
             return chosen
@@ -209,7 +209,7 @@ def _owners(segments: list[str]) -> tuple[Vendor, ...]:
     return tuple(vendor for vendor in owners if vendor.name == "google") if colon else owners  # whose verbs these are
 
 
-def _among(method: str, found: Found, mounted: Vendor | None, hinted: Vendor | None) -> Route | Shared | Refusal | None:
+def _among(method: str, found: Found, mounted: Vendor | None, hinted: Vendor | None) -> Route | Shared | NoRoute | None:
     """The route at a path that stands in the table, for the providers that may be meant."""
     at, params = found
     if mounted is not None:
@@ -228,14 +228,14 @@ def _among(method: str, found: Found, mounted: Vendor | None, hinted: Vendor | N
     provider, methods = (hinted.name, at[hinted.name]) if hinted and hinted.name in at else next(iter(at.items()))
     dialect = next(iter(methods.values())).operation.dialect or VENDORS[provider].dialect
     if method == SOCKET:
-        return Refusal(
+        return NoRoute(
             status=426,
             code="upgrade_required",
             message="This is no WebSocket: send the request over HTTP/1.1.",
             dialect=dialect,
         )
     allow = tuple(sorted({each for methods in at.values() for each in methods} - {SOCKET}))
-    return Refusal(
+    return NoRoute(
         status=405,
         code="method_not_allowed",
         message=f"This path takes {', '.join(allow)} only.",
@@ -302,12 +302,12 @@ def _versioned(segments: list[str], vendors: Collection[Vendor]) -> list[str]:
     return ["v1", *segments] if segments and any(segments[0] in vendor.roots for vendor in vendors) else segments
 
 
-def _not_found(vendor: Vendor) -> Refusal:
-    return Refusal(status=404, code="not_found", message="There is nothing at this path.", dialect=vendor.dialect)
+def _not_found(vendor: Vendor) -> NoRoute:
+    return NoRoute(status=404, code="not_found", message="There is nothing at this path.", dialect=vendor.dialect)
 
 
-def _not_allowed(vendor: Vendor) -> Refusal:
-    return Refusal(
+def _not_allowed(vendor: Vendor) -> NoRoute:
+    return NoRoute(
         status=403,
         code="route_not_allowed",
         message="This operation of the provider is not offered here, because its cost cannot be metered.",

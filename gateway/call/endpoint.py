@@ -17,7 +17,7 @@ from gateway.edge.headers import RawHeaders
 from gateway.problems import CallError, render
 from gateway.telemetry import Metrics
 from keys.ids import new_body
-from providers.routing import Refusal, Shared
+from providers.routing import NoRoute, Shared
 
 _log = logging.getLogger("farthing.call")
 
@@ -55,7 +55,7 @@ class Inference:
                 return
             send = self._cors.around(send, page)
         found = head.found
-        if isinstance(found, Refusal):
+        if isinstance(found, NoRoute):
             refused = CallError(found.status, found.code, found.message, allow=found.allow)
             await self._refuse(refused, "", "", found.dialect, call_id, send)
             return

@@ -15,7 +15,7 @@ from gateway.bounds import HEAD_KEPT_BYTES
 from gateway.edge.credentials import Credentials, credentials
 from gateway.edge.headers import RawHeaders, as_mapping, fields_bytes, origin, to_provider
 from providers.ground.vendors import Vendor
-from providers.routing import Refusal, Route, Shared, match
+from providers.routing import NoRoute, Route, Shared, match
 
 _LENGTH = b"content-length"
 
@@ -50,7 +50,7 @@ class Head:
         if self._length_at is not None:
             self._before, self._after = fields[: self._length_at], fields[self._length_at + 1 :]
         self._mapping = as_mapping(fields)
-        self.found: Route | Shared | Refusal = match(method, raw_path.decode("latin-1"), self._mapping, query)
+        self.found: Route | Shared | NoRoute = match(method, raw_path.decode("latin-1"), self._mapping, query)
         self.origin = origin(scheme, self._mapping)
         self._credentials: dict[tuple[str, ...], Credentials] = {}
         self._forwarded: tuple[str, str, int, dict[str, str]] | None = None

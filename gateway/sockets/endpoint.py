@@ -30,7 +30,7 @@ from gateway.upstream.base import SocketClosed
 from keys.ids import new_body
 from providers.contract.shapes import Asked
 from providers.contract.sockets import SOCKET, Frame, SocketShape
-from providers.routing import Refusal, Route, Shared
+from providers.routing import NoRoute, Route, Shared
 
 UPGRADE_REQUIRED = 426
 _log = logging.getLogger("farthing.call")
@@ -59,7 +59,7 @@ class Sockets:
         client = Client(receive, send, scope.get(CONNECTION))
         await receive()  # "websocket.connect"
         found = head.found
-        if isinstance(found, Refusal):
+        if isinstance(found, NoRoute):
             refused = CallError(found.status, found.code, found.message, allow=found.allow)
             await self._refuse(client, refused, found.dialect, "", "", call_id)
             return

@@ -53,7 +53,7 @@ class Made:
         """Nothing is open."""
 
 
-class _Refused(Exception):
+class _NotListed(Exception):
     """The provider answered for one object with neither it nor a 404; that is its answer to the list."""
 
     def __init__(self, answer: Made) -> None:
@@ -73,7 +73,7 @@ class Listings:
         try:
             wanted = listing.read(parse_qs(query, keep_blank_values=True))
             return await self._page(admitted, listing, wanted, asked, upstream)
-        except _Refused as refused:
+        except _NotListed as refused:
             return refused.answer
         except BadRequest as error:
             return self._error(admitted, CallError(400, error.code, error.message, param=error.param))
@@ -143,7 +143,7 @@ async def _item(answer: Answer) -> bytes | None:
     if answer.status == 404:
         return None
     if answer.status != 200:
-        raise _Refused(Made(answer.status, answer.headers, body))
+        raise _NotListed(Made(answer.status, answer.headers, body))
     try:
         msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

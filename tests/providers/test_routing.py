@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from providers.contract.shapes import Uploading
 from providers.contract.sockets import SOCKET
 from providers.operations import TABLE
-from providers.routing import Refusal, Route, Shared, match
+from providers.routing import NoRoute, Route, Shared, match
 
 ANTHROPIC = {"anthropic-version": "2026-10-21"}
 
 
-def found(method: str, path: str, headers: dict[str, str], model: str = "") -> Route | Refusal:
+def found(method: str, path: str, headers: dict[str, str], model: str = "") -> Route | NoRoute:
     """The route or refusal, with `model` in the request's body where that decides."""
     way = match(method, path, headers)
     return way.choose(model, lambda _: None) if isinstance(way, Shared) else way
@@ -85,7 +85,7 @@ def test_listed_operations(
 def test_known_but_not_listed(path: str, headers: dict[str, str], dialect: str) -> None:
     """What a known provider has and the table has not is refused with 403, in that provider's dialect."""
     refusal = match("GET", path, headers)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, NoRoute)
     assert (refusal.status, refusal.code, refusal.dialect) == (403, "route_not_allowed", dialect)
 
 
@@ -118,7 +118,7 @@ def test_known_but_not_listed(path: str, headers: dict[str, str], dialect: str) 
 def test_no_provider(path: str) -> None:
     """A path that names no provider, or is no plain path, is not found."""
     refusal = match("GET", path, {})
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, NoRoute)
     assert (refusal.status, refusal.code) == (404, "not_found")
 
 
@@ -134,7 +134,7 @@ def test_no_provider(path: str) -> None:
 def test_other_methods(method: str, path: str, allow: tuple[str, ...]) -> None:
     """A listed path with another method is refused with 405 and says which methods it takes."""
     refusal = match(method, path, {})
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, NoRoute)
     assert (refusal.status, refusal.code, refusal.allow) == (405, "method_not_allowed", allow)
 
 
@@ -158,7 +158,7 @@ def test_other_methods(method: str, path: str, allow: tuple[str, ...]) -> None:
 def test_what_is_known_is_never_not_found(method: str, path: str, headers: dict[str, str], dialect: str) -> None:
     """An operation that a vendor has and this table has not is 403, whatever stands at its path with other methods."""
     refusal = match(method, path, headers)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, NoRoute)
     assert (refusal.status, refusal.code, refusal.dialect) == (403, "route_not_allowed", dialect)
 
 
@@ -186,7 +186,7 @@ def test_every_operation_of_the_sdks_is_served_or_refused_by_name(sdk: str) -> N
     assert len(asked) > 40
     for method, path in sorted(asked):
         way = match(method, path, {})
-        assert not isinstance(way, Refusal) or way.status == 403, (method, path, way)
+        assert not isinstance(way, NoRoute) or way.status == 403, (method, path, way)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_every_operation_of_the_sdks_is_served_or_refused_by_name(sdk: str) -> N
 def test_a_socket_where_requests_are_taken(path: str) -> None:
     """426: a client of both, as Codex is one, turns to HTTP at once instead of trying again."""
     refusal = match(SOCKET, path, {})
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, NoRoute)
     assert (refusal.status, refusal.code, refusal.allow) == (426, "upgrade_required", ())
 
 
@@ -211,7 +211,7 @@ def test_a_socket_where_nothing_is() -> None:
     """No path is not found, and a socket of a vendor's that is not offered is refused by name, as ever."""
     for path, status in (("/v1/nowhere", 404), ("/v1/agent/converse", 403), ("/v1/keys", 404)):
         refusal = match(SOCKET, path, {})
-        assert isinstance(refusal, Refusal)
+        assert isinstance(refusal, NoRoute)
         assert refusal.status == status
 
 
