@@ -9,7 +9,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 CONNECTION = "farthing.connection"
-"""Where a scope carries the client's `Connection`."""
+"""Where a scope carries the client's `ClientConnection`."""
 
 
 class ClientGone(Exception):
@@ -24,7 +24,7 @@ async def receive_body(receive: Receive) -> dict[str, Any]:
     return message
 
 
-class Connection(Protocol):
+class ClientConnection(Protocol):
     """The client's connection, as far as a call needs it."""
 
     head: Any  # of its last request, if it remembers that; see `gateway.edge.head`

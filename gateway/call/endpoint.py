@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from gateway.asgi import CONNECTION, ClientGone, Connection, Receive, Send
+from gateway.asgi import CONNECTION, ClientConnection, ClientGone, Receive, Send
 from gateway.call.admission import Admission
 from gateway.call.flight import Flights
 from gateway.call.records import Inbound
@@ -46,7 +46,7 @@ class Inference:
         """Answer one request."""
         started = self._flights.now()
         call_id = new_body(self._clock_ms())
-        connection: Connection | None = scope.get(CONNECTION)
+        connection: ClientConnection | None = scope.get(CONNECTION)
         head = Head.of(scope, connection)
         headers = head.mapping(scope["headers"])
         if (page := headers.get("origin")) is not None:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable
 
 import msgspec
 
-from gateway.asgi import ClientGone, Connection, Send
+from gateway.asgi import ClientConnection, ClientGone, Send
 from gateway.bounds import (
     CALL_TIMEOUT_S,
     COMMENT_S,
@@ -54,7 +54,7 @@ class Relay:
         self.patience = patience
 
     def fly(
-        self, admitted: Admitted, head: Head, connection: Connection | None, send: Send, started: float
+        self, admitted: Admitted, head: Head, connection: ClientConnection | None, send: Send, started: float
     ) -> Awaitable[None]:
         """Forward the call and relay its answer."""
         return _Trip(self, admitted, connection, send, started).run(head)
@@ -64,7 +64,7 @@ class _Trip:
     """One call's way there and back."""
 
     def __init__(
-        self, relay: Relay, admitted: Admitted, connection: Connection | None, send: Send, started: float
+        self, relay: Relay, admitted: Admitted, connection: ClientConnection | None, send: Send, started: float
     ) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - an ASGI server runs every request in a task

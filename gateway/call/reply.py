@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from gateway.asgi import Connection, Send
+from gateway.asgi import ClientConnection, Send
 from gateway.bounds import WRITE_TIMEOUT_S
 from gateway.call.flight import Flight, Flights
 from gateway.call.records import Admitted
@@ -59,7 +59,7 @@ class Reply:
     def __init__(
         self,
         admitted: Admitted,
-        connection: Connection | None,
+        connection: ClientConnection | None,
         send: Send,
         flight: Flight,
         flights: Flights,

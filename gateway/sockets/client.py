@@ -10,7 +10,7 @@ from gateway.upstream.base import BROKEN, SocketClosed
 from providers.contract.sockets import Frame
 
 
-class Connection(Protocol):
+class SocketConnection(Protocol):
     """The client's connection, as far as a socket needs it."""
 
     def abort(self) -> None:
@@ -21,7 +21,7 @@ class Connection(Protocol):
 class Client:
     """The client's side of a socket, as ASGI has it."""
 
-    def __init__(self, receive: Receive, send: Send, connection: Connection | None) -> None:
+    def __init__(self, receive: Receive, send: Send, connection: SocketConnection | None) -> None:
         self._receive = receive
         self._send = send
         self._connection = connection

@@ -45,7 +45,7 @@ class _Conversation(Generic[T]):
             execute("ROLLBACK")
 
 
-class _Connection(sqlite3.Connection):
+class _ReadingConnection(sqlite3.Connection):
     """A connection that knows one statement more, `_CONVERSE`, whose parameter is a conversation.
 
     aiosqlite runs a statement and fetches its rows in one hop; so a script is a statement.
@@ -60,7 +60,7 @@ class _Connection(sqlite3.Connection):
         return self.cursor()
 
 
-class _Exact(_Connection):
+class _Exact(_ReadingConnection):
     """Makes sums of any size, in Python: SQLite's own give up above 64 bits."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -79,9 +79,9 @@ class Readers:
     async def open(self) -> None:
         """Make all of them."""
         for _ in range(READERS):
-            self._idle.put_nowait(await self._connect(_Connection))
+            self._idle.put_nowait(await self._connect(_ReadingConnection))
 
-    async def _connect(self, factory: type[_Connection]) -> aiosqlite.Connection:
+    async def _connect(self, factory: type[_ReadingConnection]) -> aiosqlite.Connection:
         reader = await aiosqlite.connect(
             f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, factory=factory
         )
