@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from gateway.api.endpoint import Call, decode, json_response
 from gateway.api.reservations import policy_of, whom
-from gateway.api.stated import ReportedUsage, Subject
+from gateway.api.stated import Payer, ReportedUsage
 from gateway.problems import CallError
 from keys.ids import derived_id, new_body
 from keys.minting import ScopeRefused
@@ -34,7 +34,7 @@ class Reported(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
 
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=255)]
     timestamp_ms: int
-    subject: Subject = Subject()
+    subject: Payer = Payer()
     provider: Annotated[str, Meta(max_length=64)] = ""
     model: Annotated[str, Meta(max_length=200)] = ""
     usage: ReportedUsage | None = None
@@ -70,7 +70,7 @@ class _Batch:
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._found: dict[Subject, _Party] = {}
+        self._found: dict[Payer, _Party] = {}
         self.parties: dict[tuple[int, int], _Party] = {}  # in the order of their first event
 
     async def read(self, event: Reported) -> Report:
@@ -119,12 +119,12 @@ class _Batch:
             latency_ms=event.latency_ms,
         )
 
-    async def _party(self, subject: Subject) -> _Party:
-        party = self._found.get(subject)
+    async def _party(self, payer: Payer) -> _Party:
+        party = self._found.get(payer)
         if party is None:
-            key, end_user = await whom(self._call, subject, reports=True)
-            party = _Party(key=key, end_user=end_user, subject=subject.end_user)
-            party = self._found[subject] = self.parties.setdefault((key.id, end_user), party)
+            key, end_user = await whom(self._call, payer, reports=True)
+            party = _Party(key=key, end_user=end_user, subject=payer.end_user)
+            party = self._found[payer] = self.parties.setdefault((key.id, end_user), party)
         return party
 
 

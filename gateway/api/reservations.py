@@ -12,7 +12,7 @@ import msgspec
 from starlette.responses import Response
 
 from gateway.api.endpoint import Call, choice, json_response, replayed
-from gateway.api.stated import COUNT_MAX, TTL_S_MAX, Commit, Estimate, Extend, Reserve, Subject
+from gateway.api.stated import COUNT_MAX, TTL_S_MAX, Commit, Estimate, Extend, Payer, Reserve
 from gateway.bounds import SUBJECT_BYTES_MAX
 from gateway.problems import CallError, over_limit
 from keys.ids import derived_id, new_body, new_id
@@ -30,7 +30,7 @@ _MAY_EXCEED = frozenset(("master", "team", "ingest"))
 """Who is believed that more was used than was reserved: they could report as much."""
 
 
-async def whom(call: Call, subject: Subject, *, reports: bool = False, opens: bool = True) -> tuple[AccountView, int]:
+async def whom(call: Call, payer: Payer, *, reports: bool = False, opens: bool = True) -> tuple[AccountView, int]:
     """The key and the end user's account (or 0) that a request is about.
 
     With `reports`, an ingest key speaks for its parent's subtree. Without `opens`, an end user who was never seen is
@@ -41,25 +41,25 @@ async def whom(call: Call, subject: Subject, *, reports: bool = False, opens: bo
         CallError: The end user's id is too long.
     """
     ledger, policy = call.services.ledger, call.key.policy
-    owner_id, key_id = call.key.account_id, subject.key_id or call.key.public_id
+    owner_id, key_id = call.key.account_id, payer.key_id or call.key.public_id
     if reports and policy.scope == "ingest":
         owner_id = call.key.chain[1] if len(call.key.chain) > 1 else owner_id
     elif key_id != call.key.public_id and not policy.may_manage:
         raise ScopeRefused(f"A {policy.scope} key can only speak for itself.")
     key = await ledger.accounts.get(owner_id, key_id)
-    if subject.end_user is None:
+    if payer.end_user is None:
         return key, 0
-    if len(subject.end_user.encode()) > SUBJECT_BYTES_MAX:
+    if len(payer.end_user.encode()) > SUBJECT_BYTES_MAX:
         message = f"An end user's id has 1 to {SUBJECT_BYTES_MAX} bytes."
         raise CallError(400, "invalid_request", message, param="subject.end_user")
     if not opens:
         try:
-            return key, (await ledger.accounts.subject(key.id, "end_user", subject.end_user)).id
+            return key, (await ledger.accounts.subject(key.id, "end_user", payer.end_user)).id
         except NotFound:
             return key, UNSEEN
     now_ms = call.services.clock_ms()
     end_user = await ledger.accounts.open_subject(
-        key.id, "end_user", subject.end_user, public_id=new_id("eu", now_ms), balance_id=new_id("lim", now_ms)
+        key.id, "end_user", payer.end_user, public_id=new_id("eu", now_ms), balance_id=new_id("lim", now_ms)
     )
     return key, end_user
 

@@ -21,7 +21,7 @@ Amount = Annotated[int, Meta(ge=0, le=CHARGE_MICROS_MAX)]
 Ttl = Annotated[int, Meta(ge=1, le=TTL_S_MAX)]
 
 
-class Subject(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+class Payer(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Whose limits count: a key, and perhaps an end user under it."""
 
     key_id: str | None = None
@@ -33,7 +33,7 @@ class Reserve(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 
     amount: Amount
     unit: Unit = "micros"
-    subject: Subject = Subject()
+    subject: Payer = Payer()
     provider: str = ""
     model: str = ""
     metadata: Metadata = {}
