@@ -138,8 +138,8 @@ async def report(call: Call) -> Response:
     batch = _Batch(call)
     rejected: list[dict[str, Any]] = []
     reports: list[Report] = []
-    for index, raw in enumerate(events):
-        idempotency_key, body = _key_of(raw), bytes(raw)
+    for index, json_text in enumerate(events):
+        idempotency_key, body = _key_of(json_text), bytes(json_text)
         try:
             event = decode(body, Reported)
             reports.append(await batch.read(event))
@@ -159,10 +159,10 @@ async def report(call: Call) -> Response:
     )
 
 
-def _key_of(raw: msgspec.Raw) -> str | None:
+def _key_of(json_text: msgspec.Raw) -> str | None:
     """The idempotency key of an event that may be wrong in everything else."""
     try:
-        found = msgspec.json.decode(raw, type=_Keyed).idempotency_key
+        found = msgspec.json.decode(json_text, type=_Keyed).idempotency_key
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return found

@@ -38,9 +38,9 @@ class _Tool(msgspec.Struct, gc=False):
 _TOOLS = msgspec.json.Decoder(list[_Tool])
 
 
-def count_tools(extent: Extent, raw: msgspec.Raw) -> None:
+def count_tools(extent: Extent, json_text: msgspec.Raw) -> None:
     """Count the tools of an Anthropic request into its extent. Raises BadRequest."""
-    for at, tool in enumerate(_read(raw)):
+    for at, tool in enumerate(_read(json_text)):
         kind, param = tool.type, f"tools[{at}].type"
         if not kind or kind == "custom" or kind.startswith(CLIENT + _IN_TOKENS):
             continue
@@ -59,8 +59,8 @@ def count_tools(extent: Extent, raw: msgspec.Raw) -> None:
                 extent.unpriced = extent.unpriced or param
 
 
-def _read(raw: msgspec.Raw) -> list[_Tool]:
+def _read(json_text: msgspec.Raw) -> list[_Tool]:
     try:
-        return _TOOLS.decode(raw)
+        return _TOOLS.decode(json_text)
     except UNREADABLE as error:
         raise BadRequest(f"'tools' is not what it should be: {error}.", param="tools") from None

@@ -50,13 +50,13 @@ _PLAIN = words(
 )
 
 
-def read_blocks(raw: msgspec.Raw, where: str) -> Iterable[Block]:
+def read_blocks(json_text: msgspec.Raw, where: str) -> Iterable[Block]:
     """A list of blocks, messages or tools.
 
     Raises:
         BadRequest: It is no list of objects; the message names the element.
     """
-    return _BLOCKS.read(raw, where)
+    return _BLOCKS.read(json_text, where)
 
 
 class Content:
@@ -67,27 +67,27 @@ class Content:
     def __init__(self, extent: Extent) -> None:
         self._extent = extent
 
-    def messages(self, raw: msgspec.Raw) -> None:
+    def messages(self, json_text: msgspec.Raw) -> None:
         """The `messages` member."""
-        self._extent.content(raw)
-        for at, message in enumerate(read_blocks(raw, "messages")):
+        self._extent.content(json_text)
+        for at, message in enumerate(read_blocks(json_text, "messages")):
             if is_string(message.content):
                 self._extent.text(message.content)
             elif given(message.content):
                 self._blocks(message.content, f"messages[{at}].content", 0)
 
-    def system(self, raw: msgspec.Raw) -> None:
+    def system(self, json_text: msgspec.Raw) -> None:
         """The `system` member: a text or a list of text blocks."""
-        self._extent.content(raw)
-        self._value(raw, "system", 0)
+        self._extent.content(json_text)
+        self._value(json_text, "system", 0)
 
     def tools(self, head: Head) -> None:
         """The `tools` member, where there is one."""
-        raw = head.get("tools")
-        if raw is None or not given(raw):
+        json_text = head.get("tools")
+        if json_text is None or not given(json_text):
             return
-        tools = list(read_blocks(raw, "tools"))
-        self._extent.tools(raw, _TOOL_PROMPT_TOKENS if tools else 0)
+        tools = list(read_blocks(json_text, "tools"))
+        self._extent.tools(json_text, _TOOL_PROMPT_TOKENS if tools else 0)
         own = False
         for at, tool in enumerate(tools):
             if tool.type and tool.type != "custom":
@@ -96,18 +96,18 @@ class Content:
                     self._extent.unknown(f"tools[{at}].type", endless=True)
                 self._extent.prompt(_OWN_TOOL_TOKENS)
         if own:
-            count_tools(self._extent, raw)
+            count_tools(self._extent, json_text)
 
-    def _value(self, raw: msgspec.Raw, where: str, depth: int) -> None:
-        if is_string(raw):
-            self._extent.text(raw)
-        elif given(raw):
-            self._blocks(raw, where, depth)
+    def _value(self, json_text: msgspec.Raw, where: str, depth: int) -> None:
+        if is_string(json_text):
+            self._extent.text(json_text)
+        elif given(json_text):
+            self._blocks(json_text, where, depth)
 
-    def _blocks(self, raw: msgspec.Raw, where: str, depth: int) -> None:
+    def _blocks(self, json_text: msgspec.Raw, where: str, depth: int) -> None:
         if depth > _NESTING_MAX:
             raise BadRequest(f"{where!r} is nested too deep.", param=where)
-        for at, block in enumerate(read_blocks(raw, where)):
+        for at, block in enumerate(read_blocks(json_text, where)):
             kind = block.type
             if kind == "text":
                 if is_string(block.text):
@@ -125,15 +125,15 @@ class Content:
             elif kind not in _PLAIN:
                 self._extent.unknown(f"{where}[{at}].type")
 
-    def _image(self, raw: msgspec.Raw, where: str) -> None:
-        source = self._source(raw, where)
+    def _image(self, json_text: msgspec.Raw, where: str) -> None:
+        source = self._source(json_text, where)
         if source.type != "base64" or not is_string(source.data):
             self._extent.unknown(where)
             return
         self._extent.image(len(source.data), media.claude_image(string_bytes(source.data)))
 
-    def _document(self, raw: msgspec.Raw, where: str, depth: int) -> None:
-        source = self._source(raw, where)
+    def _document(self, json_text: msgspec.Raw, where: str, depth: int) -> None:
+        source = self._source(json_text, where)
         if source.type == "text" and is_string(source.data):
             self._extent.text(source.data)
         elif source.type == "content":
@@ -149,8 +149,8 @@ class Content:
             self._extent.unknown(where)
 
     @staticmethod
-    def _source(raw: msgspec.Raw, where: str) -> Block:
+    def _source(json_text: msgspec.Raw, where: str) -> Block:
         try:
-            return Block() if not given(raw) else _BLOCK.decode(raw)
+            return Block() if not given(json_text) else _BLOCK.decode(json_text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise BadRequest(f"{where!r} must be an object.", param=where) from None

@@ -136,17 +136,17 @@ class _Fallback(msgspec.Struct):
     speed: str | None = None
 
 
-def _fallbacks(extent: Extent, raw: msgspec.Raw, limit: int | None) -> tuple[tuple[str, ...], int | None]:
+def _fallbacks(extent: Extent, json_text: msgspec.Raw, limit: int | None) -> tuple[tuple[str, ...], int | None]:
     """The models that may answer instead, each by name, and the largest limit of them all.
 
     Raises:
         BadRequest: They are no list of models.
     """
-    if not is_list(raw):  # "default": whichever the vendor chooses, at whatever price
+    if not is_list(json_text):  # "default": whichever the vendor chooses, at whatever price
         extent.unpriced = extent.unpriced or "fallbacks"
         return (), limit
     try:
-        found = msgspec.json.decode(raw, type=list[_Fallback])
+        found = msgspec.json.decode(json_text, type=list[_Fallback])
     except UNREADABLE:
         raise BadRequest("'fallbacks' must be a list of objects with a 'model'.", param="fallbacks") from None
     for at, each in enumerate(found):
@@ -161,12 +161,12 @@ class _Thinking(msgspec.Struct):
     type: str = ""
 
 
-def _thinks(raw: msgspec.Raw) -> bool:
+def _thinks(json_text: msgspec.Raw) -> bool:
     """Whether thinking is asked for: what is shown of it is a summary, and what is billed is all of it."""
-    if not given(raw):
+    if not given(json_text):
         return False
     try:
-        return msgspec.json.decode(raw, type=_Thinking).type != "disabled"
+        return msgspec.json.decode(json_text, type=_Thinking).type != "disabled"
     except UNREADABLE:
         return True
 
@@ -297,9 +297,9 @@ class _StreamMeter:
         elif kind == "error":
             self._error = True
 
-    def _count(self, raw: msgspec.Raw) -> bool:
+    def _count(self, json_text: msgspec.Raw) -> bool:
         """Take in one usage object; whether there was one."""
-        counts = read_usage(raw, self._flags)
+        counts = read_usage(json_text, self._flags)
         if counts is None:
             return False
         if self._counts is None:

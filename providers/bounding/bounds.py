@@ -86,22 +86,22 @@ class Extent:
         self._extra = 0
         self._image = self._audio = self._audio_ms = _NONE
 
-    def content(self, raw: msgspec.Raw) -> None:
+    def content(self, json_text: msgspec.Raw) -> None:
         """A member whose JSON becomes input: whatever in it is not named a text or a medium counts as structure."""
-        self._content_bytes += len(raw)
+        self._content_bytes += len(json_text)
 
-    def text(self, raw: bytes | msgspec.Raw) -> None:
+    def text(self, json_text: bytes | msgspec.Raw) -> None:
         """A JSON string, inside content, that is prose: it is estimated as such."""
-        self._texts.append(raw)
-        self._text_bytes += len(raw)
-        self._waiting_bytes += len(raw)
+        self._texts.append(json_text)
+        self._text_bytes += len(json_text)
+        self._waiting_bytes += len(json_text)
         if self._waiting_bytes > _JOINED_BYTES_MAX:
             self._count()
 
-    def tools(self, raw: msgspec.Raw, prompt_tokens: int) -> None:
+    def tools(self, json_text: msgspec.Raw, prompt_tokens: int) -> None:
         """A member that describes tools: counted twice, for the provider writes it anew in its own notation."""
-        self._content_bytes += len(raw)
-        self._extra += prompt_tokens + len(raw)
+        self._content_bytes += len(json_text)
+        self._extra += prompt_tokens + len(json_text)
 
     def image(self, raw_bytes: int, bound: Bound) -> None:
         """A picture, or a document's pages, in `raw_bytes` bytes of JSON inside content."""
@@ -137,8 +137,8 @@ class Extent:
     def _count(self) -> None:
         """Count text in slices, and let go of it; an escape may lie across two of them."""
         classes = self._classes = self._classes or Classes()
-        for raw in self._texts:
-            view = memoryview(raw)
+        for json_text in self._texts:
+            view = memoryview(json_text)
             for start in range(0, len(view), _SLICE_BYTES):
                 classes.add(_true(bytes(view[start : start + _SLICE_BYTES])))
                 classes.size += _ESCAPE_BYTES if start else 0
@@ -196,7 +196,7 @@ _LONG_BYTES = 1 << 20
 _BASE64_ESCAPES = ((b"\\/", b"/"), (b"\\u002B", b"+"), (b"\\u002b", b"+"), (b"\\u003D", b"="), (b"\\u003d", b"="))
 
 
-def string_bytes(raw: bytes | msgspec.Raw) -> bytes:
+def string_bytes(json_text: bytes | msgspec.Raw) -> bytes:
     """The text of a JSON string as UTF-8, without copying it through `str` where it has no escapes.
 
     Of a long one only what base64 can have is undone, as PHP and .NET write it; another is as good as empty.
@@ -204,17 +204,17 @@ def string_bytes(raw: bytes | msgspec.Raw) -> bytes:
     Raises:
         BadRequest: It is no valid JSON string.
     """
-    text = bytes(memoryview(raw)[1:-1])
+    text = bytes(memoryview(json_text)[1:-1])
     if b"\\" not in text:
         return text
     for escape, letter in _BASE64_ESCAPES:
         text = text.replace(escape, letter)
     if b"\\" not in text:
         return text
-    if len(raw) > _LONG_BYTES:
+    if len(json_text) > _LONG_BYTES:
         return b""
     try:
-        return msgspec.json.decode(raw, type=str).encode("utf-8", "surrogatepass")
+        return msgspec.json.decode(json_text, type=str).encode("utf-8", "surrogatepass")
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise BadRequest("A string in the request body is not valid.") from None
 

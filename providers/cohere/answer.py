@@ -108,13 +108,17 @@ class JsonMeter(BodyMeter):
             complete = MALFORMED not in flags and tail.endswith(b"}")
             return Reading(usage=usage, complete=complete, output_tokens_seen=seen, flags=tuple(sorted(flags)))
         usage = _stated(answer, flags, output=self._output)
-        said = sum(visible(raw) for raw in (answer.message, answer.text, answer.tool_calls)) if usage is None else 0
+        said = (
+            sum(visible(json_text) for json_text in (answer.message, answer.text, answer.tool_calls))
+            if usage is None
+            else 0
+        )
         return Reading(usage=usage, complete=True, output_tokens_seen=said, flags=tuple(sorted(flags)))
 
 
 def _stated(answer: _Answer, flags: Flags, *, output: bool) -> Usage | None:
-    for raw in (answer.usage, answer.meta):
-        stated = read_usage(raw, flags) if given(raw) and is_object(raw) else None
+    for json_text in (answer.usage, answer.meta):
+        stated = read_usage(json_text, flags) if given(json_text) and is_object(json_text) else None
         if stated is not None and (usage := cohere_usage(stated, flags, output=output)) is not None:
             return usage
     return None
@@ -163,11 +167,11 @@ class _Streamed:
             if given(event.tool_call_delta):
                 self._say(event.tool_call_delta)
 
-    def _say(self, raw: msgspec.Raw) -> None:
+    def _say(self, json_text: msgspec.Raw) -> None:
         """A piece of a message: every text in it, but for ids, types and roles."""
-        if len(raw) > EVENT_BYTES_MAX:
+        if len(json_text) > EVENT_BYTES_MAX:
             return
-        stack: list[object] = [msgspec.json.decode(raw)]
+        stack: list[object] = [msgspec.json.decode(json_text)]
         while stack:
             item = stack.pop()
             if isinstance(item, dict):

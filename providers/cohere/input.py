@@ -45,18 +45,18 @@ _PART = msgspec.json.Decoder(_Part)
 _URL = msgspec.json.Decoder(_Url)
 
 
-def elements(raw: msgspec.Raw, where: str) -> list[msgspec.Raw]:
+def elements(json_text: msgspec.Raw, where: str) -> list[msgspec.Raw]:
     """The elements of a list; none where it is absent or null.
 
     Raises:
         BadRequest: It is no list, or has too many elements; the message names it.
     """
-    if not given(raw):
+    if not given(json_text):
         return []
-    if not is_list(raw):
+    if not is_list(json_text):
         raise BadRequest(f"{where!r} must be a list.", param=where)
     try:
-        found = _LIST.decode(raw)
+        found = _LIST.decode(json_text)
     except UNREADABLE:
         raise BadRequest(f"{where!r} cannot be read.", param=where) from None
     if len(found) > _ELEMENTS_MAX:
@@ -88,10 +88,10 @@ class Content:
         self._extent = extent
         self.images = 0
 
-    def turns(self, raw: msgspec.Raw, where: str) -> None:
+    def turns(self, json_text: msgspec.Raw, where: str) -> None:
         """`messages` of v2, `chat_history` of v1, `inputs` of embed: turns of text or of parts."""
-        self._extent.content(raw)
-        for at, turn in enumerate(elements(raw, where)):
+        self._extent.content(json_text)
+        for at, turn in enumerate(elements(json_text, where)):
             place = f"{where}[{at}]"
             message = _read(turn, place)
             self._text(message.message)
@@ -101,29 +101,29 @@ class Content:
             else:
                 self._text(message.content)
 
-    def texts(self, raw: msgspec.Raw) -> None:
+    def texts(self, json_text: msgspec.Raw) -> None:
         """A text, or a list of texts or of objects of them: `message`, `preamble`, `documents`, `texts`."""
-        if given(raw):
-            self._extent.content(raw)
-            self._extent.text(raw)
+        if given(json_text):
+            self._extent.content(json_text)
+            self._extent.text(json_text)
 
-    def pictures(self, raw: msgspec.Raw, where: str) -> None:
+    def pictures(self, json_text: msgspec.Raw, where: str) -> None:
         """`images` of embed: data URLs."""
-        self._extent.content(raw)
-        for at, picture in enumerate(elements(raw, where)):
+        self._extent.content(json_text)
+        for at, picture in enumerate(elements(json_text, where)):
             self._picture(picture, f"{where}[{at}]")
 
-    def tools(self, raw: msgspec.Raw) -> None:
+    def tools(self, json_text: msgspec.Raw) -> None:
         """A member that describes functions, or the answer's schema."""
-        if given(raw):
-            self._extent.tools(raw, _TOOL_PROMPT_TOKENS)
+        if given(json_text):
+            self._extent.tools(json_text, _TOOL_PROMPT_TOKENS)
 
-    def _text(self, raw: msgspec.Raw) -> None:
-        if is_string(raw):
-            self._extent.text(raw)
+    def _text(self, json_text: msgspec.Raw) -> None:
+        if is_string(json_text):
+            self._extent.text(json_text)
 
-    def _part(self, raw: msgspec.Raw, where: str) -> None:
-        part = _read(raw, where)
+    def _part(self, json_text: msgspec.Raw, where: str) -> None:
+        part = _read(json_text, where)
         if part.type in _PLAIN:
             self._text(part.text)
             self._text(part.thinking)
@@ -138,16 +138,16 @@ class Content:
         else:
             self._extent.unknown(f"{where}.type")
 
-    def _picture(self, raw: msgspec.Raw, where: str) -> None:
+    def _picture(self, json_text: msgspec.Raw, where: str) -> None:
         self.images += 1
-        if is_string(raw) and data_url(string_bytes(raw)) is not None:
-            self._extent.image(len(raw), _PICTURE)
+        if is_string(json_text) and data_url(string_bytes(json_text)) is not None:
+            self._extent.image(len(json_text), _PICTURE)
         else:
             self._extent.unknown(where)
 
 
-def _read(raw: msgspec.Raw, where: str) -> _Part:
+def _read(json_text: msgspec.Raw, where: str) -> _Part:
     try:
-        return _PART.decode(raw)
+        return _PART.decode(json_text)
     except UNREADABLE:
         raise BadRequest(f"{where!r} is not what it should be.", param=where) from None

@@ -115,10 +115,10 @@ class _Chat(_Unlimited):
 
 def _budget(head: Head) -> int:
     """How many tokens a request allows for thinking; 0 where it says nothing."""
-    raw = head.get("thinking")
-    if raw is None or not given(raw) or not is_object(raw):
+    json_text = head.get("thinking")
+    if json_text is None or not given(json_text) or not is_object(json_text):
         return 0
-    return count_field(read_object(bytes(raw), words("type token_budget")), "token_budget", least=0) or 0
+    return count_field(read_object(bytes(json_text), words("type token_budget")), "token_budget", least=0) or 0
 
 
 class _Embed(_Unlimited):

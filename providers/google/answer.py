@@ -154,9 +154,9 @@ class _Answered:
             running=True,
         )
 
-    def _candidates(self, raw: msgspec.Raw) -> None:
+    def _candidates(self, json_text: msgspec.Raw) -> None:
         try:
-            candidates = _CANDIDATES.decode(raw)
+            candidates = _CANDIDATES.decode(json_text)
         except UNREADABLE:
             self._flags.add(MALFORMED)
             self._seen.piece()
@@ -175,9 +175,9 @@ class _Answered:
     def _part(self, part: _Part) -> None:
         if part.text:
             self._seen.add(part.text)
-        for raw in (part.functionCall, part.executableCode, part.codeExecutionResult):
-            if given(raw) and len(raw) <= _META_BYTES_MAX:
-                for text in strings(msgspec.json.decode(raw)):
+        for json_text in (part.functionCall, part.executableCode, part.codeExecutionResult):
+            if given(json_text) and len(json_text) <= _META_BYTES_MAX:
+                for text in strings(msgspec.json.decode(json_text)):
                     self._seen.add(text)
         if part.inlineData is not None:
             size = len(part.inlineData.data)
@@ -186,9 +186,9 @@ class _Answered:
             self._drawn = self._drawn or part.inlineData.mimeType.startswith("image/")
 
 
-def _text(raw: msgspec.Raw) -> str:
+def _text(json_text: msgspec.Raw) -> str:
     try:
-        return _TEXT.decode(raw)
+        return _TEXT.decode(json_text)
     except UNREADABLE:
         return ""
 

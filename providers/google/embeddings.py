@@ -62,11 +62,12 @@ class _Embed(_Fixed):
             unlisted = "" if head.keys() <= _BATCH.known else fields.EMBED.unlisted(head)
             requests = each(head.get("requests", NULL), "requests")
             number = len(requests)
-            for at, raw in enumerate(requests):
-                if not is_object(raw):
+            for at, json_text in enumerate(requests):
+                if not is_object(json_text):
                     raise BadRequest("A request must be an object.", param=f"requests[{at}]")
                 unlisted = (
-                    _embedded(bytes(raw), asked, extent, content, f"requests[{at}].content", whole=False) or unlisted
+                    _embedded(bytes(json_text), asked, extent, content, f"requests[{at}].content", whole=False)
+                    or unlisted
                 )
         else:
             unlisted = _embedded(body, asked, extent, content, "content", whole=True)
@@ -97,8 +98,8 @@ def _embedded(body: bytes, asked: Asked, extent: Extent, content: Content, where
     check_model(head, asked)
     if "content" in head and given(head["content"]):
         content.contents(head["content"], where)
-    raw = head.get("embedContentConfig", NULL)
-    config = _CONFIG.read(bytes(raw)) if given(raw) and is_object(raw) else {}
+    json_text = head.get("embedContentConfig", NULL)
+    config = _CONFIG.read(bytes(json_text)) if given(json_text) and is_object(json_text) else {}
     for name in _READ_TOO:
         if present(config, name):
             extent.unknown(name)

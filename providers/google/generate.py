@@ -168,22 +168,22 @@ def read_content(head: Head, content: Content) -> None:
 
 def _tier(head: Head) -> str:
     """The tier that is asked for. Enums may be numbers; which is which is not said, but for 0: the dearest."""
-    raw = head.get("serviceTier")
-    if raw is None:
+    json_text = head.get("serviceTier")
+    if json_text is None:
         return ""
-    if bytes(raw).isdigit():
-        return "priority" if bytes(raw).strip(b"0") else ""
+    if bytes(json_text).isdigit():
+        return "priority" if bytes(json_text).strip(b"0") else ""
     return service_tier(text_field(head, "serviceTier"))
 
 
 def _config(head: Head) -> tuple[Head, int]:
     """The members of `generationConfig`, and how many bytes of the body say the limit in it, which are no input."""
-    raw = head.get("generationConfig")
-    if raw is None or not given(raw):
+    json_text = head.get("generationConfig")
+    if json_text is None or not given(json_text):
         return {}, 0
-    if not is_object(raw):
+    if not is_object(json_text):
         raise BadRequest("'generationConfig' must be an object.", param="generationConfig")
-    config = _CONFIG.read(bytes(raw))
+    config = _CONFIG.read(bytes(json_text))
     return config, len(f'"{_LIMIT}":,') + len(config[_LIMIT]) if _LIMIT in config else 0
 
 

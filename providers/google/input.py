@@ -64,13 +64,13 @@ class Content:
         self._extent = extent
         self.tools: set[str] = set()
 
-    def contents(self, raw: msgspec.Raw, where: str = "contents") -> None:
+    def contents(self, json_text: msgspec.Raw, where: str = "contents") -> None:
         """A member that holds contents, or one: `contents`, `content`, `systemInstruction`."""
-        self._extent.content(raw)
-        if is_string(raw):  # as no client sends it: the API refuses it
-            self._extent.text(raw)
+        self._extent.content(json_text)
+        if is_string(json_text):  # as no client sends it: the API refuses it
+            self._extent.text(json_text)
             return
-        for at, content in enumerate(each(raw, where)):
+        for at, content in enumerate(each(json_text, where)):
             place = f"{where}[{at}]"
             head = _read(_CONTENT, content, place)
             for name in head.keys() - _CONTENT.known:
@@ -78,10 +78,10 @@ class Content:
             if "parts" in head:
                 self._parts(head["parts"], f"{place}.parts", 0)
 
-    def declared(self, raw: msgspec.Raw) -> None:
+    def declared(self, json_text: msgspec.Raw) -> None:
         """The `tools` member."""
-        tools = each(raw, "tools")
-        self._extent.tools(raw, _TOOL_PROMPT_TOKENS if tools else 0)
+        tools = each(json_text, "tools")
+        self._extent.tools(json_text, _TOOL_PROMPT_TOKENS if tools else 0)
         for at, tool in enumerate(tools):
             # Here a null asks, and so does a name that stands twice: no reading of these costs more.
             for name in _loose(tool, f"tools[{at}]"):
@@ -101,10 +101,10 @@ class Content:
                     self._extent.unpriced = self._extent.unpriced or where
                 self._extent.unknown(where, endless=True)
 
-    def _parts(self, raw: msgspec.Raw, where: str, depth: int) -> None:
+    def _parts(self, json_text: msgspec.Raw, where: str, depth: int) -> None:
         if depth > _NESTING_MAX:
             raise BadRequest(f"{where!r} is nested too deep.", param=where)
-        for at, part in enumerate(each(raw, where)):
+        for at, part in enumerate(each(json_text, where)):
             place = f"{where}[{at}]"
             head = _loose(part, place)
             if not head.keys() <= _TEXT_ONLY:
@@ -115,16 +115,16 @@ class Content:
                 self._extent.text(text)
 
     def _media(self, head: Head, where: str, depth: int) -> None:
-        for name, raw in head.items():
-            if name in _PLAIN_PARTS or not given(raw):
+        for name, json_text in head.items():
+            if name in _PLAIN_PARTS or not given(json_text):
                 continue
             place = f"{where}.{name}"
             if name == "inlineData":
-                self._blob(_read(_BLOB, raw, place), place)
+                self._blob(_read(_BLOB, json_text, place), place)
             elif name == "fileData":
-                self._file(_read(_FILE, raw, place), place)
+                self._file(_read(_FILE, json_text, place), place)
             elif name == "functionResponse":
-                response = _read(_FUNCTION_RESPONSE, raw, place)
+                response = _read(_FUNCTION_RESPONSE, json_text, place)
                 if "parts" in response:
                     self._parts(response["parts"], f"{place}.parts", depth + 1)
             else:
@@ -163,15 +163,15 @@ class Content:
         self._extent.unknown(f"{where}.fileUri")
 
 
-def _read(names: Names, raw: msgspec.Raw, where: str) -> Head:
-    if not is_object(raw):
+def _read(names: Names, json_text: msgspec.Raw, where: str) -> Head:
+    if not is_object(json_text):
         raise BadRequest(f"{where!r} must be an object.", param=where)
-    return names.read(bytes(raw))
+    return names.read(bytes(json_text))
 
 
-def _loose(raw: msgspec.Raw, where: str) -> Head:
+def _loose(json_text: msgspec.Raw, where: str) -> Head:
     """An object's members as they are spelt, of doubles the last."""
     try:
-        return _HEAD.decode(raw) if is_object(raw) else {}
+        return _HEAD.decode(json_text) if is_object(json_text) else {}
     except UNREADABLE:
         raise BadRequest(f"{where!r} cannot be read.", param=where) from None

@@ -118,11 +118,11 @@ class _GeminiLive:
         return _LiveMeter(max_input_tokens, max_output_tokens or _OUTPUT_TOKENS_MAX)
 
 
-def _tools(raw: msgspec.Raw) -> tuple[str, str]:
+def _tools(json_text: msgspec.Raw) -> tuple[str, str]:
     """Of declared tools, a field that nobody can bound and one that has no price; "" where there is none."""
     extent = Extent()
     content = Content(extent)
-    content.declared(raw)
+    content.declared(json_text)
     return extent.unbounded, extent.unpriced or ("tools" if content.tools - _METERED else "")
 
 

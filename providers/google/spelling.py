@@ -52,13 +52,13 @@ class Names:
         """
         head = read_object(body, self._spelt, cased=False) if whole else read_members(body, self._spelt)
         found: Head = {}
-        for spelt, raw in head.items():
+        for spelt, json_text in head.items():
             name = self._own.get(spelt)
             if name is None and (meant := self._loose.get(_loosely(spelt))) is not None:
                 raise BadRequest(f"Unknown field {spelt!r}: it is spelt {meant!r}.", param=meant)
             if name is not None and name in found:
                 raise BadRequest(f"The field {name!r} stands in the request twice.", param=name)
-            found[name or spelt] = raw
+            found[name or spelt] = json_text
         return found
 
 
@@ -66,20 +66,20 @@ def _loosely(name: str) -> str:
     return name.replace("_", "").casefold()
 
 
-def each(raw: msgspec.Raw, where: str) -> list[msgspec.Raw]:
+def each(json_text: msgspec.Raw, where: str) -> list[msgspec.Raw]:
     """The elements of a list; the API takes a lone object for a list of one, and null for none.
 
     Raises:
         BadRequest: It is neither, or has too many elements; the message names it.
     """
-    if not given(raw):
+    if not given(json_text):
         return []
-    if is_object(raw):
-        return [raw]
-    if not is_list(raw):
+    if is_object(json_text):
+        return [json_text]
+    if not is_list(json_text):
         raise BadRequest(f"{where!r} must be a list.", param=where)
     try:
-        found = _LIST.decode(raw)
+        found = _LIST.decode(json_text)
     except UNREADABLE:
         raise BadRequest(f"{where!r} cannot be read.", param=where) from None
     if len(found) > ELEMENTS_MAX:

@@ -38,11 +38,11 @@ class _Speech:
         """
         head = read_object(body, _OWN)
         model = text_field(head, "model", required=True)
-        raw = head.get("text")
-        if raw is None or not is_string(raw):
+        json_text = head.get("text")
+        if json_text is None or not is_string(json_text):
             raise BadRequest("'text' must be a string.", param="text")
         try:
-            text = _TEXT.decode(raw)
+            text = _TEXT.decode(json_text)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise BadRequest("'text' cannot be read.", param="text") from None
         counted = Usage(characters=billed_characters(text))

@@ -104,14 +104,14 @@ def _usage(pages: int, annotated: int) -> Usage:
 
 def _listed(head: Head) -> int | None:
     """How many pages `pages` names; None where it names none."""
-    raw = head.get("pages")
-    if raw is None or not given(raw):
+    json_text = head.get("pages")
+    if json_text is None or not given(json_text):
         return None
     try:
-        if is_list(raw):
-            return min(len(_LIST.decode(raw)), PAGES_MAX)
+        if is_list(json_text):
+            return min(len(_LIST.decode(json_text)), PAGES_MAX)
         total = 0
-        for part in _TEXT.decode(raw).split(","):
+        for part in _TEXT.decode(json_text).split(","):
             found = _RANGE.fullmatch(part)
             if found is None:
                 return PAGES_MAX
@@ -123,11 +123,11 @@ def _listed(head: Head) -> int | None:
 
 def _inside(head: Head) -> int | None:
     """How many pages the document has, where it stands in the request and they can be counted."""
-    raw = head.get("document")
-    if raw is None or not given(raw):
+    json_text = head.get("document")
+    if json_text is None or not given(json_text):
         raise BadRequest("'document' is required.", param="document")
     try:
-        document = _DOCUMENT.decode(raw)
+        document = _DOCUMENT.decode(json_text)
         if given(document.image_url):
             return 1
         url = document.document_url

@@ -167,10 +167,10 @@ def _read_completions(body: bytes, head: Head, quirks: Quirks) -> Call:
     return _call(body, head, model, extent, declared, "max_tokens", answers * prompts, quirks)
 
 
-def _prompts(raw: msgspec.Raw) -> int:
+def _prompts(json_text: msgspec.Raw) -> int:
     """How many prompts a list is: one of tokens, or as many as it has strings or lists."""
     try:
-        prompts = _LIST.decode(raw)
+        prompts = _LIST.decode(json_text)
     except UNREADABLE:
         raise BadRequest("'prompt' cannot be read.", param="prompt") from None
     if len(prompts) > _PROMPTS_MAX:

@@ -346,12 +346,12 @@ class JsonMeter(BodyMeter):
         return chat_usage(counted, flags, tier=tier, quirks=self._quirks, calls=calls)
 
     @staticmethod
-    def _in_choices(raw: msgspec.Raw, flags: Flags) -> Object | None:
+    def _in_choices(json_text: msgspec.Raw, flags: Flags) -> Object | None:
         """The usage of an answer that states it in its first choice, as Kimi's chunks do."""
-        if b'"usage"' not in bytes(raw):
+        if b'"usage"' not in bytes(json_text):
             return None
         try:
-            choices = _CHOICES.decode(raw)
+            choices = _CHOICES.decode(json_text)
         except UNREADABLE:
             return None
         return read_usage(choices[0].usage, flags) if choices else None

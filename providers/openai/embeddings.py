@@ -37,14 +37,14 @@ class _Embeddings:
         head = read_object(body, _OWN)
         model = text_field(head, "model", required=True)
         count_field(head, "dimensions", least=1)
-        raw = head.get("input")
-        if raw is None or not (is_string(raw) or is_list(raw)):
+        json_text = head.get("input")
+        if json_text is None or not (is_string(json_text) or is_list(json_text)):
             raise BadRequest("'input' must be a string or a list.", param="input")
         extent = Extent()
-        extent.content(raw)
-        text = bytes(raw)
+        extent.content(json_text)
+        text = bytes(json_text)
         tokens = 0
-        if is_string(raw) or b'"' in text:
+        if is_string(json_text) or b'"' in text:
             extent.text(text)
         else:
             # Lists of tokens: what is counted is known, and every number is at least a digit and a comma.

@@ -119,21 +119,21 @@ _TOOLS = msgspec.json.Decoder(list[_Tool])
 _ENVIRONMENT = msgspec.json.Decoder(_Environment)
 
 
-def _read_tools(raw: msgspec.Raw, where: str) -> list[_Tool]:
+def _read_tools(json_text: msgspec.Raw, where: str) -> list[_Tool]:
     """A list of tools.
 
     Raises:
         BadRequest: It is no list of objects, or a member that decides about the cost is not what it should be.
     """
     try:
-        return _TOOLS.decode(raw)
+        return _TOOLS.decode(json_text)
     except UNREADABLE as error:
         raise BadRequest(f"{where!r} is not what it should be: {error}.", param=where) from None
 
 
 def count_tools(
     extent: Extent,
-    raw: msgspec.Raw,
+    json_text: msgspec.Raw,
     where: str,
     *,
     calls: Mapping[str, str],
@@ -152,7 +152,7 @@ def count_tools(
     """
     memory = 0
     times = RUNS_HELD if runs is None else min(runs, RUNS_MAX)
-    for at, tool in enumerate(_read_tools(raw, where)):
+    for at, tool in enumerate(_read_tools(json_text, where)):
         kind, param = tool.type, f"{where}[{at}].type"
         if kind in CLIENT or not kind:
             continue
@@ -174,17 +174,17 @@ def count_tools(
 
 def _container(tool: _Tool, where: str, containers: Mapping[str, int]) -> int:
     """How large a container a tool runs in; 0 where it is the client's own machine."""
-    raw = tool.container if tool.type == "code_interpreter" else tool.environment
+    json_text = tool.container if tool.type == "code_interpreter" else tool.environment
     name = "container" if tool.type == "code_interpreter" else "environment"
     found = _Environment(type="auto")
-    if is_string(raw):
-        found = _Environment(container_id=msgspec.json.decode(raw, type=str))
-    elif is_object(raw):
+    if is_string(json_text):
+        found = _Environment(container_id=msgspec.json.decode(json_text, type=str))
+    elif is_object(json_text):
         try:
-            found = _ENVIRONMENT.decode(raw)
+            found = _ENVIRONMENT.decode(json_text)
         except UNREADABLE:
             raise BadRequest(f"{where}.{name} is not what it should be.", param=f"{where}.{name}") from None
-    if tool.type == "shell" and (not given(raw) or found.type == "local"):
+    if tool.type == "shell" and (not given(json_text) or found.type == "local"):
         return 0
     if found.container_id is not None:
         return containers.get(found.container_id, 1)

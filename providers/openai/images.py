@@ -54,14 +54,14 @@ _GIVEN_TYPICAL, _GIVEN_UPPER, _GIVEN_MOST = (400, 4_500, 7_800)
 def _members(head: Head) -> dict[str, str]:
     """A JSON request's own members as texts; null is none."""
     found: dict[str, str] = {}
-    for name, raw in head.items():
+    for name, json_text in head.items():
         if name in _OWN:
             try:
-                value = msgspec.json.decode(raw)
+                value = msgspec.json.decode(json_text)
             except UNREADABLE:
                 raise BadRequest(f"{name!r} is not valid.", param=name) from None
             if value is not None:
-                found[name] = value if isinstance(value, str) else bytes(raw).decode()
+                found[name] = value if isinstance(value, str) else bytes(json_text).decode()
     return found
 
 

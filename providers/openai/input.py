@@ -54,7 +54,7 @@ class Part(msgspec.Struct, gc=False):
     max_pixels: msgspec.Raw = NULL
 
 
-_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+_JSON_TEXTS = msgspec.json.Decoder(list[msgspec.Raw])
 _REFERENCE = re.compile(rb'(?<!\\)"item_reference"')
 _PART = msgspec.json.Decoder(Part)
 _PARTS = Elements(_PART, msgspec.json.Decoder(list[Part]))
@@ -82,13 +82,13 @@ def _is_reference(item: Part) -> bool:
     return given(item.id) and (hidden or (kind == "image_generation_call" and not given(item.result)))
 
 
-def read_parts(raw: msgspec.Raw, where: str) -> Iterable[Part]:
+def read_parts(json_text: msgspec.Raw, where: str) -> Iterable[Part]:
     """A list of parts, items, messages or tools.
 
     Raises:
         BadRequest: It is no list of objects; the message names the element.
     """
-    return _PARTS.read(raw, where)
+    return _PARTS.read(json_text, where)
 
 
 class Content:
@@ -102,23 +102,23 @@ class Content:
         self._places: list[int] = []
         self._model = model
 
-    def messages(self, raw: msgspec.Raw) -> None:
+    def messages(self, json_text: msgspec.Raw) -> None:
         """Chat's `messages`."""
-        self._extent.content(raw)
-        for at, message in enumerate(read_parts(raw, "messages")):
+        self._extent.content(json_text)
+        for at, message in enumerate(read_parts(json_text, "messages")):
             if given(message.content):
                 self.value(message.content, "messages", at)
             if message.audio is not NULL and given(message.audio):
                 self._extent.unknown(f"messages[{at}].audio")  # an earlier answer's sound, by its id
 
-    def items(self, raw: msgspec.Raw) -> None:
+    def items(self, json_text: msgspec.Raw) -> None:
         """Responses' `input`: a text, or a list of messages and other items."""
-        self._extent.content(raw)
-        if is_string(raw):
-            self._extent.text(raw)
+        self._extent.content(json_text)
+        if is_string(json_text):
+            self._extent.text(json_text)
             return
         typed = 0
-        for at, item in enumerate(read_parts(raw, "input")):
+        for at, item in enumerate(read_parts(json_text, "input")):
             kind = item.type
             if kind == "message" or (not kind and given(item.content)):
                 if given(item.content):
@@ -133,7 +133,7 @@ class Content:
             typed += kind == "item_reference"
             if _is_reference(item):
                 self._refer(item, at)
-        self._only_references(raw, typed)
+        self._only_references(json_text, typed)
 
     def _refer(self, item: Part, at: int) -> None:
         """An item of which the request has the id and the provider the content."""
@@ -142,27 +142,27 @@ class Content:
         self.refers.append(Reference("input", "item", string_bytes(item.id).decode()))
         self._places.append(at)
 
-    def _only_references(self, raw: msgspec.Raw, typed: int) -> None:
+    def _only_references(self, json_text: msgspec.Raw, typed: int) -> None:
         """Of two members with one name some parsers take the first, and we the last: no reference may be hidden so."""
-        if len(_REFERENCE.findall(unescaped(bytes(raw)))) != typed:
+        if len(_REFERENCE.findall(unescaped(bytes(json_text)))) != typed:
             raise BadRequest("An item of 'input' is a reference and something else.", param="input")
         if self._places:
-            items = _RAWS.decode(raw)
+            items = _JSON_TEXTS.decode(json_text)
             for at in self._places:
                 names = [member.name for member in members(bytes(items[at]))]
                 if len(names) != len(set(names)):
                     raise BadRequest("A reference to an item says something twice.", param=f"input[{at}]")
 
-    def value(self, raw: msgspec.Raw, owner: str, at: int) -> None:
+    def value(self, json_text: msgspec.Raw, owner: str, at: int) -> None:
         """What a message says: a text, a list of parts, or one part."""
-        if is_string(raw):
-            self._extent.text(raw)
+        if is_string(json_text):
+            self._extent.text(json_text)
             return
         where = f"{owner}[{at}].content"
-        if is_object(raw):
-            self._part(self._object(raw, where), where)
+        if is_object(json_text):
+            self._part(self._object(json_text, where), where)
             return
-        for number, part in enumerate(read_parts(raw, where)):
+        for number, part in enumerate(read_parts(json_text, where)):
             self._part(part, f"{where}[{number}]")
 
     def tools(
@@ -175,17 +175,17 @@ class Content:
         runs: int | None = None,
     ) -> int:
         """A list of tools, where there is one; how large a container they ask for. See `providers.openai.hosted`."""
-        raw = head.get(name)
-        if raw is None or not given(raw):
+        json_text = head.get(name)
+        if json_text is None or not given(json_text):
             return 0
-        tools = list(read_parts(raw, name))
-        self._extent.tools(raw, _TOOL_PROMPT_TOKENS if tools else 0)
+        tools = list(read_parts(json_text, name))
+        self._extent.tools(json_text, _TOOL_PROMPT_TOKENS if tools else 0)
         for at, tool in enumerate(tools):
             if tool.type and tool.type not in CLIENT:
                 self._extent.unknown(f"{name}[{at}].type", endless=True)
         if not self._extent.endless:
             return 0
-        return count_tools(self._extent, raw, name, calls=calls, containers=containers, runs=runs)
+        return count_tools(self._extent, json_text, name, calls=calls, containers=containers, runs=runs)
 
     def _part(self, part: Part, where: str) -> None:
         kind = part.type
@@ -212,9 +212,9 @@ class Content:
             url, detail = inner.url, inner.detail
         self._picture(url, f"{where}.image_url", low=bytes(detail) == b'"low"')
 
-    def _picture(self, raw: msgspec.Raw, where: str, *, low: bool = False) -> None:
+    def _picture(self, json_text: msgspec.Raw, where: str, *, low: bool = False) -> None:
         """A picture as a data URL, or as bare base64 where it is a tool's result."""
-        text = string_bytes(raw) if is_string(raw) else b""
+        text = string_bytes(json_text) if is_string(json_text) else b""
         found = data_url(text)
         base64 = found[1] if found else text if where.endswith(".result") else b""
         if not len(base64):
@@ -225,11 +225,11 @@ class Content:
         if tiles > 1:
             most = (85 + 170 * 8) * tiles
             bound = media.Bound((85 + 170 * 4) * tiles, most, most)
-        self._extent.image(len(raw), bound)
+        self._extent.image(len(json_text), bound)
 
-    def _audio(self, raw: msgspec.Raw, where: str) -> None:
-        by_time = is_string(raw)  # Mistral: base64, a data URL or a link; priced by its seconds beside the tokens
-        data = raw if by_time else self._object(raw, where).data
+    def _audio(self, json_text: msgspec.Raw, where: str) -> None:
+        by_time = is_string(json_text)  # Mistral: base64, a data URL or a link; priced by its seconds beside the tokens
+        data = json_text if by_time else self._object(json_text, where).data
         if not is_string(data):
             self._extent.unknown(where)
             return
@@ -245,24 +245,24 @@ class Content:
         if part.type == "file":
             part = self._object(part.file, f"{where}.file")
             where += ".file"
-        raw = part.file_data
-        if given(part.file_id) or given(part.file_url) or not is_string(raw):
+        json_text = part.file_data
+        if given(part.file_id) or given(part.file_url) or not is_string(json_text):
             named = "file_id" if given(part.file_id) else "file_url" if given(part.file_url) else "file_data"
             self._extent.unknown(f"{where}.{named}")
             return
-        text = string_bytes(raw)
+        text = string_bytes(json_text)
         found = data_url(text)
         data = media.decode_base64(found[1] if found else text)
         bound = media.pdf(data, self._extent.documents, page_image_most=_PAGE_IMAGE_TOKENS)
         if bound is not None:
-            self._extent.image(len(raw), bound)
+            self._extent.image(len(json_text), bound)
         elif not data or b"\0" in data or data[:4] == b"PK\x03\x04" or data[:5] == b"%PDF-":
             self._extent.unknown(f"{where}.file_data")  # packed, so its size says nothing
         # Otherwise it is a text file, whose base64 is longer than itself: it counts as the text that it is.
 
     @staticmethod
-    def _object(raw: msgspec.Raw, where: str) -> Part:
+    def _object(json_text: msgspec.Raw, where: str) -> Part:
         try:
-            return Part() if not given(raw) else _PART.decode(raw)
+            return Part() if not given(json_text) else _PART.decode(json_text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise BadRequest(f"{where!r} must be an object.", param=where) from None

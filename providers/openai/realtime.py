@@ -81,9 +81,9 @@ _TOOLS = msgspec.json.Decoder(list[_Tool])
 _TOOLS_OF = msgspec.json.Decoder(_Tools)
 
 
-def _unknown_tool(raw: msgspec.Raw, where: str) -> Stop | None:
+def _unknown_tool(json_text: msgspec.Raw, where: str) -> Stop | None:
     """Why tools cannot be taken: one that neither the client runs nor costs what it brings has no price here."""
-    for at, tool in enumerate(_TOOLS.decode(raw) if given(raw) else ()):
+    for at, tool in enumerate(_TOOLS.decode(json_text) if given(json_text) else ()):
         if tool.type not in CLIENT and tool.type not in IN_TOKENS:
             param = f"{where}[{at}].type"
             return Stop("unbounded_cost", f"What {param} asks for has no price here, so it cannot be capped.", param)
@@ -303,8 +303,8 @@ class _RealtimeMeter:
         self._written += usage.output_tokens
         self._total = summed(self._total, usage)
 
-    def _read_transcription(self, raw: msgspec.Raw) -> None:
-        counted = read_usage(raw, self._flags)
+    def _read_transcription(self, json_text: msgspec.Raw) -> None:
+        counted = read_usage(json_text, self._flags)
         if counted is None:
             self._flags.add("usage_missing")
             usage = Usage(audio_ms=max(self._audio_ms - self._heard_ms, 0))

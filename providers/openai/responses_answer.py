@@ -131,7 +131,7 @@ def _with_tools(
             called["web_search"] = searches
     pictures = called.pop("image_generation", 0)
     usage = responses_usage(counted, flags, tier=tier, tools=called, quirks=quirks)
-    drawn = _drawn(call, read_usage(_raw(stated, "image_gen"), flags), pictures, flags)
+    drawn = _drawn(call, read_usage(_json_text(stated, "image_gen"), flags), pictures, flags)
     if usage is None or drawn is None:
         if usage is not None and pictures:
             usage = msgspec.structs.replace(usage, tools=usage.tools | {"image_generation": pictures})
@@ -139,7 +139,7 @@ def _with_tools(
     return msgspec.structs.replace(usage, beside={_painter(call): drawn})
 
 
-def _raw(stated: Object | None, name: str) -> msgspec.Raw:
+def _json_text(stated: Object | None, name: str) -> msgspec.Raw:
     found = (stated or {}).get(name)
     return NULL if found is None else msgspec.Raw(msgspec.json.encode(found))
 
@@ -240,18 +240,18 @@ class StreamMeter:
         elif given(read.response):
             self._response(kind, read.response)
 
-    def _delta(self, kind: str, raw: msgspec.Raw) -> None:
-        if kind == "response.audio.delta" or not is_string(raw):
+    def _delta(self, kind: str, json_text: msgspec.Raw) -> None:
+        if kind == "response.audio.delta" or not is_string(json_text):
             self._seen.piece()
             return
         try:
-            self._seen.add(_TEXT.decode(raw))
+            self._seen.add(_TEXT.decode(json_text))
         except UNREADABLE:
             self._seen.piece()
 
-    def _response(self, kind: str, raw: msgspec.Raw) -> None:
+    def _response(self, kind: str, json_text: msgspec.Raw) -> None:
         try:
-            answer = _RESPONSE.decode(raw)
+            answer = _RESPONSE.decode(json_text)
         except UNREADABLE:
             self._flags.add(MALFORMED)
             return

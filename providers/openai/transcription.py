@@ -215,9 +215,9 @@ class _JsonMeter(BodyMeter):
         return Reading(usage=usage, complete=True, flags=tuple(sorted(flags)), error=given(answer.error))
 
 
-def _number(raw: msgspec.Raw) -> object:
+def _number(json_text: msgspec.Raw) -> object:
     try:
-        return msgspec.json.decode(raw)
+        return msgspec.json.decode(json_text)
     except UNREADABLE:
         return None
 

@@ -61,16 +61,16 @@ _USUAL = msgspec.json.Decoder(_Usual)
 _USUAL_BYTES_MAX = 1024
 
 
-def usual_usage(raw: msgspec.Raw, tier: str, quirks: Quirks = PLAIN) -> Usage | None:
+def usual_usage(json_text: msgspec.Raw, tier: str, quirks: Quirks = PLAIN) -> Usage | None:
     """What `chat_usage` says of a chat's usage object, where nothing in it is odd: nearly always. None elsewhere.
 
     It is read in one go, and nothing has to be weighed: every member is known and a sane count, the sides make the
     total, and no part is larger than its side.
     """
-    if quirks.ticks or quirks.server_tools or len(raw) > _USUAL_BYTES_MAX or not given(raw):
+    if quirks.ticks or quirks.server_tools or len(json_text) > _USUAL_BYTES_MAX or not given(json_text):
         return None
     try:
-        usage = _USUAL.decode(raw)
+        usage = _USUAL.decode(json_text)
     except UNREADABLE:
         return None
     tokens_in, tokens_out = usage.prompt_tokens, usage.completion_tokens

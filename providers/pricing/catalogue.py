@@ -317,17 +317,17 @@ def _read(path: Path) -> tuple[str, list[ModelRow]]:
         file = msgspec.json.decode(path.read_bytes(), type=_File)
     except (OSError, msgspec.MsgspecError) as error:
         raise CatalogueError(f"{path}: {error}") from error
-    return file.version, [_row(path, at, raw) for at, raw in enumerate(file.models)]
+    return file.version, [_row(path, at, json_text) for at, json_text in enumerate(file.models)]
 
 
-def _row(path: Path, at: int, raw: msgspec.Raw) -> ModelRow:
+def _row(path: Path, at: int, json_text: msgspec.Raw) -> ModelRow:
     """One row, validated. Its name in the error is what it calls itself, or its place in the file."""
     name = f"models[{at}]"
     try:
-        loose = msgspec.json.decode(raw)
+        loose = msgspec.json.decode(json_text)
         if isinstance(loose, dict):
             name = f"{loose.get('provider')}/{loose.get('id')}"
-        row = msgspec.json.decode(raw, type=ModelRow)
+        row = msgspec.json.decode(json_text, type=ModelRow)
     except msgspec.MsgspecError as error:
         raise CatalogueError(f"{path}: row {name}: {error}") from error
     if row.provider not in PROVIDERS:

@@ -37,15 +37,15 @@ LOOSE_BYTES_MAX = 1 << 20
 _OBJECT: msgspec.json.Decoder[Object] = msgspec.json.Decoder(Object)
 
 
-def read_usage(raw: msgspec.Raw, flags: Flags) -> Object | None:
+def read_usage(json_text: msgspec.Raw, flags: Flags) -> Object | None:
     """A usage object from its JSON text; None where it is absent, null or no object, the last of which is flagged."""
-    if not given(raw):
+    if not given(json_text):
         return None
-    if len(raw) > _USAGE_BYTES_MAX:
+    if len(json_text) > _USAGE_BYTES_MAX:
         flags.add(MALFORMED)
         return None
     try:
-        return _OBJECT.decode(raw)
+        return _OBJECT.decode(json_text)
     except UNREADABLE:
         flags.add(MALFORMED)
         return None

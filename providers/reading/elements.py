@@ -16,7 +16,7 @@ from providers.ground.errors import BadRequest
 Element = TypeVar("Element")
 
 _LONG_BYTES = 256 << 10
-_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+_JSON_TEXTS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Elements(Generic[Element]):
@@ -28,24 +28,24 @@ class Elements(Generic[Element]):
         self._one = one
         self._all = every
 
-    def read(self, raw: msgspec.Raw, where: str) -> Iterable[Element]:
+    def read(self, json_text: msgspec.Raw, where: str) -> Iterable[Element]:
         """A list's objects.
 
         Raises:
             BadRequest: It is no list of objects; the message names the element. Of a long list, also while it is read.
         """
         try:
-            if len(raw) > _LONG_BYTES:
-                return self._one_by_one(_RAWS.decode(raw), where)
-            return self._all.decode(raw)
+            if len(json_text) > _LONG_BYTES:
+                return self._one_by_one(_JSON_TEXTS.decode(json_text), where)
+            return self._all.decode(json_text)
         except msgspec.ValidationError as error:
             raise BadRequest(f"{where!r} is not what it should be: {error}.", param=where) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise BadRequest(f"{where!r} cannot be read.", param=where) from None
 
-    def _one_by_one(self, raws: list[msgspec.Raw], where: str) -> Iterator[Element]:
-        for at, raw in enumerate(raws):
+    def _one_by_one(self, json_texts: list[msgspec.Raw], where: str) -> Iterator[Element]:
+        for at, json_text in enumerate(json_texts):
             try:
-                yield self._one.decode(raw)
+                yield self._one.decode(json_text)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 raise BadRequest(f"'{where}[{at}]' cannot be read.", param=where) from None

@@ -53,13 +53,13 @@ def bounded(frame: Frame) -> bytes:
     Raises:
         BadRequest: It is large in other things than texts, or no JSON object.
     """
-    raw = as_bytes(frame)
-    if len(raw) <= _LARGE_BYTES:
-        return raw
-    short, escapes = raw, raw.count(b"\\")
-    if escapes <= _ESCAPES_MAX and raw.count(b'"') <= escapes + _LARGE_BYTES:
-        short = skeleton(raw)
-    if len(short) > _LARGE_BYTES or frame_object(raw) is None:
+    json_text = as_bytes(frame)
+    if len(json_text) <= _LARGE_BYTES:
+        return json_text
+    short, escapes = json_text, json_text.count(b"\\")
+    if escapes <= _ESCAPES_MAX and json_text.count(b'"') <= escapes + _LARGE_BYTES:
+        short = skeleton(json_text)
+    if len(short) > _LARGE_BYTES or frame_object(json_text) is None:
         raise BadRequest("A message of more than 256 KB must be a JSON object, and large in long texts only.")
     return short
 
@@ -103,7 +103,7 @@ class Messages:
         return self._unlisted(bounded(frame))
 
     def _unlisted(self, body: bytes) -> str:
-        head = {self._spelt(name): raw for name, raw in read_members(body, frozenset()).items()}
+        head = {self._spelt(name): json_text for name, json_text in read_members(body, frozenset()).items()}
         if self._kinds and _text(head.get(self._kind)) not in self._kinds:
             return self._kind
         if name := self._table.unlisted(head):
@@ -114,9 +114,9 @@ class Messages:
         return ""
 
 
-def _text(raw: msgspec.Raw | None) -> str:
+def _text(json_text: msgspec.Raw | None) -> str:
     try:
-        return _TEXT.decode(raw) if raw is not None else ""
+        return _TEXT.decode(json_text) if json_text is not None else ""
     except UNREADABLE:
         return ""
 
@@ -135,16 +135,16 @@ def without_secrets(frame: Frame, names: frozenset[str]) -> tuple[Frame, list[st
     message = frame_object(frame)
     if message is None or names.isdisjoint(message):
         return frame, []
-    raw = as_bytes(frame)
+    json_text = as_bytes(frame)
     secrets: list[str] = []
     try:
-        found = members(raw)
+        found = members(json_text)
     except UNREADABLE:
         raise BadRequest("The message cannot be read.") from None
-    kept = [raw[member.key : member.value_end] for member in found if member.name not in names]
+    kept = [json_text[member.key : member.value_end] for member in found if member.name not in names]
     for member in found:
         if member.name in names:
-            value = msgspec.json.decode(raw[member.value : member.value_end])
+            value = msgspec.json.decode(json_text[member.value : member.value_end])
             if not isinstance(value, str):
                 raise BadRequest(f"{member.name!r} must be a string.", param=member.name)
             scheme, _, rest = value.strip().partition(" ")

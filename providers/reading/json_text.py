@@ -16,21 +16,21 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 NULL = msgspec.Raw(b"null")
 
 
-def given(raw: msgspec.Raw) -> bool:
+def given(json_text: msgspec.Raw) -> bool:
     """Whether a value is there, and is not null."""
-    return raw is not NULL and memoryview(raw)[0] != 0x6E  # n
+    return json_text is not NULL and memoryview(json_text)[0] != 0x6E  # n
 
 
-def is_string(raw: msgspec.Raw) -> bool:
+def is_string(json_text: msgspec.Raw) -> bool:
     """Whether a value is a string."""
-    return memoryview(raw)[0] == 0x22  # "
+    return memoryview(json_text)[0] == 0x22  # "
 
 
-def is_list(raw: msgspec.Raw) -> bool:
+def is_list(json_text: msgspec.Raw) -> bool:
     """Whether a value is a list."""
-    return memoryview(raw)[0] == 0x5B  # [
+    return memoryview(json_text)[0] == 0x5B  # [
 
 
-def is_object(raw: msgspec.Raw) -> bool:
+def is_object(json_text: msgspec.Raw) -> bool:
     """Whether a value is an object."""
-    return memoryview(raw)[0] == 0x7B  # {
+    return memoryview(json_text)[0] == 0x7B  # {

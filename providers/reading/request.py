@@ -154,11 +154,11 @@ def text_field(head: Head, name: str, *, required: bool = False) -> str:
     Raises:
         BadRequest: It is no string, or it is required and absent, null or empty.
     """
-    raw = head.get(name)
+    json_text = head.get(name)
     text = ""
-    if raw is not None:
+    if json_text is not None:
         try:
-            text = _OPTIONAL_TEXT.decode(raw) or ""
+            text = _OPTIONAL_TEXT.decode(json_text) or ""
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise BadRequest(f"{name!r} must be a string.", param=name) from None
     if required and not text:
@@ -172,10 +172,10 @@ def flag_field(head: Head, name: str) -> bool:
     Raises:
         BadRequest: It is neither true, false nor null.
     """
-    raw = head.get(name)
-    if raw is None:
+    json_text = head.get(name)
+    if json_text is None:
         return False
-    text = bytes(raw)
+    text = bytes(json_text)
     if text == b"true":
         return True
     if text in (b"false", b"null"):
@@ -189,10 +189,10 @@ def count_field(head: Head, name: str, *, least: int, most: int = TOKENS_MAX, lo
     Raises:
         BadRequest: It is no integer, or out of bounds.
     """
-    raw = head.get(name)
-    if raw is None:
+    json_text = head.get(name)
+    if json_text is None:
         return None
-    text = bytes(raw)
+    text = bytes(json_text)
     if text == b"null":
         return None
     try:
@@ -220,5 +220,5 @@ def present(head: Head, name: str) -> bool:
 
     An empty object does ask: `"web_search_options": {}` switches web search on.
     """
-    raw = head.get(name)
-    return raw is not None and bytes(raw) not in (b"null", b"false", b'""', b"[]")
+    json_text = head.get(name)
+    return json_text is not None and bytes(json_text) not in (b"null", b"false", b'""', b"[]")

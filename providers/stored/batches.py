@@ -200,9 +200,9 @@ class BatchMaking:
             model, facts.batch_bound, url, hours, tuple(Reference(*each) for each in facts.refers), unlisted
         )
 
-    def _inline(self, raw: msgspec.Raw, unlisted: str) -> Call:
+    def _inline(self, json_text: msgspec.Raw, unlisted: str) -> Call:
         try:
-            requests = _INLINE.decode(raw)
+            requests = _INLINE.decode(json_text)
         except UNREADABLE:
             raise BadRequest("'requests' must be a list of objects with 'params'.", param="requests") from None
         if not 0 < len(requests) <= REQUESTS_MAX:

@@ -58,9 +58,9 @@ def without_owners(body: bytes) -> bytes:
     return _OWNER.sub(rb'\1"organization-owner"', body)
 
 
-def _kept(raw: bytes | msgspec.Raw, allowed: Callable[[str], bool]) -> bytes | None:
+def _kept(json_text: bytes | msgspec.Raw, allowed: Callable[[str], bool]) -> bytes | None:
     """A list's allowed elements; None where all are."""
-    elements = _LIST.decode(raw)
+    elements = _LIST.decode(json_text)
     kept = [element for element in elements if _is_allowed(_NAMED.decode(element), allowed)]
     return None if len(kept) == len(elements) else _encode(kept)
 

@@ -226,11 +226,11 @@ def _trees(body: bytes) -> Iterator[Any]:
     if len(body) <= _TREE_BYTES_MAX:
         yield msgspec.json.decode(body)
         return
-    for name, raw in _HEAD.decode(body).items():
-        if len(raw) <= _TREE_BYTES_MAX or memoryview(raw)[0] != 0x5B:
-            yield {name: msgspec.json.decode(raw)}
+    for name, json_text in _HEAD.decode(body).items():
+        if len(json_text) <= _TREE_BYTES_MAX or memoryview(json_text)[0] != 0x5B:
+            yield {name: msgspec.json.decode(json_text)}
             continue
-        for each in _LIST.decode(raw):
+        for each in _LIST.decode(json_text):
             yield {name: [msgspec.json.decode(each)]}
 
 
