@@ -14,5 +14,5 @@ MESSAGES = Fields(
         "billing_policy thread"
     ),
     refused=words("workspace_id user_profile_id"),
-    plain=words("diagnostics metadata stop_sequences temperature tool_choice top_k top_p output_format betas"),
+    passed=words("diagnostics metadata stop_sequences temperature tool_choice top_k top_p output_format betas"),
 )

@@ -11,7 +11,7 @@ CHAT = Fields(
         "response_format thinking priority search_queries_only"
     ),
     refused=words("connectors conversation_id"),
-    plain=words(
+    passed=words(
         "citation_options citation_quality frequency_penalty presence_penalty k p logprobs "
         "max_input_tokens prompt_truncation raw_prompting return_prompt return_prompting safety_mode "
         "seed stop_sequences strict_tools temperature tool_choice force_single_step"
@@ -20,10 +20,10 @@ CHAT = Fields(
 
 EMBED = Fields(
     bounded=words("model texts images inputs"),
-    plain=words("embedding_types input_type max_tokens output_dimension priority truncate"),
+    passed=words("embedding_types input_type max_tokens output_dimension priority truncate"),
 )
 
 RERANK = Fields(
     bounded=words("model query documents max_tokens_per_doc max_chunks_per_doc"),
-    plain=words("priority rank_fields relevant_spans return_documents top_n"),
+    passed=words("priority rank_fields relevant_spans return_documents top_n"),
 )

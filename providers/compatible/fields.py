@@ -12,5 +12,5 @@ from providers.ground.names import words
 IMAGES = Fields(
     bounded=words("model prompt n"),
     metered=words("image images mask quality resolution storage_options"),
-    plain=words("user response_format format image_format aspect_ratio size style"),
+    passed=words("user response_format format image_format aspect_ratio size style"),
 )

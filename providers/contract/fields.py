@@ -2,7 +2,7 @@
 
 A field is `bounded` (read, and held for), `metered` (it moves the price, is held for as far as the request tells, and
 the answer or its meter says what it came to; where nothing bounds it, a cap that must hold refuses it), `refused` (by
-name, for everybody or for whoever has a cap) or `plain` (it moves no price beyond its own bytes, which count as input).
+name, for everybody or for whoever has a cap) or `passed` (on: it moves no price beyond its own bytes, which are input).
 What stands in no row may do anything: under `overdraft: "never"` it is refused by name, otherwise it passes, and what
 it costs is metered with the rest. A test compares the rows with the vendors' own SDK types, so that a new release of
 one shows what is new. Names are the top level's. Each family has its tables in its `fields`.
@@ -22,11 +22,11 @@ class Fields:
         self,
         *,
         bounded: frozenset[str],
-        plain: frozenset[str],
+        passed: frozenset[str],
         metered: frozenset[str] = frozenset(),
         refused: frozenset[str] = frozenset(),
     ) -> None:
-        self.rows = {"bounded": bounded, "metered": metered, "refused": refused, "plain": plain}
+        self.rows = {"bounded": bounded, "metered": metered, "refused": refused, "passed": passed}
         self._listed = frozenset[str]().union(*self.rows.values())
 
     def unlisted(self, names: Iterable[str]) -> str:

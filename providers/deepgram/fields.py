@@ -18,7 +18,7 @@ LISTEN = Fields(
         "mip_opt_out"
     ),
     refused=words("callback callback_method"),
-    plain=words(_TEXT)
+    passed=words(_TEXT)
     | words(
         "alternatives detect_language dictation filler_words keywords language_hint measurements ner "
         "numbers numerals paragraphs profanity_filter punctuate replace search smart_format utt_split utterances"
@@ -30,7 +30,7 @@ LIVE = Fields(
     bounded=LISTEN.rows["bounded"],
     metered=LISTEN.rows["metered"],
     refused=LISTEN.rows["refused"],
-    plain=LISTEN.rows["plain"]
+    passed=LISTEN.rows["passed"]
     | words(
         "endpointing interim_results utterance_end_ms vad_events no_delay eager_eot_threshold eot_threshold "
         "eot_timeout_ms"
@@ -39,23 +39,25 @@ LIVE = Fields(
 
 # What a live socket is told. Features that are switched on in the midst of it must be free ones.
 LIVE_MESSAGES = Messages(
-    Fields(bounded=words("type keyterms features"), plain=words("thresholds language_hints numerals")),
+    Fields(bounded=words("type keyterms features"), passed=words("thresholds language_hints numerals")),
     kinds=words("KeepAlive Finalize CloseStream Configure"),
-    inside={"features": Messages(Fields(bounded=frozenset(), plain=LISTEN.rows["plain"]))},
+    inside={"features": Messages(Fields(bounded=frozenset(), passed=LISTEN.rows["passed"]))},
 )
-SPEAK_MESSAGES = Messages(Fields(bounded=words("type text"), plain=frozenset()), kinds=words("Speak Flush Clear Close"))
+SPEAK_MESSAGES = Messages(
+    Fields(bounded=words("type text"), passed=frozenset()), kinds=words("Speak Flush Clear Close")
+)
 
 SPEAK = Fields(
     bounded=words("model"),
     refused=words("callback callback_method"),
     metered=words("mip_opt_out"),
-    plain=words("bit_rate container encoding extra sample_rate speed tag"),
+    passed=words("bit_rate container encoding extra sample_rate speed tag"),
 )
 
-BODY = Fields(bounded=words("text url"), plain=frozenset())
+BODY = Fields(bounded=words("text url"), passed=frozenset())
 
 READ = Fields(
     bounded=words("summarize topics intents sentiment"),
     refused=words("callback callback_method"),
-    plain=words(_TEXT),
+    passed=words(_TEXT),
 )

@@ -9,12 +9,12 @@ from providers.contract.fields import Fields
 from providers.ground.names import words
 from providers.reading.frames import Messages
 
-QUERY = Fields(bounded=frozenset(), plain=words("enable_logging output_format optimize_streaming_latency"))
+QUERY = Fields(bounded=frozenset(), passed=words("enable_logging output_format optimize_streaming_latency"))
 
 # Of sockets, where everything stands in the query.
 STREAM_INPUT = Fields(
     bounded=words("model_id"),
-    plain=QUERY.rows["plain"]
+    passed=QUERY.rows["passed"]
     | words(
         "language_code enable_ssml_parsing inactivity_timeout sync_alignment auto_mode apply_text_normalization seed"
     ),
@@ -23,7 +23,7 @@ STREAM_INPUT = Fields(
 TRANSCRIBE = Fields(
     bounded=words("model_id audio_format keyterms entity_detection entity_redaction"),
     metered=words("transcript_edit"),
-    plain=words(
+    passed=words(
         "enable_logging commit_strategy vad_silence_threshold_secs vad_threshold min_speech_duration_ms "
         "min_silence_duration_ms language_code secondary_languages include_timestamps include_language_detection "
         "no_verbatim entity_redaction_mode filter_background_audio"
@@ -33,7 +33,7 @@ TRANSCRIBE = Fields(
 STREAM_MESSAGES = Messages(
     Fields(
         bounded=words("text"),
-        plain=words(
+        passed=words(
             "voice_settings generation_config generator_config pronunciation_dictionary_locators context_id flush "
             "try_trigger_generation close_context close_socket xi_api_key xi-api-key authorization"
         ),
@@ -41,7 +41,7 @@ STREAM_MESSAGES = Messages(
 )
 
 TRANSCRIBE_MESSAGES = Messages(
-    Fields(bounded=words("message_type audio_base_64 sample_rate"), plain=words("commit previous_text")),
+    Fields(bounded=words("message_type audio_base_64 sample_rate"), passed=words("commit previous_text")),
     kinds=words("input_audio_chunk"),
     kind="message_type",
 )
@@ -53,21 +53,21 @@ _SAID = (
 
 SPEECH = Fields(
     bounded=words("text model_id"),
-    plain=words(_SAID) | words("voice_settings next_text apply_language_text_normalization"),
+    passed=words(_SAID) | words("voice_settings next_text apply_language_text_normalization"),
 )
 
 DIALOGUE = Fields(
     bounded=words("inputs model_id"),
-    plain=words(_SAID) | words("settings future_text"),
+    passed=words(_SAID) | words("settings future_text"),
 )
 
-SOUNDS = Fields(bounded=words("text model_id duration_seconds"), plain=words("loop prompt_influence"))
+SOUNDS = Fields(bounded=words("text model_id duration_seconds"), passed=words("loop prompt_influence"))
 
 # What a fine-tuned model costs is in no price list; nor is what is kept to be painted over.
 MUSIC = Fields(
     bounded=words("prompt composition_plan music_length_ms model_id"),
     metered=words("finetune_id store_for_inpainting"),
-    plain=words(
+    passed=words(
         "seed force_instrumental respect_sections_durations sign_with_c2pa with_timestamps with_waveform_visual"
     ),
 )
@@ -79,7 +79,7 @@ TRANSCRIPT = Fields(
     ),
     metered=words("source_url cloud_storage_url"),
     refused=words("webhook"),
-    plain=words(
+    passed=words(
         "language_code secondary_language_codes numbers_format tag_audio_events num_speakers timestamps_granularity "
         "diarize diarization_threshold additional_formats webhook_id webhook_metadata temperature seed "
         "multichannel_output_style no_verbatim use_speaker_library entity_redaction_mode"
@@ -89,11 +89,11 @@ TRANSCRIPT = Fields(
 VOICE_CHANGER = Fields(
     bounded=words("model_id audio file_format remove_background_noise"),
     refused=words("webhook"),
-    plain=words("voice_settings seed"),
+    passed=words("voice_settings seed"),
 )
 
 ISOLATION = Fields(
     bounded=words("audio file_format"),
     refused=words("webhook"),
-    plain=words("preview_b64"),
+    passed=words("preview_b64"),
 )

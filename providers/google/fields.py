@@ -13,7 +13,7 @@ from providers.reading.frames import Messages
 EMBED = Fields(
     bounded=words("model content title requests embedContentConfig"),
     metered=words("documentOcr audioTrackExtraction"),
-    plain=words("taskType outputDimensionality autoTruncate mimeType"),
+    passed=words("taskType outputDimensionality autoTruncate mimeType"),
 )
 
 GENERATE = Fields(
@@ -23,7 +23,7 @@ GENERATE = Fields(
     ),
     metered=words("tools continuationToken"),
     refused=words("cachedContent"),
-    plain=words(
+    passed=words(
         "toolConfig safetySettings store labels audioTimestamp audioTranscriptionConfig "
         "automaticContinuation enableEnhancedCivicAnswers frequencyPenalty generationOutputConfig "
         "imageConfig logprobs mediaResolution modelArmorConfig presencePenalty responseLogprobs "
@@ -34,13 +34,13 @@ GENERATE = Fields(
 
 LIVE_CONFIG = Fields(
     bounded=words("maxOutputTokens"),
-    plain=GENERATE.rows["plain"] | words("enableAffectiveDialog translationConfig"),
+    passed=GENERATE.rows["passed"] | words("enableAffectiveDialog translationConfig"),
 )
 
 LIVE_SETUP = Fields(
     bounded=words("model generationConfig systemInstruction"),
     metered=words("tools sessionResumption avatarConfig proactivity"),
-    plain=words(
+    passed=words(
         "contextWindowCompression explicitVadSignal historyConfig inputAudioTranscription outputAudioTranscription "
         "labels safetySettings realtimeInputConfig translationConfig"
     ),
@@ -49,18 +49,18 @@ LIVE_SETUP = Fields(
 LIVE = Fields(
     bounded=words("setup clientContent realtimeInput toolResponse"),
     metered=words("contextUpdate"),
-    plain=frozenset(),
+    passed=frozenset(),
 )
 
 LIVE_MESSAGES = Messages(
     LIVE,
     inside={
         "setup": Messages(LIVE_SETUP, inside={"generationConfig": Messages(LIVE_CONFIG, spelt=camel)}, spelt=camel),
-        "contextUpdate": Messages(Fields(bounded=words("tools systemInstruction"), plain=frozenset()), spelt=camel),
-        "clientContent": Messages(Fields(bounded=words("turns turnComplete"), plain=frozenset()), spelt=camel),
+        "contextUpdate": Messages(Fields(bounded=words("tools systemInstruction"), passed=frozenset()), spelt=camel),
+        "clientContent": Messages(Fields(bounded=words("turns turnComplete"), passed=frozenset()), spelt=camel),
         "realtimeInput": Messages(
             Fields(
-                bounded=words("mediaChunks audio video text"), plain=words("activityStart activityEnd audioStreamEnd")
+                bounded=words("mediaChunks audio video text"), passed=words("activityStart activityEnd audioStreamEnd")
             ),
             spelt=camel,
         ),

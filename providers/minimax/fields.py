@@ -7,7 +7,7 @@ from providers.ground.names import words
 
 SPEECH = Fields(
     bounded=words("model text stream"),
-    plain=words(
+    passed=words(
         "stream_options voice_setting audio_setting pronunciation_dict timbre_weights timber_weights language_boost "
         "voice_modify subtitle_enable subtitle_type output_format aigc_watermark continuous_sound"
     ),

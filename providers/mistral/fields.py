@@ -9,12 +9,12 @@ from providers.ground.names import words
 SPEECH = Fields(
     bounded=words("model input stream"),
     metered=words("conversation_history"),
-    plain=words("metadata prompt_cache_key voice voice_id ref_audio expressiveness phoneme_hints response_format"),
+    passed=words("metadata prompt_cache_key voice voice_id ref_audio expressiveness phoneme_hints response_format"),
 )
 
 OCR = Fields(
     bounded=words("model document pages bbox_annotation_format document_annotation_format document_annotation_prompt"),
-    plain=words(
+    passed=words(
         "id confidence_scores_granularity extract_footer extract_header image_limit image_min_size include_blocks "
         "include_image_base64 table_format"
     ),

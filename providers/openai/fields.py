@@ -9,13 +9,13 @@ from providers.contract.fields import Fields
 from providers.ground.names import words
 from providers.reading.frames import Messages
 
-_OPENAI_PLAIN = (
+_OPENAI_PASSED = (
     "frequency_penalty logit_bias logprobs top_logprobs metadata parallel_tool_calls presence_penalty "
     "prompt_cache_key prompt_cache_options prompt_cache_retention reasoning_effort safety_identifier seed stop store "
     "stream_options temperature tool_choice function_call top_p user verbosity audio modalities"
 )
 # Of other vendors that speak OpenAI's chat.
-_VENDORS_PLAIN = (
+_VENDORS_PASSED = (
     "min_tokens prompt_logprobs prompt_mode random_seed repetition_penalty safe_prompt top_k "
     "top_prompt_logprobs clear_thinking disable_reasoning reasoning_format thinking reasoning_split "
     "mask_sensitive_info translation_options search_options min_p"
@@ -30,13 +30,13 @@ CHAT = Fields(
         "vl_high_resolution_images"
     ),
     refused=words("plugins enable_search deferred"),
-    plain=words(_OPENAI_PLAIN) | words(_VENDORS_PLAIN),
+    passed=words(_OPENAI_PASSED) | words(_VENDORS_PASSED),
 )
 
 COMPLETIONS = Fields(
     bounded=words("model prompt suffix max_tokens max_completion_tokens n best_of stream service_tier"),
     metered=words("moderation guardrails"),
-    plain=words(_OPENAI_PLAIN) | words(_VENDORS_PLAIN) | {"echo"},
+    passed=words(_OPENAI_PASSED) | words(_VENDORS_PASSED) | {"echo"},
 )
 
 RESPONSES = Fields(
@@ -45,7 +45,7 @@ RESPONSES = Fields(
         "tools previous_response_id conversation prompt context_management search_parameters reasoning moderation"
     ),
     refused=words("background background_options"),
-    plain=words(
+    passed=words(
         "access_programs image include metadata parallel_tool_calls prompt_cache_key "
         "prompt_cache_options prompt_cache_retention safety_identifier store stream_options "
         "temperature tool_choice top_logprobs top_p truncation user"
@@ -54,7 +54,7 @@ RESPONSES = Fields(
 
 EMBEDDINGS = Fields(
     bounded=words("model input"),
-    plain=words("stream dimensions encoding_format user output_dimension output_dtype metadata text_type instruct"),
+    passed=words("stream dimensions encoding_format user output_dimension output_dtype metadata text_type instruct"),
 )
 
 IMAGES = Fields(
@@ -64,7 +64,7 @@ IMAGES = Fields(
     ),
     metered=words("complexity"),
     refused=words("svg"),
-    plain=words(
+    passed=words(
         "background frame_duration_ms moderation output_compression response_format safety_identifier style user"
     ),
 )
@@ -75,17 +75,17 @@ TRANSCRIPTION = Fields(
         "model file prompt stream keywords known_speaker_names known_speaker_references context_bias speaker_references"
     ),
     metered=words("file_id file_url"),
-    plain=words(
+    passed=words(
         "chunking_strategy diarize include language languages response_format temperature timestamp_granularities"
     ),
 )
 
 SPEECH = Fields(
     bounded=words("model input instructions"),
-    plain=words("voice response_format speed stream_format"),
+    passed=words("voice response_format speed stream_format"),
 )
 
-REALTIME_QUERY = Fields(bounded=words("model"), refused=words("call_id"), plain=words("intent"))
+REALTIME_QUERY = Fields(bounded=words("model"), refused=words("call_id"), passed=words("intent"))
 
 # What a realtime socket is told, in its first and in its present words.
 REALTIME_SESSION = Fields(
@@ -94,7 +94,7 @@ REALTIME_SESSION = Fields(
         "input_audio_transcription turn_detection"
     ),
     metered=words("prompt"),
-    plain=words(
+    passed=words(
         "include input_audio_noise_reduction modalities output_modalities output_audio_format parallel_tool_calls "
         "reasoning speed temperature tool_choice tracing truncation voice"
     ),
@@ -103,7 +103,7 @@ REALTIME_SESSION = Fields(
 REALTIME_RESPONSE = Fields(
     bounded=words("input instructions max_output_tokens max_response_output_tokens tools audio"),
     metered=words("prompt"),
-    plain=words(
+    passed=words(
         "conversation metadata modalities output_modalities output_audio_format parallel_tool_calls reasoning "
         "temperature tool_choice voice"
     ),
@@ -111,7 +111,7 @@ REALTIME_RESPONSE = Fields(
 
 REALTIME = Fields(
     bounded=words("type session response item audio"),
-    plain=words("event_id previous_item_id item_id content_index audio_end_ms response_id"),
+    passed=words("event_id previous_item_id item_id content_index audio_end_ms response_id"),
 )
 
 REALTIME_MESSAGES = Messages(

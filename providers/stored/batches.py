@@ -142,13 +142,13 @@ _CREATION = msgspec.json.Decoder(_Creation)
 _INLINE = msgspec.json.Decoder(list[_Inline])
 FIELDS: Mapping[Kind, Fields] = {
     "openai": Fields(
-        bounded=words("input_file_id endpoint completion_window"), plain=words("metadata output_expires_after")
+        bounded=words("input_file_id endpoint completion_window"), passed=words("metadata output_expires_after")
     ),
-    "anthropic": Fields(bounded=words("requests"), refused=words("workspace_id user_profile_id"), plain=frozenset()),
+    "anthropic": Fields(bounded=words("requests"), refused=words("workspace_id user_profile_id"), passed=frozenset()),
     "mistral": Fields(
         bounded=words("input_files endpoint model timeout_hours"),
         refused=words("requests agent_id"),
-        plain=words("metadata"),
+        passed=words("metadata"),
     ),
 }
 _OWN = frozenset({"input_file_id", "input_files", "endpoint", "model", "requests", "timeout_hours", "agent_id"})
