@@ -52,7 +52,7 @@ def summarise(samples: Sequence[Sample]) -> list[Row]:
         if row["name"] != "direct":
             row["added_p50_ms"] = _difference(row, direct, "added.p50_ms")
             row["added_p99_ms"] = _difference(row, direct, "added.p99_ms")
-    order = ("direct", "nginx", "floor", "farthing", "litellm")
+    order = ("direct", "nginx", "floor", "farthing", "farthing-aiohttp", "litellm")
     return sorted(rows, key=lambda row: order.index(str(row["name"])))
 
 
