@@ -16,15 +16,14 @@ from providers.anthropic.hosted import CODE_EXECUTION, SPANS_HELD
 from providers.anthropic.input import Content
 from providers.anthropic.usage import messages_usage, replace
 from providers.bounding.bounds import Extent
-from providers.contract.flags import MALFORMED, OVERSIZE, Flags
+from providers.contract.flags import MALFORMED, Flags
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.ground.tiers import term
-from providers.reading.answer import BodyMeter, Seen, count, read_usage, string_member, tail_usage, visible
+from providers.reading.answer import BodyMeter, TextEventMeter, count, read_usage, string_member, tail_usage, visible
 from providers.reading.json_text import NULL, UNREADABLE, Object, given, is_list
 from providers.reading.request import count_field, flag_field, present, read_object, said_bytes, text_field, with_count
-from providers.reading.sse import Event, Scanner
 
 _OWN = words(
     "model messages system max_tokens stream tools service_tier speed inference_geo cache_control mcp_servers "
@@ -219,29 +218,17 @@ _MESSAGE = msgspec.json.Decoder(_Message)
 _EVENT = msgspec.json.Decoder(_Event)
 
 
-class _StreamMeter:
+class _StreamMeter(TextEventMeter):
     """Reads a streamed answer."""
 
-    __slots__ = (
-        "_call", "_complete", "_counts", "_error", "_executed", "_final", "_flags", "_model", "_scanner", "_seen",
-    )  # fmt: skip
+    __slots__ = ("_call", "_counts", "_executed", "_final")
 
     def __init__(self, call: Call) -> None:
+        super().__init__()
         self._call = call
         self._executed = False
-        self._scanner = Scanner()
-        self._seen = Seen()
-        self._flags: Flags = set()
         self._counts: Object | None = None
         self._final = False
-        self._model = ""
-        self._complete = False
-        self._error = False
-
-    def feed(self, chunk: bytes) -> None:
-        """Read the next bytes."""
-        for event in self._scanner.feed(chunk):
-            self._event(event)
 
     def output_tokens_seen(self) -> int:
         """See the interface."""
@@ -249,9 +236,7 @@ class _StreamMeter:
 
     def finish(self) -> Reading:
         """See the interface."""
-        rest = self._scanner.flush()
-        if rest is not None:
-            self._event(rest, whole=False)
+        self._flush()
         usage = None
         if self._counts is not None:
             usage = messages_usage(self._counts, self._flags, self._call, executed=self._executed)
@@ -265,20 +250,8 @@ class _StreamMeter:
             partial=usage is not None and not self._final,
         )
 
-    def _event(self, event: Event, *, whole: bool = True) -> None:
-        if event.oversize:
-            self._flags.add(OVERSIZE)
-            return
-        data = event.data()
-        if not data:
-            return
-        try:
-            read = _EVENT.decode(data)
-        except UNREADABLE:
-            if whole:
-                self._flags.add(MALFORMED)
-                self._seen.piece()
-            return
+    def _said(self, data: bytes) -> None:
+        read = _EVENT.decode(data)
         kind = read.type
         if kind == "content_block_delta":
             if read.delta is not None:

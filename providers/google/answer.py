@@ -14,9 +14,9 @@ from providers.contract.flags import MALFORMED, OVERSIZE, Flags
 from providers.contract.shapes import Call, Reading
 from providers.google.usage import Grounding, gemini_usage
 from providers.ground.usage import Usage
-from providers.reading.answer import BodyMeter, Seen, later, read_usage, string_member, strings, tail_usage
+from providers.reading.answer import BodyMeter, EventMeter, Seen, later, read_usage, string_member, strings, tail_usage
 from providers.reading.json_text import NULL, UNREADABLE, given, is_string
-from providers.reading.sse import EVENT_BYTES_MAX, Scanner
+from providers.reading.sse import EVENT_BYTES_MAX
 
 # What an answer without a count is estimated at: a picture's tokens, and bytes of sound a token (24 kHz, 16 bits, 25 a
 # second, in base64).
@@ -83,10 +83,10 @@ class _Answered:
         "error",
     )
 
-    def __init__(self, call: Call, tier: str) -> None:
+    def __init__(self, call: Call, tier: str, flags: Flags) -> None:
         self._call = call
         self._tier = tier
-        self._flags: Flags = set()
+        self._flags = flags
         self._seen = Seen()
         self._media_tokens = 0
         self._drawn = False
@@ -98,15 +98,9 @@ class _Answered:
         self._final = False  # a count came with the end, or after it
         self.error = False
 
-    def take(self, data: bytes, *, whole: bool = True) -> None:
-        """Read one chunk. `whole` says that it has its end, so that it ought to be JSON."""
-        try:
-            answer = _ANSWER.decode(data)
-        except UNREADABLE:
-            if whole:
-                self._flags.add(MALFORMED)
-                self._seen.piece()
-            return
+    def take(self, data: bytes) -> None:
+        """Read one chunk, or the whole. Raises what decoding raises."""
+        answer = _ANSWER.decode(data)
         if given(answer.candidates):
             self._candidates(answer.candidates)
         if given(answer.promptFeedback):
@@ -125,9 +119,10 @@ class _Answered:
         """Whether every candidate seen has said why it finished."""
         return bool(self._finished) and self._open <= self._finished
 
-    def flag(self, name: str) -> None:
-        """Note an oddity."""
-        self._flags.add(name)
+    def misread(self) -> None:
+        """A chunk, or the whole, is not JSON."""
+        self._flags.add(MALFORMED)
+        self._seen.piece()
 
     def output_tokens_seen(self) -> int:
         """See the interface."""
@@ -200,14 +195,17 @@ class JsonMeter(BodyMeter):
 
     def __init__(self, call: Call, tier: str) -> None:
         super().__init__()
-        self._answered = _Answered(call, tier)
+        self._answered = _Answered(call, tier, set())
         self._tier = tier
 
     def finish(self) -> Reading:
         """See the interface."""
         whole = self._body.whole()
         if whole is not None:
-            self._answered.take(whole)
+            try:
+                self._answered.take(whole)
+            except UNREADABLE:
+                self._answered.misread()
             reading = self._answered.reading(complete=True)
             if MALFORMED in reading.flags:
                 return self._torn(whole, whole, reading.flags)
@@ -232,22 +230,14 @@ class JsonMeter(BodyMeter):
         )
 
 
-class StreamMeter:
+class StreamMeter(EventMeter):
     """Reads a stream of events."""
 
-    __slots__ = ("_answered", "_scanner")
+    __slots__ = ("_answered",)
 
     def __init__(self, call: Call, tier: str) -> None:
-        self._scanner = Scanner()
-        self._answered = _Answered(call, tier)
-
-    def feed(self, chunk: bytes) -> None:
-        """Read the next bytes."""
-        for event in self._scanner.feed(chunk):
-            if event.oversize:
-                self._answered.flag(OVERSIZE)
-            elif data := event.data():
-                self._answered.take(data)
+        super().__init__()
+        self._answered = _Answered(call, tier, self._flags)
 
     def output_tokens_seen(self) -> int:
         """See the interface."""
@@ -255,10 +245,15 @@ class StreamMeter:
 
     def finish(self) -> Reading:
         """See the interface."""
-        rest = self._scanner.flush()
-        if rest is not None and not rest.oversize and (data := rest.data()):
-            self._answered.take(data, whole=False)
+        self._flush()
         return self._answered.reading(complete=True)
+
+    def _said(self, data: bytes) -> None:
+        self._answered.take(data)
+
+    def _misread(self, data: bytes, *, whole: bool) -> None:
+        if whole:
+            self._answered.misread()
 
 
 # A backslash with what it escapes, or a byte that changes where we are.
@@ -322,19 +317,23 @@ class Elements:
 class ArrayMeter:
     """Reads an answer that is streamed as one JSON array."""
 
-    __slots__ = ("_answered", "_elements")
+    __slots__ = ("_answered", "_elements", "_flags")
 
     def __init__(self, call: Call, tier: str) -> None:
         self._elements = Elements()
-        self._answered = _Answered(call, tier)
+        self._flags: Flags = set()
+        self._answered = _Answered(call, tier, self._flags)
 
     def feed(self, chunk: bytes) -> None:
         """Read the next bytes."""
         for element in self._elements.feed(chunk):
             if element is None:
-                self._answered.flag(OVERSIZE)
-            else:
+                self._flags.add(OVERSIZE)
+                continue
+            try:
                 self._answered.take(element)
+            except UNREADABLE:
+                self._answered.misread()
 
     def output_tokens_seen(self) -> int:
         """See the interface."""

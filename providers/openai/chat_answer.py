@@ -10,7 +10,7 @@ import re
 
 import msgspec
 
-from providers.contract.flags import MALFORMED, OVERSIZE, Flags
+from providers.contract.flags import MALFORMED, Flags
 from providers.contract.shapes import Call, Reading
 from providers.ground.quirks import PLAIN, Quirks
 from providers.ground.tiers import asked_tier, term
@@ -20,6 +20,7 @@ from providers.reading.answer import (
     LOOSE_BYTES_MAX,
     BodyMeter,
     Seen,
+    TextEventMeter,
     later,
     read_usage,
     string_member,
@@ -28,7 +29,6 @@ from providers.reading.answer import (
     visible,
 )
 from providers.reading.json_text import NULL, UNREADABLE, Object, given
-from providers.reading.sse import Event, Scanner
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -151,52 +151,22 @@ def _without_content(data: bytes) -> _Answer:
     return _Answer(usage=summary.usage, model=summary.model, service_tier=summary.service_tier, error=summary.error)
 
 
-class StreamMeter:
+class StreamMeter(TextEventMeter):
     """Reads a streamed answer."""
 
-    __slots__ = (
-        "_calls",
-        "_complete",
-        "_error",
-        "_final",
-        "_flags",
-        "_model",
-        "_quirks",
-        "_scanner",
-        "_searches",
-        "_seen",
-        "_tier",
-        "_usage",
-    )
+    __slots__ = ("_calls", "_final", "_quirks", "_searches", "_tier")
 
     def __init__(self, call: Call, quirks: Quirks = PLAIN) -> None:
+        super().__init__()
         self._quirks = quirks
         self._searches = call.noted[0] if call.noted else ""
         self._calls: dict[str, int] = {"web_search": 1} if self._searches == ALWAYS else {}
-        self._scanner = Scanner()
-        self._seen = Seen()
-        self._flags: Flags = set()
-        self._usage: Usage | None = None
         self._final = False
         self._tier = asked_tier(call.service_tier) if call.service_tier else ""
-        self._model = ""
-        self._complete = False
-        self._error = False
-
-    def feed(self, chunk: bytes) -> None:
-        """Read the next bytes."""
-        for event in self._scanner.feed(chunk):
-            self._event(event)
-
-    def output_tokens_seen(self) -> int:
-        """See the interface."""
-        return max(self._seen.so_far(), self._usage.output_tokens if self._usage else 0)
 
     def finish(self) -> Reading:
         """See the interface."""
-        rest = self._scanner.flush()
-        if rest is not None:
-            self._event(rest, whole=False)
+        self._flush()
         usage = self._usage
         if usage is not None and (usage.service_tier != self._tier or self._calls):
             usage = msgspec.structs.replace(usage, service_tier=self._tier, tools=usage.tools | self._calls)
@@ -212,24 +182,12 @@ class StreamMeter:
             tools=self._calls if self._searches != ALWAYS or self._seen.so_far() else {},
         )
 
-    def _event(self, event: Event, *, whole: bool = True) -> None:
-        if event.oversize:
-            self._flags.add(OVERSIZE)
-            return
-        data = event.data()
-        if not data:
-            return
-        if data.startswith(b"[DONE]"):
-            self._complete = True
-            return
-        try:
-            # Of an event this large the text is not worth its memory, the usage is.
-            chunk = _ANSWER.decode(data) if len(data) <= LOOSE_BYTES_MAX else _without_content(data)
-        except UNREADABLE:
-            # An event that the cut left unfinished is no fault of anyone's.
-            if whole:
-                self._loose(data)
-            return
+    def _done(self) -> None:
+        self._complete = True
+
+    def _said(self, data: bytes) -> None:
+        # Of an event this large the text is not worth its memory, the usage is.
+        chunk = _ANSWER.decode(data) if len(data) <= LOOSE_BYTES_MAX else _without_content(data)
         if chunk.choices:
             self._look(chunk.choices)
         if chunk.model:
@@ -265,8 +223,10 @@ class StreamMeter:
             # Some vendors count along with every chunk: only the last count is the count.
             self._final = not choices or any(choice.finish_reason for choice in choices)
 
-    def _loose(self, data: bytes) -> None:
+    def _misread(self, data: bytes, *, whole: bool) -> None:
         """A chunk that is not as OpenAI writes it: everything in it that is a string is taken as visible."""
+        if not whole:
+            return
         try:
             chunk = _LOOSE.decode(data) if len(data) <= LOOSE_BYTES_MAX else {}
         except UNREADABLE:

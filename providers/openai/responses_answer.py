@@ -15,9 +15,17 @@ from providers.ground.tiers import asked_tier, term
 from providers.ground.usage import Usage
 from providers.openai.hosted import IMAGE_MODEL, sessions
 from providers.openai.usage import responses_usage
-from providers.reading.answer import BodyMeter, Seen, count, later, read_usage, string_member, tail_usage, visible
+from providers.reading.answer import (
+    BodyMeter,
+    TextEventMeter,
+    count,
+    later,
+    read_usage,
+    string_member,
+    tail_usage,
+    visible,
+)
 from providers.reading.json_text import NULL, UNREADABLE, Object, given, is_string
-from providers.reading.sse import Event, Scanner
 
 # Output items that are calls of tools with a price of their own, by the name under which they are priced.
 _TOOL_ITEMS = {
@@ -172,40 +180,21 @@ def _drawn(call: Call, stated: Object | None, pictures: int, flags: Flags) -> Us
     return Usage(output_tokens=tokens, output_image_tokens=tokens)
 
 
-class StreamMeter:
+class StreamMeter(TextEventMeter):
     """Reads a streamed answer."""
 
-    __slots__ = (
-        "_call", "_complete", "_error", "_flags", "_model", "_quirks", "_ran", "_scanner", "_seen", "_tier", "_usage",
-    )  # fmt: skip
+    __slots__ = ("_call", "_quirks", "_ran", "_tier")
 
     def __init__(self, call: Call, quirks: Quirks = PLAIN) -> None:
+        super().__init__()
         self._call = call
         self._quirks = quirks
-        self._scanner = Scanner()
-        self._seen = Seen()
-        self._flags: Flags = set()
-        self._usage: Usage | None = None
         self._ran = _Ran()
         self._tier = asked_tier(call.service_tier)
-        self._model = ""
-        self._complete = False
-        self._error = False
-
-    def feed(self, chunk: bytes) -> None:
-        """Read the next bytes."""
-        for event in self._scanner.feed(chunk):
-            self._event(event)
-
-    def output_tokens_seen(self) -> int:
-        """See the interface."""
-        return max(self._seen.so_far(), self._usage.output_tokens if self._usage else 0)
 
     def finish(self) -> Reading:
         """See the interface."""
-        rest = self._scanner.flush()
-        if rest is not None:
-            self._event(rest, whole=False)
+        self._flush()
         return Reading(
             usage=self._usage,
             complete=self._complete,
@@ -216,20 +205,8 @@ class StreamMeter:
             tools=self._ran.priced(self._quirks, _memory(self._call), 0),
         )
 
-    def _event(self, event: Event, *, whole: bool = True) -> None:
-        if event.oversize:
-            self._flags.add(OVERSIZE)
-            return
-        data = event.data()
-        if not data or data == b"[DONE]":
-            return
-        try:
-            read = _EVENT.decode(data)
-        except UNREADABLE:
-            if whole:
-                self._flags.add(MALFORMED)
-                self._seen.piece()
-            return
+    def _said(self, data: bytes) -> None:
+        read = _EVENT.decode(data)
         kind = read.type
         if given(read.delta) and kind.endswith(".delta"):
             self._delta(kind, read.delta)

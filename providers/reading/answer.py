@@ -334,10 +334,14 @@ class EventMeter:
 
     def finish(self) -> Reading:
         """See the interface."""
+        self._flush()
+        return Reading(usage=self._usage, complete=self._complete, flags=tuple(sorted(self._flags)), error=self._error)
+
+    def _flush(self) -> None:
+        """Read what the last bytes have left, which may be torn."""
         rest = self._scanner.flush()
         if rest is not None:
             self._event(rest, whole=False)
-        return Reading(usage=self._usage, complete=self._complete, flags=tuple(sorted(self._flags)), error=self._error)
 
     def _event(self, event: Event, *, whole: bool = True) -> None:
         if event.oversize:
@@ -345,18 +349,47 @@ class EventMeter:
             self._unread(len(event.raw))
             return
         data = event.data()
-        if not data or data.startswith(b"[DONE]"):
+        if not data:
+            return
+        if data.startswith(b"[DONE]"):
+            self._done()
             return
         try:
             self._said(data)
         except UNREADABLE:
-            if whole:  # what the cut left unfinished is no fault of anyone's
-                self._flags.add(MALFORMED)
-            self._unread(len(data))
+            self._misread(data, whole=whole)
 
     def _said(self, data: bytes) -> None:
-        """What one event says. May raise what decoding raises, and then the event counts as unread."""
+        """What one event says. May raise what decoding raises, and then the event counts as misread."""
         raise NotImplementedError
+
+    def _done(self) -> None:
+        """The stream says in so many words that it is over."""
+
+    def _misread(self, data: bytes, *, whole: bool) -> None:
+        if whole:  # what the cut left unfinished is no fault of anyone's
+            self._flags.add(MALFORMED)
+        self._unread(len(data))
 
     def _unread(self, size: int) -> None:
         """An event of so many bytes could not be read."""
+
+
+class TextEventMeter(EventMeter):
+    """The same of an answer whose text tells how much of it there is, before any count does."""
+
+    __slots__ = ("_model", "_seen")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen = Seen()
+        self._model = ""
+
+    def output_tokens_seen(self) -> int:
+        """See the interface."""
+        return max(self._seen.so_far(), self._usage.output_tokens if self._usage else 0)
+
+    def _misread(self, data: bytes, *, whole: bool) -> None:
+        if whole:
+            self._flags.add(MALFORMED)
+            self._seen.piece()
