@@ -17,7 +17,8 @@ from providers.anthropic.input import Content
 from providers.anthropic.usage import messages_usage, replace
 from providers.bounding.bounds import Extent
 from providers.contract.flags import MALFORMED, Flags
-from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.ground.tiers import term
@@ -51,7 +52,7 @@ _MARGIN_PERCENT = 135
 _ESCAPED = re.compile(rb"\\u00[4-7]")
 
 
-class _Messages:
+class _Messages(PassThrough):
     """The shape."""
 
     name = "anthropic_messages"
@@ -112,10 +113,6 @@ class _Messages:
             cache_writes=_caches(body),
         )
 
-    def prepare(self, body: bytes, call: Call) -> bytes:
-        """The same bytes: usage comes unasked."""
-        return body
-
     def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
         """Lower, or set, the output limit."""
         return with_count(body, (_LIMIT,), output_tokens)
@@ -123,10 +120,6 @@ class _Messages:
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
         return _StreamMeter(call) if streamed else _JsonMeter(call)
-
-    def filter(self, call: Call) -> Filter | None:
-        """Nothing was spliced."""
-        return None
 
 
 class _Fallback(msgspec.Struct):

@@ -12,7 +12,8 @@ import msgspec
 
 from providers.compatible import fields
 from providers.contract.flags import MALFORMED, Flags
-from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.ground.quirks import PICOS_PER_TICK
 from providers.ground.usage import Usage
 from providers.reading.answer import BodyMeter, count, read_usage, tail_usage
@@ -24,7 +25,7 @@ _IMAGES_MAX = 10
 _USUAL = {"quality": (b'"low"', b'"medium"'), "resolution": (b'"1k"',)}  # at the price of a picture, or below
 
 
-class _Images:
+class _Images(PassThrough):
     """The shape."""
 
     name = "images"
@@ -48,21 +49,9 @@ class _Images:
             cache_writes=False,
         )
 
-    def prepare(self, body: bytes, call: Call) -> bytes:
-        """The same bytes."""
-        return body
-
-    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
-        """The same bytes: there are no output tokens to limit."""
-        return body
-
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
         return _ImageMeter(call)
-
-    def filter(self, call: Call) -> Filter | None:
-        """Nothing was spliced."""
-        return None
 
 
 def _metered(head: Head) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import msgspec
 
 from providers.bounding.bounds import Extent
-from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter
 from providers.google import fields
 from providers.google.answer import ArrayMeter, JsonMeter, StreamMeter
 from providers.google.input import Content
@@ -75,7 +76,7 @@ def check_model(head: Head, asked: Asked) -> None:
         raise BadRequest("'model' is not the model that the path names.", param="model")
 
 
-class _GenerateContent:
+class _GenerateContent(PassThrough):
     """The shape; `stream` says that the path asks for a stream."""
 
     def __init__(self, name: str, *, stream: bool) -> None:
@@ -124,10 +125,6 @@ class _GenerateContent:
             cache_writes=False,  # implicit caching writes for nothing, and explicit caches are not offered
         )
 
-    def prepare(self, body: bytes, call: Call) -> bytes:
-        """The same bytes: usage comes unasked."""
-        return body
-
     def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
         """Lower, or set, `maxOutputTokens` in `generationConfig`, which is made where there is none."""
         found = members(body)
@@ -145,10 +142,6 @@ class _GenerateContent:
         if streamed:
             return StreamMeter(call, tier)
         return ArrayMeter(call, tier) if call.stream else JsonMeter(call, tier)
-
-    def filter(self, call: Call) -> Filter | None:
-        """Nothing was spliced."""
-        return None
 
 
 def read_content(head: Head, content: Content) -> None:

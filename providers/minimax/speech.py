@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.minimax import fields
@@ -25,7 +26,7 @@ _USED = r'"usage_characters"\s*:\s*(\d{1,12})'
 _TEXT = msgspec.json.Decoder(str)
 
 
-class _Speech:
+class _Speech(PassThrough):
     """The shape."""
 
     name = "minimax_speech"
@@ -56,21 +57,9 @@ class _Speech:
             cache_writes=False,
         )
 
-    def prepare(self, body: bytes, call: Call) -> bytes:
-        """The same bytes."""
-        return body
-
-    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
-        """The same bytes: there are no output tokens to limit."""
-        return body
-
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
         return _SpeechMeter()
-
-    def filter(self, call: Call) -> Filter | None:
-        """Nothing was spliced."""
-        return None
 
 
 def billed_characters(text: str) -> int:

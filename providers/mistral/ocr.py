@@ -17,7 +17,8 @@ from providers.bounding.bounds import data_url, string_bytes
 from providers.bounding.pdf import Budget
 from providers.bounding.pdf import pages as pdf_pages
 from providers.contract.flags import MALFORMED, Flags
-from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.mistral import fields
@@ -51,7 +52,7 @@ _TEXT = msgspec.json.Decoder(str)
 _LIST: msgspec.json.Decoder[list[int]] = msgspec.json.Decoder(list[int])
 
 
-class _Ocr:
+class _Ocr(PassThrough):
     """The shape."""
 
     name = "mistral_ocr"
@@ -81,21 +82,9 @@ class _Ocr:
             cache_writes=False,
         )
 
-    def prepare(self, body: bytes, call: Call) -> bytes:
-        """The same bytes."""
-        return body
-
-    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
-        """The same bytes: there are no output tokens to limit."""
-        return body
-
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
         return _PageMeter(call)
-
-    def filter(self, call: Call) -> Filter | None:
-        """Nothing was spliced."""
-        return None
 
 
 def _usage(pages: int, annotated: int) -> Usage:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from providers.bounding.bounds import Extent
-from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter
 from providers.ground.errors import BadRequest
 from providers.openai.input import Content
 from providers.reading.json_text import given, is_list
@@ -20,7 +21,7 @@ from providers.stored.free import FreeMeter
 _OWN = frozenset({"items"})
 
 
-class _Conversations:
+class _Conversations(PassThrough):
     """The shape of what adds items."""
 
     name = "openai_conversations"
@@ -35,21 +36,9 @@ class _Conversations:
             content.items(items)
         return Call(cache_writes=False, refers=tuple(content.refers))
 
-    def prepare(self, body: bytes, call: Call) -> bytes:
-        """The same bytes."""
-        return body
-
-    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
-        """The same bytes: there is no output."""
-        return body
-
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter that reads nothing."""
         return FreeMeter()
-
-    def filter(self, call: Call) -> Filter | None:
-        """Nothing was spliced."""
-        return None
 
 
 OPENAI_CONVERSATIONS = _Conversations()

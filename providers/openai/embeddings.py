@@ -11,7 +11,8 @@ import msgspec
 
 from providers.bounding.bounds import Extent
 from providers.contract.flags import MALFORMED, Flags
-from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.openai import fields
@@ -23,7 +24,7 @@ from providers.reading.request import count_field, read_object, text_field
 _OWN = frozenset({"model", "input", "dimensions", "stream"})
 
 
-class _Embeddings:
+class _Embeddings(PassThrough):
     """The shape."""
 
     name = "openai_embeddings"
@@ -61,21 +62,9 @@ class _Embeddings:
             unlisted=fields.EMBEDDINGS.unlisted(head),
         )
 
-    def prepare(self, body: bytes, call: Call) -> bytes:
-        """The same bytes."""
-        return body
-
-    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
-        """The same bytes: there is no output to limit."""
-        return body
-
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
         return _EmbeddingsMeter()
-
-    def filter(self, call: Call) -> Filter | None:
-        """Nothing was spliced."""
-        return None
 
 
 class _Answer(msgspec.Struct, gc=False):

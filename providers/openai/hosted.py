@@ -161,7 +161,7 @@ def count_tools(
         elif kind == "builtin_function" and tool.function is not None and tool.function.name in calls:
             extent.runs(calls[tool.function.name], times, param)
         elif kind == "image_generation":
-            _draws(extent, tool, f"{where}[{at}]", times)
+            _draws(extent, tool, f"{where}[{at}]")
         elif kind in ("code_interpreter", "shell"):
             size = _container(tool, f"{where}[{at}]", containers)
             if size:
@@ -196,7 +196,7 @@ def _container(tool: _Tool, where: str, containers: Mapping[str, int]) -> int:
     return MEMORY[limit]
 
 
-def _draws(extent: Extent, tool: _Tool, where: str, times: int) -> None:
+def _draws(extent: Extent, tool: _Tool, where: str) -> None:
     """Pictures, which another model draws at its own price: the dearest that the request allows are held for."""
     if given(tool.svg) or tool.output_format == "svg":
         extent.unpriced = extent.unpriced or f"{where}.svg"  # it calls a further model

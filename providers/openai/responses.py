@@ -12,7 +12,8 @@ from collections.abc import Mapping
 import msgspec
 
 from providers.bounding.bounds import Extent
-from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.ground.quirks import PLAIN, Quirks
@@ -34,7 +35,7 @@ _ENDLESS = ("prompt", "search_parameters")  # tools may be in a stored prompt
 _LIMIT = "max_output_tokens"
 
 
-class Responses:
+class Responses(PassThrough):
     """The shape."""
 
     name = "openai_responses"
@@ -110,10 +111,6 @@ class Responses:
             facts={"memory": memory} if memory > 1 else {},
         )
 
-    def prepare(self, body: bytes, call: Call) -> bytes:
-        """The same bytes: usage comes unasked."""
-        return body
-
     def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
         """Lower, or set, the output limit."""
         return with_count(body, (_LIMIT,), output_tokens)
@@ -121,10 +118,6 @@ class Responses:
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter for one answer."""
         return StreamMeter(call, self._quirks) if streamed else JsonMeter(call, self._quirks)
-
-    def filter(self, call: Call) -> Filter | None:
-        """Nothing was spliced."""
-        return None
 
 
 def _sizes(asked: Asked) -> dict[str, int]:

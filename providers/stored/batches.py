@@ -17,7 +17,8 @@ import msgspec
 from providers.contract.batch_bound import BatchBound
 from providers.contract.fields import Fields
 from providers.contract.metering import conclude
-from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading, Reference, Shape
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading, Reference, Shape
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.ground.tiers import BATCH
@@ -155,7 +156,7 @@ _OWN = frozenset({"input_file_id", "input_files", "endpoint", "model", "requests
 _OPERATORS = ("workspace_id", "user_profile_id")
 
 
-class BatchMaking:
+class BatchMaking(PassThrough):
     """The shape of a request that makes a batch, out of a file or with its requests in it."""
 
     def __init__(self, batch: Batch) -> None:
@@ -236,21 +237,9 @@ class BatchMaking:
             facts={"batch": facts, "hours": max(hours, 24)},
         )
 
-    def prepare(self, body: bytes, call: Call) -> bytes:
-        """The same bytes."""
-        return body
-
-    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
-        """The same bytes: each request in it has its own limit."""
-        return body
-
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter that sees nothing: what a batch has used is known when it has ended."""
         return _Unseen()
-
-    def filter(self, call: Call) -> Filter | None:
-        """Nothing was spliced."""
-        return None
 
 
 class _Unseen(FreeMeter):

@@ -12,7 +12,8 @@ from types import MappingProxyType
 
 import msgspec
 
-from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter
 from providers.ground.errors import BadRequest
 from providers.reading.multipart import Form
 from providers.stored.free import FreeMeter
@@ -94,7 +95,7 @@ class FileArrival:
         return msgspec.structs.replace(read_as, facts={"requests": facts})
 
 
-class FileUpload:
+class FileUpload(PassThrough):
     """The shape.
 
     Args:
@@ -126,18 +127,6 @@ class FileUpload:
         assert call is not None  # noqa: S101 - promised where the body is whole
         return call
 
-    def prepare(self, body: bytes, call: Call) -> bytes:
-        """The same bytes."""
-        return body
-
-    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
-        """The same bytes: there is no output."""
-        return body
-
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter that reads nothing."""
         return FreeMeter()
-
-    def filter(self, call: Call) -> Filter | None:
-        """Nothing was spliced."""
-        return None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter, Reading
+from providers.contract.pass_through import PassThrough
+from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.ground.usage import Usage
 from providers.reading.request import read_object, text_field
 
@@ -32,7 +33,7 @@ class FreeMeter:
         return Reading(usage=Usage(), complete=True)
 
 
-class _Free:
+class _Free(PassThrough):
     """A free operation. `has_body` says whether its request names a model in JSON, `required` whether it must."""
 
     def __init__(self, name: str, *, has_body: bool, required: bool = True) -> None:
@@ -50,21 +51,9 @@ class _Free:
             return Call(cache_writes=False)
         return Call(model=text_field(read_object(body, _OWN), "model", required=self._required), cache_writes=False)
 
-    def prepare(self, body: bytes, call: Call) -> bytes:
-        """The same bytes."""
-        return body
-
-    def limit(self, body: bytes, call: Call, output_tokens: int) -> bytes:
-        """The same bytes: there is no output to limit."""
-        return body
-
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:
         """A meter that reads nothing."""
         return FreeMeter()
-
-    def filter(self, call: Call) -> Filter | None:
-        """Nothing was spliced."""
-        return None
 
 
 FREE_READ = _Free("free_read", has_body=False)
