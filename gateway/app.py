@@ -14,8 +14,9 @@ from collections.abc import AsyncIterator, Callable, MutableMapping
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from gateway.api import end_users, events, hooks, keys, plans, reports, reservations, usage
@@ -44,6 +45,8 @@ from gateway.call.request import Requests
 from gateway.call.services import Patience, Upstreams
 from gateway.call.settlement import Settlements, Unsettled
 from gateway.config import Settings
+from gateway.dashboard.page import Means
+from gateway.dashboard.site import Site
 from gateway.edge.cors import Cors
 from gateway.edge.headers import as_mapping
 from gateway.housework import housework
@@ -94,6 +97,7 @@ _OWN_ROOTS = frozenset(
 _OWN_PATHS = frozenset(("/", "/healthz", "/readyz", "/metrics"))
 _WATCHED_PATHS = frozenset(("/healthz", "/readyz", "/metrics"))
 _IDS_WITH_SLASHES = "/v1/end_users/"
+_DASHBOARD = "/dashboard"
 
 
 def clock_ms() -> int:
@@ -254,6 +258,7 @@ class Gateway:
         self._inference = Inference(admission, self.relay, self.flights, services.metrics, self._cors, clock_ms)
         self._sockets = Sockets(services, admission, clock_ms)
         self._management = self._made_management()
+        self._dashboard = Site(Means(services=services, app=self)).app
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -309,7 +314,9 @@ class Gateway:
                 await answer_empty(send, self._cors.preflight(headers))
                 return
             send = self._cors.around(send, page)
-        if _is_own(path):
+        if path == _DASHBOARD or path.startswith(f"{_DASHBOARD}/"):
+            await self._dashboard(scope, receive, send)  # type: ignore[arg-type]
+        elif _is_own(path):
             await self._management(scope, receive, send)  # type: ignore[arg-type]
         else:
             await self._inference(scope, receive, send)
@@ -336,6 +343,7 @@ class Gateway:
         app = Starlette(
             routes=[
                 *(Route(path, endpoint(services, run, may), methods=[method]) for method, path, run, may in ENDPOINTS),
+                Route("/", self._front),
                 Route("/healthz", self._healthz),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._metrics_text),
@@ -344,6 +352,12 @@ class Gateway:
         )
         app.router.redirect_slashes = False
         return app
+
+    async def _front(self, request: Request) -> Response:
+        """Browsers are led to the dashboard; clients are told that there is nothing here."""
+        if "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse(_DASHBOARD, 303)
+        return http_error(request, HTTPException(404))
 
     async def _healthz(self, request: Request) -> Response:
         return json_response({"status": "ok"})

@@ -30,3 +30,8 @@ class Rate:
                 self._spent_us.clear()
         self._spent_us[key_id] = spent_us
         return 0
+
+    def give_back(self, key_id: int) -> None:
+        """It need not have been counted: it was no more than anybody may."""
+        if self._per_minute and key_id in self._spent_us:
+            self._spent_us[key_id] -= 60_000_000 // self._per_minute

@@ -24,6 +24,7 @@ from ledger.views import Credential, Node
 
 REMEMBERED_MAX = 100_000  # verified secrets: about 25 MB
 KEYS_MAX = 20_000  # keys with their policies: about 40 MB
+_OF_OPERATOR = "env_"  # begins the locator of the operator's own master key
 
 Refusal = Literal["invalid_key", "key_revoked", "key_disabled", "key_expired"]
 
@@ -119,7 +120,7 @@ class Keyring:
             return parsed.locator
         if self._master is not None and hmac.compare_digest(secret.encode(), self._master.encode()):
             # The operator's own master key has no checksum of ours, so its locator is derived from it.
-            return "env_" + blake2b(secret.encode(), key=self.mac_key, digest_size=12).hexdigest()
+            return _OF_OPERATOR + blake2b(secret.encode(), key=self.mac_key, digest_size=12).hexdigest()
         return None
 
     def is_ours(self, secret: str) -> bool:
@@ -149,6 +150,23 @@ class Keyring:
         if key.versions[0][1] != verified.version:
             # The key has been read anew since, for another secret of it: this one may have ended.
             self._check_secret(await self._recheck(secret, digest, verified))
+        return key
+
+    async def resume(self, locator: str) -> Key:
+        """The key whose secret has this locator, as it is now: for who has shown the secret before.
+
+        Raises:
+            Denied: The secret opens nothing any more.
+            LedgerUnavailable: It cannot be known now.
+        """
+        if locator.startswith(_OF_OPERATOR) and (self._master is None or self.locator(self._master) != locator):
+            raise Denied("invalid_key")  # the operator has another master key now
+        found = await self._ledger.accounts.credential(locator)
+        if found is None:
+            raise Denied("invalid_key")
+        self._check_secret(_verified(*found))
+        key = _key(found[1], self._clock_ms())
+        self._check(key)
         return key
 
     def _check_secret(self, verified: _Verified) -> None:

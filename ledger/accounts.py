@@ -6,7 +6,7 @@ subtree is as if it did not exist.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ledger import changes, lookup, replays
 from ledger.access import Access
@@ -105,6 +105,11 @@ class Accounts:
         now_ms = self._access.clock_ms()
         return await self._access.read(lambda: lookup.view(owner_id, public_id, now_ms, kind))
 
+    async def several(self, owner_id: int, public_ids: Sequence[str]) -> list[AccountView]:
+        """Those of these keys that are the owner's or under it, in no order. Few of them."""
+        now_ms = self._access.clock_ms()
+        return await self._access.read(lambda: lookup.several(owner_id, public_ids, now_ms))
+
     async def page(
         self,
         owner_id: int,
@@ -113,12 +118,25 @@ class Accounts:
         limit: int,
         starting_after: str | None = None,
         livemode: bool | None = None,
+        search: str | None = None,
+        status: str | None = None,
     ) -> tuple[list[AccountView], bool]:
-        """A page of the keys or plans under the owner, newest first, and whether there are more. Raises NotFound."""
+        """A page of the accounts of a kind under the owner, newest first, and whether there are more: see the script.
+
+        Raises:
+            NotFound: There is no such account to start after.
+        """
         now_ms = self._access.clock_ms()
         return await self._access.read(
             lambda: lookup.list_accounts(
-                owner_id, kind=kind, limit=limit, starting_after=starting_after, livemode=livemode, now_ms=now_ms
+                owner_id,
+                kind=kind,
+                limit=limit,
+                starting_after=starting_after,
+                livemode=livemode,
+                now_ms=now_ms,
+                search=search,
+                status=status,
             ),
             long=True,
         )

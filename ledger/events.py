@@ -166,6 +166,18 @@ def _event(row: tuple[Any, ...]) -> EventView:
     return EventView(**values)
 
 
+def refusals(owner_id: int, livemode: bool, from_ms: int, to_ms: int) -> Script[list[tuple[str, int]]]:
+    """How many calls under the owner were refused in a span, by reason, the most first."""
+    ((path,),) = yield "SELECT path FROM accounts WHERE id = ?", (owner_id,)
+    rows = yield (
+        "SELECT e.reason, SUM(COALESCE(json_extract(usage, '$.count'), 1)) FROM events AS e"
+        " JOIN accounts AS a ON a.id = e.account_id WHERE e.decision = 'blocked' AND e.created_ms >= ?"
+        " AND e.created_ms < ? AND +a.path >= ? AND +a.path < ? AND a.livemode = ? GROUP BY e.reason",
+        (from_ms, to_ms, path, path[:-1] + "0", int(livemode)),
+    )
+    return sorted(((str(reason), int(count)) for reason, count in rows), key=lambda each: (-each[1], each[0]))
+
+
 def list_holds(
     owner_id: int, *, limit: int, starting_after: str | None, state: str | None
 ) -> Script[tuple[list[HoldView], bool]]:

@@ -21,6 +21,7 @@ from ledger.objects import Objects
 from ledger.outgoing import Hooks, Outbox
 from ledger.records import Unsettled
 from ledger.reports import Reports
+from ledger.sessions import Sessions
 from ledger.sqlite.engine import SqliteEngine
 from ledger.tending import LEASE_S, Tending
 from ledger.writer import Writer
@@ -36,6 +37,7 @@ class Ledger:
         reports: Bills, lists, the audit.
         hooks: Who is told of what happens.
         outbox: What waits to be told.
+        sessions: Who is signed in.
         tending: What dead processes left, and what time is over for.
     """
 
@@ -50,6 +52,7 @@ class Ledger:
         self.reports = Reports(self._access, self.calls.write_refusals)
         self.hooks = Hooks(self._access)
         self.outbox = Outbox(self._access, owner)
+        self.sessions = Sessions(self._access)
         self.tending = Tending(self._access, self.calls, owner)
 
     @classmethod

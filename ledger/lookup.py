@@ -6,7 +6,7 @@ is as if it did not exist. Knows nothing of what a profile or a verifier means.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -32,6 +32,16 @@ _NODE = (
     " cap_micros IS NOT NULL OR EXISTS (SELECT 1 FROM limits WHERE account_id = accounts.id AND unit = 'micros'"
     " AND max IS NOT NULL AND removed_ms IS NULL)"
 )
+_LIKE = str.maketrans({"%": "~%", "_": "~_", "~": "~~"})
+_OF_STATUS: Mapping[str, Callable[[int], tuple[str, list[int]]]] = {
+    "active": lambda now_ms: (
+        "revoked_ms IS NULL AND disabled = 0 AND (expires_ms IS NULL OR expires_ms > ?)",
+        [now_ms],
+    ),
+    "revoked": lambda now_ms: ("revoked_ms IS NOT NULL", []),
+    "disabled": lambda now_ms: ("revoked_ms IS NULL AND disabled <> 0", []),
+    "expired": lambda now_ms: ("revoked_ms IS NULL AND disabled = 0 AND expires_ms <= ?", [now_ms]),
+}
 decode_profile = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -158,6 +168,17 @@ def view(owner_id: int, public_id: str, now_ms: int, kind: str = "key") -> Scrip
     return views[0]
 
 
+def several(owner_id: int, public_ids: Sequence[str], now_ms: int) -> Script[list[AccountView]]:
+    """Those of these keys that are in the owner's subtree."""
+    rows = yield (
+        "SELECT a.id FROM accounts AS a JOIN accounts AS o ON o.id = ?"  # noqa: S608 - constants and marks
+        f" WHERE a.public_id IN ({marks(public_ids)}) AND a.kind = 'key' AND {UNDER_OWNER}",
+        (owner_id, *public_ids),
+    )
+    views = yield from views_of([row[0] for row in rows], now_ms)
+    return views
+
+
 def subject_view(key_id: int, kind: str, subject: str, now_ms: int) -> Script[AccountView]:
     """A key's end user or run, by the key's own name for it. Raises NotFound."""
     rows = yield (
@@ -184,8 +205,13 @@ def list_accounts(
     starting_after: str | None,
     livemode: bool | None,
     now_ms: int,
+    search: str | None = None,
+    status: str | None = None,
 ) -> Script[tuple[list[AccountView], bool]]:
-    """A page of the keys or plans under the owner, newest first, and whether there are more. Raises NotFound."""
+    """A page of the keys or plans under the owner, newest first, and whether there are more. Raises NotFound.
+
+    `search` is an id, or part of whatever was said of them, in any case; `status` is their own, not an ancestor's.
+    """
     below = None
     if starting_after is not None:
         below = yield from find(owner_id, starting_after, kind)
@@ -202,6 +228,14 @@ def list_accounts(
     if livemode is not None:
         sql += " AND livemode = ?"
         parameters.append(int(livemode))
+    if search is not None:
+        said = msgspec.json.encode(search.lower())[1:-1].decode().translate(_LIKE)
+        sql += " AND (public_id = ? OR subject = ? OR lower(profile) LIKE ? ESCAPE '~')"
+        parameters += [search, search, f"%{said}%"]
+    if status is not None:
+        condition, values = _OF_STATUS[status](now_ms)
+        sql += f" AND {condition}"
+        parameters += values
     rows = yield f"{sql} ORDER BY id DESC LIMIT ?", (*parameters, limit + 1)
     ids = [row[0] for row in rows]
     views = yield from views_of(ids[:limit], now_ms)

@@ -37,6 +37,11 @@ class Reports:
             lambda: events.list_holds(owner_id, limit=limit, starting_after=starting_after, state=state), long=True
         )
 
+    async def refusals(self, owner_id: int, *, livemode: bool, from_ms: int, to_ms: int) -> list[tuple[str, int]]:
+        """How many calls under the owner were refused in `[from_ms, to_ms)`, by reason, the most first."""
+        await self._written()
+        return await self._access.read(lambda: events.refusals(owner_id, livemode, from_ms, to_ms), long=True)
+
     async def hold_sums(self) -> tuple[int, int]:
         """How many holds are open and how many unsettled."""
         return await self._access.read(events.hold_sums, long=True)

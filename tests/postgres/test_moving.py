@@ -53,6 +53,7 @@ async def lived(world: World) -> str:
     once = Once(account_id=world.accounts[key], key="k", fingerprint="f", expires_ms=2**52, note="\u2028")
     await world.ledger.accounts.open(world.account(key), once)
     await world.ledger.setting("name", "value")
+    await world.ledger.sessions.start("hash", "locator")
     hook = NewHook(
         public_id="hook_1",
         kind="slack",
@@ -153,6 +154,7 @@ UNDO = {
         "0003_carried.sql": tuple(f"DROP TABLE {table}" for table in CARRIED),
         "0004_rest_picos.sql": PICOS,
         "0005_outbox.sql": WITHOUT_OUTBOX,
+        "0006_sessions.sql": ("DROP TABLE sessions",),
     },
     "postgresql": {
         "0002_objects.sql": ("DROP TABLE objects",),
@@ -160,6 +162,7 @@ UNDO = {
         "0004_carried.sql": tuple(f"DROP TABLE {table}" for table in CARRIED),
         "0005_rest_picos.sql": PICOS,
         "0006_outbox.sql": WITHOUT_OUTBOX,
+        "0007_sessions.sql": ("DROP TABLE sessions",),
     },
 }
 """What takes a step of a schema back, so that a database of today becomes one of an earlier version, with its rows."""
