@@ -87,6 +87,7 @@ class Admission:
         """Decide, and hold: again, as long as what was known of the key is stale."""
         call, operation = request.call, request.route.operation
         free = not operation.billable and key.capped
+        facts: Facts | None = None
         if free:
             facts = self._facts(request, None, options, key)
             if (refused := await self._free.refusal(inbound.call_id, key, request, facts, options)) is not None:
@@ -96,7 +97,7 @@ class Admission:
         counted = False
         for attempt in range(ATTEMPTS):
             if attempt:
-                key = await self._callers.authenticate(secret, inbound, fresh=True)
+                key, facts = await self._callers.authenticate(secret, inbound, fresh=True), None
             try:
                 _check_origin(key, inbound)
                 terms = self._policy.decide(request, key, options)
@@ -107,7 +108,8 @@ class Admission:
                     continue  # by what is remembered of the key; it may have been allowed more since
                 self._block(inbound, key, self._facts(request, None, options, key), error)
                 raise
-            facts = self._facts(request, terms.price, options, key)
+            if facts is None:  # what costs nothing has no price to name: its facts are known
+                facts = self._facts(request, terms.price, options, key)
             lacking = unpriced(call, terms.price) if operation.billable else ""
             outcome = await self._holds.take(
                 inbound.call_id, key, facts, terms.quote, options, lasting_ms=lasting_ms, unpriced=bool(lacking)
