@@ -24,10 +24,10 @@ from gateway.bounds import (
 )
 from gateway.call.body import outgoing
 from gateway.call.conclusion import concluded
-from gateway.call.flight import Flight
+from gateway.call.flying import FlyingCall
 from gateway.call.forwarding import forwarded
-from gateway.call.hold import Hold, OutputGrowth, UploadGrowth
-from gateway.call.records import Admitted, Ending
+from gateway.call.hold import OutputGrowth, UploadGrowth
+from gateway.call.records import Admitted
 from gateway.call.reply import Reply, declared_length
 from gateway.call.services import CallServices, Patience
 from gateway.call.stages import Stage, Stages
@@ -57,42 +57,26 @@ class Relay:
         self, admitted: Admitted, head: Head, connection: ClientConnection | None, send: Send, started: float
     ) -> Awaitable[None]:
         """Forward the call and relay its answer."""
-        return _Trip(self, admitted, connection, send, started).run(head)
+        return _RelayedCall(self, admitted, connection, send, started).run(head)
 
 
-class _Trip:
+class _RelayedCall(FlyingCall):
     """One call's way there and back."""
 
     def __init__(
         self, relay: Relay, admitted: Admitted, connection: ClientConnection | None, send: Send, started: float
     ) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - an ASGI server runs every request in a task
-        flights = relay.services.flights
-        self._services = relay.services
-        self._admitted = admitted
+        flights, patience = relay.services.flights, relay.patience
+        super().__init__(relay.services, admitted, started, patience.head_s, to_the_end=not admitted.call.stream)
         self._connection = connection
-        self._started = started
-        self._now = flights.now
-        now = flights.now()
-        self._patience = relay.patience
+        self._patience = patience
         self._stage: Stage | None = relay.stages.around(admitted)
         self._meter: Meter | None = None
         self._answer: Answer | None = None
-        self._status = 0
-        self._first_byte: float | None = None
         self._streamed_bytes = 0
         self._broken = ""  # why the upload ended early
-        self._hold = Hold(admitted, relay.services.ledger.calls)
         self._growth = OutputGrowth(self._hold, admitted)
-        self._flight = flight = Flight(
-            admitted.call_id,
-            admitted.key.chain,
-            task,
-            now + self._patience.head_s,
-            to_the_end=not admitted.call.stream,
-        )
-        self._reply = Reply(admitted, connection, send, flight, flights, now + CALL_TIMEOUT_S)
+        self._reply = Reply(admitted, connection, send, self._flight, flights, self._now() + CALL_TIMEOUT_S)
         self._expect_upload()
 
     async def run(self, head: Head) -> None:
@@ -112,9 +96,8 @@ class _Trip:
                 return
             if self._stage is not None:
                 await self._stage.before()
-            flight.stage = "dispatched"
+            self._dispatched()
             sent = True
-            self._services.metrics.added(self._now() - self._started)
             self._answer = answer = await self._upstream().send(forward)
             flight.stage = "answering"
             self._status = answer.status
@@ -127,15 +110,14 @@ class _Trip:
                 await self._reply.fail(broken)
         except UpstreamFailed as failure:
             sent = failure.sent
-            ended = "cut" if self._first_byte is not None else "error"
+            ended = "cut" if self._first is not None else "error"
             self._land(ended, sent=sent)
             await self._reply.fail(_BROKEN if sent else _UNREACHABLE)
         except asyncio.CancelledError:
             ended = "cut"
             self._land(ended, sent=sent)
-            if not flight.cut_reason:
+            if not self._was_cut():
                 raise
-            flight.task.uncancel()
             await self._reply.cut(self._answer)
         finally:
             self._land(ended, sent=sent)
@@ -212,8 +194,8 @@ class _Trip:
             if not chunk:
                 flight.nudge_at = now() + COMMENT_S if events else math.inf
                 continue
-            if self._first_byte is None:
-                self._first_byte = now()
+            if self._first is None:
+                self._first = now()
             visible = chunk if strip is None else strip.feed(chunk)
             try:
                 if pieces is not None:
@@ -246,13 +228,13 @@ class _Trip:
         chunks: list[bytes] = []
         size = 0
         if (here := answer.rest(most)) is not None:  # nearly always: it came with its head
-            self._first_byte = now() if here else None
+            self._first = now() if here else None
             meter.feed(here)
             await self._answer_whole(answer, here)
             return
         async for chunk in answer.chunks():
-            if self._first_byte is None:
-                self._first_byte = now()
+            if self._first is None:
+                self._first = now()
             meter.feed(chunk)
             size += len(chunk)
             if reply.begun:
@@ -313,23 +295,13 @@ class _Trip:
 
     def _land(self, ended: Ended, *, sent: bool) -> tuple[str, int]:
         """Hand the settlement to the ledger, once; as what, and the cost in picos. Never awaits."""
-        flight, admitted = self._flight, self._admitted
-        if flight.stage == "landed":
+        admitted = self._admitted
+        if not self._lands():
             return "", 0
-        flight.stage = "landed"
         if admitted.call.batch_bound is not None and sent and (self._status < 300 or self._status in (502, 504)):
             # There may be a batch, of which nothing more is known than what was held for it.
             self._services.ledger.calls.lose(admitted.call_id)
             return "unsettled", 0
-        now, first = self._now(), self._first_byte
-        ending = Ending(
-            sent=sent,
-            held_picos=self._hold.picos,
-            reason=flight.cut_reason or self._broken or None,
-            http_status=self._status,
-            latency_ms=round((now - self._started) * 1000),
-            ttft_ms=None if first is None else round((first - self._started) * 1000),
-        )
         conclusion = concluded(
             admitted,
             self._meter,
@@ -337,6 +309,7 @@ class _Trip:
             ended=ended,
             sent=sent,
             status=self._status,
-            began=first is not None,
+            began=self._first is not None,
         )
-        return conclusion.status, self._services.settlements.settle(admitted, conclusion, ending, admitted.beside)
+        reason = self._flight.cut_reason or self._broken
+        return conclusion.status, self._settle(conclusion, admitted.beside, sent=sent, reason=reason)

@@ -26,11 +26,11 @@ from gateway.bounds import (
     SOCKET_S_MAX,
     WRITE_TIMEOUT_S,
 )
-from gateway.call.flight import Flight
+from gateway.call.flying import FlyingCall
 from gateway.call.forwarding import shaken
-from gateway.call.hold import Hold, SocketGrowth
+from gateway.call.hold import SocketGrowth
 from gateway.call.quote import unbounded
-from gateway.call.records import Admitted, Ending, Inbound
+from gateway.call.records import Admitted, Inbound
 from gateway.call.reply import ours, passed_on
 from gateway.call.services import CallServices
 from gateway.problems import CallError, in_socket, render
@@ -81,7 +81,7 @@ class _Over(msgspec.Struct, frozen=True):
     error: CallError | None = None
 
 
-class Session:
+class Session(FlyingCall):
     """An admitted socket."""
 
     def __init__(
@@ -95,16 +95,11 @@ class Session:
         client: Client,
         started: float,
     ) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - an ASGI server runs every socket in a task
-        self._services = services
+        super().__init__(services, admitted, started, SOCKET_CONNECT_TIMEOUT_S)
         self._price_of = price_of
         self._shape = shape
-        self._admitted = admitted
         self._inbound = inbound
         self._client = client
-        self._started = started
-        self._now = services.flights.now
         price = admitted.price
         self._meter = shape.meter(
             admitted.call,
@@ -112,17 +107,13 @@ class Session:
             max_input_tokens=price.max_input_tokens if price is not None else None,
             max_output_tokens=price.max_output_tokens if price is not None else None,
         )
-        self._hold = Hold(admitted, services.ledger.calls)
         self._growth = SocketGrowth(self._hold, admitted, self._meter, self._now)
         self._provider: Duplex | None = None
-        self._status = 0
         self._opened = started
-        self._first_message: float | None = None
         self._last_moment = self._now() + SOCKET_S_MAX
         self._write_by: float | None = None
         self._heard = 0.0  # when the provider said something last
         self._stopped = ""
-        self._flight = Flight(admitted.call_id, admitted.key.chain, task, self._now() + SOCKET_CONNECT_TIMEOUT_S)
 
     async def run(self, plain: list[str], answer: str | None, first: Frame | None) -> None:
         """Fly. Every way out of here has landed."""
@@ -133,9 +124,8 @@ class Session:
         try:
             place = self._services.places[self._admitted.route.provider]
             handshake = shaken(self._admitted, self._inbound.head, plain, place)
-            flight.stage = "dispatched"
+            self._dispatched()
             sent = True
-            self._services.metrics.added(self._now() - self._started)
             upstream = self._services.upstreams.sockets_of(livemode=self._admitted.key.livemode)
             self._provider = await upstream.open(handshake)
             flight.stage = "answering"
@@ -156,9 +146,8 @@ class Session:
             raise CallError(502, "upstream_unreachable", "The provider cannot be reached.") from None
         except asyncio.CancelledError:
             self._land(over, sent=sent)
-            if not flight.cut_reason:
+            if not self._was_cut():
                 raise
-            flight.task.uncancel()
             await self._cut(flight.cut_reason)
         finally:
             self._land(over, sent=sent)
@@ -249,8 +238,8 @@ class Session:
             except SocketClosed as closed:
                 return _Over("provider", closed.code, closed.reason)
             self._heard = self._now()
-            if self._first_message is None:
-                self._first_message = self._heard
+            if self._first is None:
+                self._first = self._heard
             try:
                 await self._pass_on(frame)
             finally:
@@ -363,24 +352,12 @@ class Session:
 
     def _land(self, over: _Over | None, *, sent: bool = True) -> None:
         """Hand the settlement to the ledger, once. Never awaits."""
-        flight = self._flight
-        if flight.stage == "landed":
+        if not self._lands():
             return
-        flight.stage = "landed"
-        now = self._now()
-        reason = flight.cut_reason or self._stopped
+        reason = self._flight.cut_reason or self._stopped
         if not reason and over is not None and over.error is not None:
             reason = over.error.code
-        first = self._first_message
-        ending = Ending(
-            sent=sent,
-            held_picos=self._hold.picos,
-            reason=reason or None,
-            http_status=self._status,
-            latency_ms=round((now - self._started) * 1000),
-            ttft_ms=None if first is None else round((first - self._started) * 1000),
-        )
-        self._services.settlements.settle(self._admitted, self._concluded(sent=sent), ending, self._growth.beside)
+        self._settle(self._concluded(sent=sent), self._growth.beside, sent=sent, reason=reason)
 
     def _concluded(self, *, sent: bool) -> Conclusion:
         if not sent or self._status != _SWITCHED:
