@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from gateway.api import end_users, events, hooks, keys, plans, reports, reservations, usage
+from gateway.api import changes, end_users, events, hooks, keys, plans, reports, reservations, usage
 from gateway.api.endpoint import (
     Handler,
     authenticated,
@@ -86,6 +86,7 @@ _OWN_ROOTS = frozenset(
         "end_users",
         "hooks",
         "deliveries",
+        "changes",
         "alerts",
         "prices",
         "pipelines",
@@ -163,6 +164,7 @@ ENDPOINTS: tuple[tuple[str, str, Handler, Callable[[Key], bool]], ...] = (
     ("GET", "/v1/end_users/{id:path}", end_users.get, _reads),
     ("PUT", "/v1/end_users/{id:path}", end_users.put, _manages),
     ("DELETE", "/v1/end_users/{id:path}", end_users.forget, _manages),
+    ("GET", "/v1/changes", changes.changes, _reads),
     ("POST", "/v1/hooks", hooks.make, _manages),
     ("GET", "/v1/hooks", hooks.list_hooks, _manages),
     ("GET", "/v1/hooks/{id}", hooks.get, _manages),

@@ -15,7 +15,9 @@ from typing import Any
 import msgspec
 
 from gateway import config
+from gateway.api.changes import change_object
 from gateway.api.events import event_object
+from gateway.api.hooks import delivery_object, hook_object
 from gateway.api.keys import key_object
 from gateway.app import clock_ms
 from gateway.doctor import examined
@@ -28,8 +30,10 @@ from keys.policy import read_policy
 from keys.requests import Mint
 from ledger import moving
 from ledger.events import EventQuery
+from ledger.history import ChangeQuery
 from ledger.ledger import Ledger
 from ledger.money import micros_to_usd
+from ledger.replays import Origin
 from ledger.usage import Query
 from ledger.views import NotFound
 from providers.pricing.catalogue import Catalogue
@@ -54,6 +58,11 @@ async def _beside(settings: config.Settings) -> AsyncIterator[tuple[Ledger, Mint
         hasher.close()
 
 
+def _origin(root: Key) -> Origin:
+    """Where a change comes from that is made at the command line."""
+    return Origin(account_id=root.account_id, actor="cli")
+
+
 async def mint_key(options: argparse.Namespace, settings: config.Settings) -> int:
     """`keys mint`: a key under the first master key; its secret is shown this once."""
     asked: dict[str, Any] = {"name": options.name, "scope": options.scope, "reset": options.reset}
@@ -65,7 +74,7 @@ async def mint_key(options: argparse.Namespace, settings: config.Settings) -> in
     except msgspec.ValidationError as error:
         return complain(str(error), USAGE)
     async with _beside(settings) as (_ledger, minter, root, _keyring):
-        minted = await minter.mint(root, secrets.token_hex(32), request)
+        minted = await minter.mint(root, secrets.token_hex(32), request, _origin(root))
     emit(options, key_object(minted.account) | {"secret": minted.secret}, [minted.account.public_id, minted.secret])
     return OK
 
@@ -97,7 +106,7 @@ async def show_key(options: argparse.Namespace, settings: config.Settings) -> in
 async def revoke_key(options: argparse.Namespace, settings: config.Settings) -> int:
     """`keys revoke`: close a key and all under it."""
     async with _beside(settings) as (_ledger, minter, root, _keyring):
-        account, _ = await minter.revoke(root, options.id)
+        account, _ = await minter.revoke(root, options.id, _origin(root))
     emit(options, key_object(account), [f"{account.public_id} {account.status}"])
     return OK
 
@@ -105,8 +114,50 @@ async def revoke_key(options: argparse.Namespace, settings: config.Settings) -> 
 async def rotate_key(options: argparse.Namespace, settings: config.Settings) -> int:
     """`keys rotate`: a new secret for a key; the old one may live on for a while."""
     async with _beside(settings) as (_ledger, minter, root, _keyring):
-        minted = await minter.rotate(root, secrets.token_hex(32), options.id, options.overlap_seconds)
+        minted = await minter.rotate(root, secrets.token_hex(32), options.id, options.overlap_seconds, _origin(root))
     emit(options, key_object(minted.account) | {"secret": minted.secret}, [minted.account.public_id, minted.secret])
+    return OK
+
+
+async def list_hooks(options: argparse.Namespace, settings: config.Settings) -> int:
+    """`hooks list`: the newest hooks."""
+    async with _beside(settings) as (ledger, _minter, root, _keyring):
+        hooks, _more = await ledger.hooks.page(root.account_id, max(1, min(options.limit, 1000)), None)
+    rows = [hook_object(hook) for hook in hooks]
+    lines = [
+        f"{row['id']}  {row['kind']:7}  {row['status']:8}  {row['url'] or row['to']}  {','.join(row['events'])}"
+        for row in rows
+    ]
+    emit(options, rows, lines)
+    return OK
+
+
+async def list_deliveries(options: argparse.Namespace, settings: config.Settings) -> int:
+    """`hooks deliveries`: what a hook was told."""
+    async with _beside(settings) as (ledger, _minter, root, _keyring):
+        found, _more = await ledger.outbox.deliveries(
+            root.account_id,
+            options.id,
+            state=options.state,
+            limit=max(1, min(options.limit, 1000)),
+            starting_after=None,
+        )
+    rows = [delivery_object(each) for each in found]
+    lines = [f"{row['id']}  {row['state']:9}  {row['tries']} tries  {row['type']}" for row in rows]
+    emit(options, [msgspec.json.decode(msgspec.json.encode(row)) for row in rows], lines)
+    return OK
+
+
+async def changes(options: argparse.Namespace, settings: config.Settings) -> int:
+    """`changes`: who changed what."""
+    async with _beside(settings) as (ledger, _minter, root, _keyring):
+        query = ChangeQuery(owner_id=root.account_id, limit=max(1, min(options.limit, 1000)), object_id=options.object)
+        found, _more = await ledger.reports.changes(query)
+    rows = [change_object(each) for each in found]
+    lines = [
+        f"{row['id']}  {row['created_ms']}  {row['type']:16}  {row['object_id']}  by {row['actor']}" for row in rows
+    ]
+    emit(options, rows, lines)
     return OK
 
 

@@ -43,6 +43,11 @@ async def end_reservations(services: Services) -> None:
     await services.ledger.objects.expire()
 
 
+async def tell_expired(services: Services) -> None:
+    """Tell whoever listens of keys that have expired."""
+    await services.ledger.outbox.tell_expired()
+
+
 async def cut_revoked(services: Services) -> None:
     """Cut the calls of keys that other gateways have revoked."""
     for account_id in await services.ledger.tending.revoked():
@@ -71,6 +76,7 @@ async def show_figures(services: Services) -> None:
 
 CHORES = (
     Chore(do=end_reservations, every_s=SWEEP_INTERVAL_S),
+    Chore(do=tell_expired, every_s=SWEEP_INTERVAL_S),
     Chore(do=lambda services: services.batches.watch(), every_s=0),
     Chore(do=lambda services: services.deliveries.run(), every_s=0),
     Chore(do=drop_messages, every_s=RETENTION_INTERVAL_S, first=True),

@@ -20,11 +20,24 @@ from keys.ids import new_id
 from keys.keyring import Key, Keyring
 from keys.policy import Policy, exceeds, read_policy
 from keys.requests import Fields, Mint, Patch, profile_of
-from keys.terms import ANY_NAMES, Exceeds, F, Invalid, Names, cap_of, named, terms_of, window_of, within
+from keys.terms import (
+    ANY_NAMES,
+    Exceeds,
+    F,
+    Invalid,
+    Names,
+    cap_of,
+    changed_marks,
+    named,
+    new_marks,
+    terms_of,
+    window_of,
+    within,
+)
 from ledger.changes import Credit, Edit, NewAccount
 from ledger.ledger import Ledger
 from ledger.money import MICROS_MAX, MICROS_PER_USD
-from ledger.replays import Answer, Once, ReplayMismatch
+from ledger.replays import Answer, Origin, ReplayMismatch
 from ledger.views import AccountView, Credential
 
 OVERLAP_S_MAX = 30 * 24 * 3600
@@ -88,11 +101,11 @@ class Minter:
             return None  # another gateway was quicker
         return made.secret if made is not None else None
 
-    async def mint(self, caller: Key, caller_secret: str, asked: Mint, once: Once | None = None) -> Minted:
+    async def mint(self, caller: Key, caller_secret: str, asked: Mint, origin: Origin | None = None) -> Minted:
         """Mint a key under the caller's.
 
-        With `once`, the secret is derived from the caller's own and a stored nonce, so that the same request gets the
-        same secret again although nothing at rest could tell it.
+        With an Idempotency-Key, the secret is derived from the caller's own and a stored nonce, so that the same
+        request gets the same secret again although nothing at rest could tell it.
 
         Raises:
             ScopeRefused, Invalid, Exceeds: The caller may not, or the request cannot be.
@@ -114,8 +127,8 @@ class Minter:
             raise Invalid("expires_at_ms", "must be in the future, in milliseconds: the key would be dead")
         locator, nonce = token.new_locator(), secrets.token_hex(32)
         made = self._derive(caller_secret, locator, nonce, asked.livemode)
-        if once is not None:
-            once = msgspec.structs.replace(once, note=f"{locator}:{nonce}")
+        if origin is not None:
+            origin = msgspec.structs.replace(origin, note=f"{locator}:{nonce}")
         new = NewAccount(
             public_id=new_id("key", now_ms),
             parent_id=caller.account_id,
@@ -126,6 +139,7 @@ class Minter:
             cap_micros=cap_micros,
             reset=window_of(asked.reset),
             plan=asked.plan or None,
+            alert_at=new_marks(asked.alert_at),
             limits=None
             if asked.limits is UNSET
             else terms_of(asked.limits or [], now_ms, names=self._names, unpriced=unpriced),
@@ -133,13 +147,13 @@ class Minter:
             profile={"scope": asked.scope} | profile_of(asked),
             credential=await self._credential(made.secret, made.locator),
         )
-        answer = await self._ledger.accounts.open(new, once)
+        answer = await self._ledger.accounts.open(new, origin)
         if answer.replayed:
             made = self._again(caller_secret, answer)
         return Minted(account=answer.account, secret=made.secret, replayed=answer.replayed)
 
     async def change(
-        self, caller: Key, public_id: str, asked: Patch, once: Once | None = None
+        self, caller: Key, public_id: str, asked: Patch, origin: Origin | None = None
     ) -> tuple[AccountView, bool]:
         """Change a key; in force on its next call. The second value says whether this is a replay.
 
@@ -164,14 +178,15 @@ class Minter:
             if asked.limits is UNSET
             else terms_of(asked.limits or [], self._clock_ms(), current, names=self._names, unpriced=unpriced),
             plan=asked.plan,
+            alert_at=changed_marks(asked.alert_at),
             profile=profile_of(asked),
             merge=("metadata",),
         )
-        answer = await self._ledger.accounts.edit(caller.account_id, public_id, edit, once=once)
+        answer = await self._ledger.accounts.edit(caller.account_id, public_id, edit, origin=origin)
         return answer.account, answer.replayed
 
     async def credit(
-        self, caller: Key, public_id: str, new: Credit, once: Once | None = None
+        self, caller: Key, public_id: str, new: Credit, origin: Origin | None = None
     ) -> tuple[AccountView, bool]:
         """Raise a key's cap, on the record, up to its parent's.
 
@@ -185,17 +200,17 @@ class Minter:
             if current.cap.max + new.amount_micros > MICROS_MAX:
                 raise Invalid("amount_usd", f"a cap is at most {MICROS_MAX // MICROS_PER_USD} dollars")
             within(current.cap.max + new.amount_micros, parent, "amount_usd")
-        answer = await self._ledger.accounts.credit(caller.account_id, public_id, new, once=once)
+        answer = await self._ledger.accounts.credit(caller.account_id, public_id, new, origin=origin)
         return answer.account, answer.replayed
 
-    async def revoke(self, caller: Key, public_id: str, once: Once | None = None) -> tuple[AccountView, bool]:
+    async def revoke(self, caller: Key, public_id: str, origin: Origin | None = None) -> tuple[AccountView, bool]:
         """Revoke a key and all under it, for ever. Raises ScopeRefused, NotFound, LedgerUnavailable."""
         self._not_itself(caller, public_id)
-        answer = await self._ledger.accounts.revoke(caller.account_id, public_id, once=once)
+        answer = await self._ledger.accounts.revoke(caller.account_id, public_id, origin=origin)
         return answer.account, answer.replayed
 
     async def rotate(
-        self, caller: Key, caller_secret: str, public_id: str, overlap_s: int, once: Once | None = None
+        self, caller: Key, caller_secret: str, public_id: str, overlap_s: int, origin: Origin | None = None
     ) -> Minted:
         """Give a key a new secret. The old one lives on for `overlap_s` seconds; the id never changes.
 
@@ -209,14 +224,14 @@ class Minter:
         current = await self._ledger.accounts.get(caller.account_id, public_id)
         locator, nonce = token.new_locator(), secrets.token_hex(32)
         made = self._derive(caller_secret, locator, nonce, current.livemode)
-        if once is not None:
-            once = msgspec.structs.replace(once, note=f"{locator}:{nonce}")
+        if origin is not None:
+            origin = msgspec.structs.replace(origin, note=f"{locator}:{nonce}")
         answer = await self._ledger.accounts.rotate(
             caller.account_id,
             public_id,
             await self._credential(made.secret, made.locator),
             old_until_ms=self._clock_ms() + overlap_s * 1000,
-            once=once,
+            origin=origin,
         )
         if answer.replayed:
             made = self._again(caller_secret, answer)

@@ -17,6 +17,7 @@ from keys.ids import new_id
 from keys.keyring import Key
 from keys.requests import (
     LIMITS_MAX,
+    AlertAt,
     LimitSpec,
     MetadataName,
     MetadataValue,
@@ -30,14 +31,16 @@ from keys.terms import (
     Invalid,
     Names,
     cap_of,
+    changed_marks,
     named,
+    new_marks,
     terms_of,
     window_of,
     within,
 )
 from ledger.changes import Edit, NewAccount
 from ledger.ledger import Ledger
-from ledger.replays import Once
+from ledger.replays import Origin
 from ledger.views import AccountView, NotFound
 
 MARKUP_PERCENT_MAX = 10_000
@@ -55,6 +58,7 @@ class PlanSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     allowed_models: Patterns | None | UnsetType = UNSET
     allowed_providers: Patterns | None | UnsetType = UNSET
     markup_percent: Decimal | UnsetType = UNSET
+    alert_at: AlertAt | None | UnsetType = UNSET
     over_cap_status: Literal[402, 429] | UnsetType = UNSET
 
 
@@ -66,6 +70,7 @@ class EndUserSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     reset: Reset | UnsetType = UNSET
     limits: Limits | UnsetType = UNSET
     disabled: bool | UnsetType = UNSET
+    alert_at: AlertAt | None | UnsetType = UNSET
     metadata: dict[MetadataName, MetadataValue | None] | UnsetType = UNSET
 
 
@@ -77,7 +82,7 @@ class Plans:
         self._ledger = ledger
         self._clock_ms = clock_ms
 
-    async def make(self, caller: Key, asked: PlanSpec, once: Once | None) -> tuple[AccountView, bool]:
+    async def make(self, caller: Key, asked: PlanSpec, origin: Origin | None) -> tuple[AccountView, bool]:
         """Make a plan. Raises Invalid, ReplayMismatch, LedgerUnavailable."""
         now_ms = self._clock_ms()
         cap_micros = cap_of(asked)
@@ -93,8 +98,9 @@ class Plans:
             reset="total" if asked.reset is UNSET else window_of(asked.reset),
             limits=() if asked.limits is UNSET else terms_of(asked.limits, now_ms, names=self._names),
             profile=_profile(asked),
+            alert_at=new_marks(asked.alert_at),
         )
-        answer = await self._ledger.accounts.open(new, once)
+        answer = await self._ledger.accounts.open(new, origin)
         return answer.account, answer.replayed
 
     async def get(self, caller: Key, public_id: str) -> AccountView:
@@ -104,7 +110,9 @@ class Plans:
             raise NotFound(public_id)
         return found
 
-    async def change(self, caller: Key, public_id: str, asked: PlanSpec, once: Once | None) -> tuple[AccountView, bool]:
+    async def change(
+        self, caller: Key, public_id: str, asked: PlanSpec, origin: Origin | None
+    ) -> tuple[AccountView, bool]:
         """Change a plan, and with it every key on it. Raises NotFound, Invalid, ReplayMismatch, LedgerUnavailable."""
         current = await self.get(caller, public_id)
         asked = named(asked, self._names, unpriced=False, stored=current.profile)
@@ -115,8 +123,9 @@ class Plans:
             if asked.limits is UNSET
             else terms_of(asked.limits, self._clock_ms(), current, names=self._names),
             profile=_profile(asked),
+            alert_at=changed_marks(asked.alert_at),
         )
-        answer = await self._ledger.accounts.edit(caller.account_id, public_id, edit, kind="plan", once=once)
+        answer = await self._ledger.accounts.edit(caller.account_id, public_id, edit, kind="plan", origin=origin)
         return answer.account, answer.replayed
 
 
@@ -128,7 +137,9 @@ class EndUsers:
         self._ledger = ledger
         self._clock_ms = clock_ms
 
-    async def put(self, caller: Key, key_id: str, subject: str, asked: EndUserSpec) -> AccountView:
+    async def put(
+        self, caller: Key, key_id: str, subject: str, asked: EndUserSpec, origin: Origin | None = None
+    ) -> AccountView:
         """Say something of an end user, seen before or not. Raises NotFound, Invalid, Exceeds, LedgerUnavailable."""
         key = await self._ledger.accounts.get(caller.account_id, key_id)
         cap_micros = cap_of(asked)
@@ -150,8 +161,11 @@ class EndUsers:
             else terms_of(asked.limits, now_ms, current, names=self._names, unpriced=unpriced),
             profile={} if asked.metadata is UNSET else {"metadata": asked.metadata},
             merge=("metadata",),
+            alert_at=changed_marks(asked.alert_at),
         )
-        answer = await self._ledger.accounts.edit(caller.account_id, current.public_id, edit, kind="end_user")
+        answer = await self._ledger.accounts.edit(
+            caller.account_id, current.public_id, edit, kind="end_user", origin=origin
+        )
         return answer.account
 
     async def get(self, caller: Key, key_id: str, subject: str) -> AccountView:
@@ -159,10 +173,10 @@ class EndUsers:
         key = await self._ledger.accounts.get(caller.account_id, key_id)
         return await self._ledger.accounts.subject(key.id, "end_user", subject)
 
-    async def forget(self, caller: Key, key_id: str, subject: str) -> None:
+    async def forget(self, caller: Key, key_id: str, subject: str, origin: Origin | None = None) -> None:
         """Forget who an end user is; the sums stay. Raises NotFound."""
         key = await self._ledger.accounts.get(caller.account_id, key_id)
-        await self._ledger.accounts.forget_subject(key.id, "end_user", subject)
+        await self._ledger.accounts.forget_subject(key.id, "end_user", subject, origin)
 
 
 def _profile(asked: PlanSpec) -> dict[str, Any]:

@@ -25,6 +25,7 @@ Patterns = Annotated[list[Annotated[str, Meta(min_length=1, max_length=200)]], M
 Origins = Annotated[list[Annotated[str, Meta(pattern=ORIGIN)]], Meta(max_length=PATTERNS_MAX)]
 Micros = Annotated[int, Meta(ge=0, le=MICROS_MAX)]
 Moment = Annotated[int, Meta(ge=0, le=EXPIRES_MS_MAX)]
+AlertAt = Annotated[list[Annotated[int, Meta(ge=1, le=1_000)]], Meta(max_length=10)]
 Reset = Literal["none", "day", "week", "month"]
 
 
@@ -48,6 +49,7 @@ class LimitSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
     action: Literal["block", "warn"] = "block"
     timezone: Annotated[str, Meta(max_length=64)] | None = None
     anchor_ms: Moment | None = None
+    alert_at: AlertAt | None = None
     id: str | None = None
 
 
@@ -87,6 +89,7 @@ class Fields(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     end_user_required: bool | UnsetType = UNSET
     loop_guard: LoopGuard | None | UnsetType = UNSET
     plan: str | None | UnsetType = UNSET
+    alert_at: AlertAt | None | UnsetType = UNSET
 
 
 class Mint(Fields, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -182,9 +182,25 @@ def terms_of(
                 match=_match(spec, f"limits[{index}].match", names, kept, unpriced=unpriced),
                 per=spec.per,
                 action=spec.action,
+                alert_at=None if spec.alert_at is None else marks_of(spec.alert_at),
             )
         )
     return tuple(terms)
+
+
+def marks_of(alert_at: list[int]) -> tuple[int, ...]:
+    """Marks as the ledger takes them: each once, from the lowest on."""
+    return tuple(sorted(set(alert_at)))
+
+
+def new_marks(alert_at: list[int] | None | UnsetType) -> tuple[int, ...] | None:
+    """The marks of what is made; None where nothing was said."""
+    return marks_of(alert_at) if isinstance(alert_at, list) else None
+
+
+def changed_marks(alert_at: list[int] | None | UnsetType) -> tuple[int, ...] | None | UnsetType:
+    """The marks of what is changed; None where those of its plan, or the default, are to hold again."""
+    return marks_of(alert_at) if isinstance(alert_at, list) else alert_at
 
 
 def _match(spec: LimitSpec, where: str, names: Names, kept: LimitView | None, *, unpriced: bool) -> Match:

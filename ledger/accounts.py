@@ -7,12 +7,14 @@ subtree is as if it did not exist.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from ledger import changes, lookup, replays
+from ledger import changes, history, lookup, replays
 from ledger.access import Access
 from ledger.changes import Credit, Edit, NewAccount
 from ledger.engine import Script
-from ledger.replays import Answer, Once
+from ledger.outbox import messages
+from ledger.replays import Answer, Origin
 from ledger.views import AccountView, Credential, Node
 
 
@@ -22,13 +24,20 @@ class Accounts:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    async def open(self, new: NewAccount, once: Once | None = None) -> Answer:
-        """Open an account. Raises what `changes.open_account` and `replays.once` raise."""
-        return await self._change(once, lambda touched: changes.open_account(new))
+    async def open(self, new: NewAccount, origin: Origin | None = None) -> Answer:
+        """Open an account. Raises what `changes.open_account` and `replays.made_once` raise."""
+        return await self._change("created", origin, lambda touched: changes.open_account(new))
 
     async def open_first(self, new: NewAccount) -> AccountView | None:
         """Open the first account of all; None if there is one, whichever process opened it."""
-        return await self._access.write(lambda touched: changes.open_first(new))
+
+        def script(touched: set[int]) -> Script[AccountView | None]:
+            account = yield from changes.open_first(new)
+            if account is not None:
+                yield from history.of_account("created", None, account, None, new.created_ms)
+            return account
+
+        return await self._access.write(script)
 
     async def open_subject(self, key_id: int, kind: str, subject: str, *, public_id: str, balance_id: str) -> int:
         """The id of a key's end user or run, opened at first sight."""
@@ -38,27 +47,36 @@ class Accounts:
         )
 
     async def edit(
-        self, owner_id: int, public_id: str, edit: Edit, *, kind: str = "key", once: Once | None = None
+        self, owner_id: int, public_id: str, edit: Edit, *, kind: str = "key", origin: Origin | None = None
     ) -> Answer:
         """Change an account; in force on the next call. Raises NotFound."""
         now_ms = self._access.clock_ms()
         return await self._change(
-            once,
+            "updated",
+            origin,
             lambda touched: changes.edit(owner_id, public_id, edit, kind=kind, now_ms=now_ms, touched=touched),
+            before=lambda: lookup.view(owner_id, public_id, now_ms, kind),
         )
 
-    async def credit(self, owner_id: int, public_id: str, new: Credit, *, once: Once | None = None) -> Answer:
+    async def credit(self, owner_id: int, public_id: str, new: Credit, *, origin: Origin | None = None) -> Answer:
         """Raise an account's spend cap, on the record. Raises NotFound or Uncapped."""
         now_ms = self._access.clock_ms()
+        said = {"amount_micros": new.amount_micros, "reason": new.reason, "until_ms": new.until_ms}
         return await self._change(
-            once, lambda touched: changes.credit(owner_id, public_id, new, now_ms=now_ms, touched=touched)
+            "credits.added",
+            origin,
+            lambda touched: changes.credit(owner_id, public_id, new, now_ms=now_ms, touched=touched),
+            before=lambda: lookup.view(owner_id, public_id, now_ms),
+            **said,
         )
 
-    async def remove_plan(self, owner_id: int, public_id: str, *, once: Once | None = None) -> Answer:
+    async def remove_plan(self, owner_id: int, public_id: str, *, origin: Origin | None = None) -> Answer:
         """Remove a plan. Raises NotFound or InUse."""
         now_ms = self._access.clock_ms()
         return await self._change(
-            once, lambda touched: changes.remove_plan(owner_id, public_id, now_ms=now_ms, touched=touched)
+            "removed",
+            origin,
+            lambda touched: changes.remove_plan(owner_id, public_id, now_ms=now_ms, touched=touched),
         )
 
     async def subject_id(self, key_id: int, kind: str, subject: str) -> int:
@@ -70,35 +88,68 @@ class Accounts:
         now_ms = self._access.clock_ms()
         return await self._access.read(lambda: lookup.subject_view(key_id, kind, subject, now_ms))
 
-    async def forget_subject(self, key_id: int, kind: str, subject: str) -> None:
-        """Forget who an end user is; the sums stay. Raises NotFound."""
+    async def forget_subject(self, key_id: int, kind: str, subject: str, origin: Origin | None = None) -> None:
+        """Forget who an end user is, wherever his name stands; the sums stay. Raises NotFound."""
         now_ms = self._access.clock_ms()
-        await self._access.write(
-            lambda touched: changes.forget_subject(key_id, kind, subject, now_ms=now_ms, touched=touched)
-        )
 
-    async def revoke(self, owner_id: int, public_id: str, *, once: Once | None = None) -> Answer:
+        def script(touched: set[int]) -> Script[None]:
+            user = yield from lookup.subject_view(key_id, kind, subject, now_ms)
+            yield from changes.forget_subject(key_id, kind, subject, now_ms=now_ms, touched=touched)
+            yield from messages.forget(user.id)
+            yield from history.forget(user.public_id)
+            yield from history.record(f"{kind}.forgotten", user.id, user.public_id, None, None, origin, now_ms)
+
+        await self._access.write(script)
+
+    async def revoke(self, owner_id: int, public_id: str, *, origin: Origin | None = None) -> Answer:
         """Close an account and its subtree for ever. Raises NotFound."""
         now_ms = self._access.clock_ms()
         return await self._change(
-            once, lambda touched: changes.revoke(owner_id, public_id, now_ms=now_ms, touched=touched)
+            "revoked",
+            origin,
+            lambda touched: changes.revoke(owner_id, public_id, now_ms=now_ms, touched=touched),
+            before=lambda: lookup.view(owner_id, public_id, now_ms),
         )
 
     async def rotate(
-        self, owner_id: int, public_id: str, new: Credential, *, old_until_ms: int, once: Once | None = None
+        self, owner_id: int, public_id: str, new: Credential, *, old_until_ms: int, origin: Origin | None = None
     ) -> Answer:
         """Give an account a new secret. Raises NotFound or Closed."""
         now_ms = self._access.clock_ms()
         return await self._change(
-            once,
+            "rotated",
+            origin,
             lambda touched: changes.rotate(
                 owner_id, public_id, new, old_until_ms=old_until_ms, now_ms=now_ms, touched=touched
             ),
+            before=lambda: lookup.view(owner_id, public_id, now_ms),
+            old_until_ms=old_until_ms,
         )
 
-    async def _change(self, once: Once | None, script: Callable[[set[int]], Script[AccountView]]) -> Answer:
+    async def _change(
+        self,
+        type_: str,
+        origin: Origin | None,
+        script: Callable[[set[int]], Script[AccountView]],
+        *,
+        before: Callable[[], Script[AccountView]] | None = None,
+        **said: Any,
+    ) -> Answer:
+        """Make a change, once, and write down who made it and what it was."""
         now_ms = self._access.clock_ms()
-        return await self._access.write(lambda touched: replays.once(once, now_ms, lambda: script(touched)))
+
+        def recorded(touched: set[int]) -> Script[AccountView]:
+            was = None
+            if before is not None:
+                was = yield from before()
+            account = yield from script(touched)
+            if type_ != "revoked" or was is None or was.revoked_ms is None:
+                yield from history.of_account(type_, was, account, origin, now_ms, **said)
+            return account
+
+        return await self._access.write(
+            lambda touched: replays.account_made_once(origin, now_ms, lambda: recorded(touched))
+        )
 
     async def get(self, owner_id: int, public_id: str, kind: str = "key") -> AccountView:
         """One account of the owner's subtree. Raises NotFound."""

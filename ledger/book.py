@@ -51,6 +51,9 @@ def _names(pattern: str, model: str) -> bool:
     return pattern == model or (pattern.endswith("*") and model.startswith(pattern[:-1]))
 
 
+DEFAULT_MARKS = (80,)
+"""At which percentages of a limit somebody is told, where nothing else is said."""
+
 CAP_SUBJECTS: dict[str, int] = {"total": 0, "day": -1, "week": -2, "month": -3}
 """Under which subject an account's balance is counted in a window of its spend cap."""
 

@@ -15,6 +15,8 @@ from ledger.book import EVERY_ACCOUNT
 from ledger.engine import Refusal, Script
 from ledger.limits import LimitTerms
 from ledger.lookup import chain, decode_profile, find, views_of
+from ledger.outbox.alerts import Message, passed
+from ledger.outbox.messages import heard, tell
 from ledger.views import AccountView, Credential, Node, NotFound
 from ledger.windows import Window
 
@@ -55,6 +57,7 @@ class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
         reset: The window in which the cap counts; UNSET for the plan's.
         limits: Its own further limits; None for the plan's.
         plan: Public id of a plan of the parent's.
+        alert_at: At which percentages of its limits somebody is told; None for the plan's, or the default.
     """
 
     public_id: str
@@ -70,6 +73,7 @@ class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
     subject: str | None = None
     profile: dict[str, Any] = {}
     plan: str | None = None
+    alert_at: tuple[int, ...] | None = None
     credential: Credential | None = None
 
 
@@ -82,6 +86,7 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True):
     reset: Window | UnsetType = UNSET
     limits: tuple[LimitTerms, ...] | UnsetType = UNSET
     plan: str | None | UnsetType = UNSET
+    alert_at: tuple[int, ...] | None | UnsetType = UNSET
     profile: dict[str, Any] = {}  # put over the profile, entry by entry
     merge: tuple[str, ...] = ()  # entries of the profile that are themselves merged; there None removes
 
@@ -138,7 +143,8 @@ def _insert(new: NewAccount, parents: tuple[Node, ...]) -> Script[int]:
     cap_micros, window = yield from _cap(plan_id, None, None, new.cap_micros, new.reset)
     ((account_id,),) = yield (
         "INSERT INTO accounts (public_id, parent_id, path, kind, livemode, subject, expires_ms, profile, created_ms,"
-        " plan_id, cap_micros, cap_window, own_limits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+        " plan_id, cap_micros, cap_window, own_limits, alert_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " RETURNING id",
         (
             new.public_id,
             new.parent_id,
@@ -153,6 +159,7 @@ def _insert(new: NewAccount, parents: tuple[Node, ...]) -> Script[int]:
             cap_micros,
             window,
             int(new.limits is not None),
+            limits.marks_text(new.alert_at),
         ),
     )
     path = "/" + "/".join(str(id_) for id_ in (*reversed([parent.id for parent in parents]), account_id)) + "/"
@@ -229,6 +236,9 @@ def open_subject(key_id: int, kind: str, subject: str, public_id: str, balance_i
         ),
         keys,
     )
+    if kind == "end_user" and (yield from heard(key_id)):
+        first = Message(type="end_user.first_seen", account_id=account_id, subject_id=account_id, data="{}")
+        yield from tell((first,), now_ms)
     return account_id
 
 
@@ -283,8 +293,18 @@ def edit(
         " own_limits = ?, plan_id = ?, version = version + 1 WHERE id = ?",
         (disabled, expires_ms, _json(profile), cap_micros, window, boosts, own_limits, plan_id, account_id),
     )
-    views = yield from views_of([account_id], now_ms)
-    return views[0]
+    if changes.alert_at is not UNSET:
+        yield "UPDATE accounts SET alert_at = ? WHERE id = ?", (limits.marks_text(changes.alert_at), account_id)
+    account = yield from _ring(account_id, now_ms)
+    return account
+
+
+def _ring(account_id: int, now_ms: int) -> Script[AccountView]:
+    """The account after a change, and told to whoever listens: marks of its limits that the change has passed."""
+    (account,) = yield from views_of([account_id], now_ms)
+    if account.kind != "plan" and (yield from heard(account_id)):
+        yield from tell(passed(account), now_ms)
+    return account
 
 
 def credit(owner_id: int, public_id: str, new: Credit, *, now_ms: int, touched: set[int]) -> Script[AccountView]:
@@ -322,8 +342,8 @@ def credit(owner_id: int, public_id: str, new: Credit, *, now_ms: int, touched: 
         " 0, 0, ?, '[]', '[]')",
         (new.event_id, account_id, now_ms, now_ms, _json(metadata)),
     )
-    views = yield from views_of([account_id], now_ms)
-    return views[0]
+    account = yield from _ring(account_id, now_ms)
+    return account
 
 
 def remove_plan(owner_id: int, public_id: str, *, now_ms: int, touched: set[int]) -> Script[AccountView]:

@@ -50,7 +50,7 @@ def shortfall_of(
     maximum = limit.max_at(now_ms) or 0
     _, end_ms = window_span_ms(at_ms, limit.window, limit.timezone, limit.anchor_ms)
     return Shortfall(
-        cap=_cap_name(owner, limit),
+        cap=cap_name(owner, limit),
         limit_id=limit.public_id,
         account_id=owner.public_id if limit.public_id else "",
         unit=limit.unit,
@@ -64,7 +64,7 @@ def shortfall_of(
     )
 
 
-def _cap_name(owner: Account, limit: Limit) -> str:
+def cap_name(owner: Account, limit: Limit) -> str:
     """Whose cap it is, in a word: "key", "end_user", "run", "call"."""
     if not limit.public_id:
         return limit.role

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from ledger.book import Account, Book, Counter, Event, Hold, Limit
-from ledger.granting import Claim, fits, own_caps, required, shortfall_of, unbounded
-from ledger.matching import line, matching
+from ledger.granting import Claim, cap_name, fits, own_caps, required, shortfall_of, unbounded
+from ledger.matching import line, marks, matching
 from ledger.money import COUNT_MAX, ceil_micros
 from ledger.records import Ask, Block, Extend, Held, Leg, Measures, Prolong, Refused, Shortfall
 
@@ -57,7 +57,7 @@ def hold(book: Book, ask: Ask, now_ms: int) -> Held | Refused:
         shortfall = shortfall_of(ask, *failed, at_ms, now_ms, granted)
         refused = "spend_cap_exceeded" if shortfall.unit == "micros" else "rate_limited"
         return _refuse(book, ask, refused, now_ms, shortfall)
-    return _take(book, ask, claims, granted, warnings, now_ms)
+    return _take(book, ask, account, claims, granted, warnings, now_ms)
 
 
 def _refuse(book: Book, ask: Ask, reason: str, now_ms: int, shortfall: Shortfall | None = None) -> Refused:
@@ -67,22 +67,30 @@ def _refuse(book: Book, ask: Ask, reason: str, now_ms: int, shortfall: Shortfall
     return Refused(reason=reason, shortfall=shortfall)
 
 
-def _take(book: Book, ask: Ask, claims: list[Claim], granted: int, warnings: list[str], now_ms: int) -> Held:
+def _take(
+    book: Book, ask: Ask, account: Account, claims: list[Claim], granted: int, warnings: list[str], now_ms: int
+) -> Held:
     """Take what was granted from every limit; in a dry run, only say what would be left."""
     legs: list[Leg] = []
     left: dict[str, int] = {}
     amount_micros = required(ask, "micros", granted)
-    for _owner, limit, key, counter in claims:
+    highest, whose = 0, ""
+    for owner, limit, key, counter in claims:
         amount = amount_micros if limit.unit == "micros" else min(required(ask, limit.unit, granted), COUNT_MAX)
         if not ask.dry_run:
             counter.held += amount
             book.changed_counters[key] = counter
         legs.append((*key, limit.unit, amount))
         maximum = limit.max_at(now_ms)
+        if maximum and counter.used * 100 >= maximum:  # no mark is below one percent
+            for percent in marks(limit, owner, account):
+                if highest < percent and counter.used * 100 >= percent * maximum:
+                    highest, whose = percent, cap_name(owner, limit)
         if maximum is not None and limit.action == "block":
             spare = max(maximum - counter.taken - (amount if ask.dry_run else 0), 0)
             left[limit.unit] = min(left.get(limit.unit, spare), spare)
-    held = Held(id=ask.id, granted=granted, amount_micros=amount_micros, left=left)
+    warning = (whose, highest) if highest else None
+    held = Held(id=ask.id, granted=granted, amount_micros=amount_micros, left=left, warning=warning)
     if ask.dry_run:
         return held
     book.put_hold(

@@ -22,13 +22,19 @@ class LimitTerms(msgspec.Struct, frozen=True, kw_only=True):
     match: Match = Match()
     per: str = "key"
     action: str = "block"
+    alert_at: tuple[int, ...] | None = None
+
+
+def marks_text(marks: tuple[int, ...] | None) -> str | None:
+    """Marks as a column has them."""
+    return None if marks is None else msgspec.json.encode(marks).decode()
 
 
 def add(account_id: int, role: str, terms: LimitTerms, now_ms: int) -> Script[None]:
     """A new limit of an account; `role` is "total" for its balance."""
     yield (
         'INSERT INTO limits (public_id, account_id, role, unit, max, "window", timezone, anchor_ms, match, per, action,'
-        " created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " alert_at, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             terms.public_id,
             account_id,
@@ -41,6 +47,7 @@ def add(account_id: int, role: str, terms: LimitTerms, now_ms: int) -> Script[No
             msgspec.json.encode(terms.match).decode(),
             terms.per,
             terms.action,
+            marks_text(terms.alert_at),
             now_ms,
         ),
     )
@@ -60,7 +67,7 @@ def replace(account_id: int, limits: tuple[LimitTerms, ...], now_ms: int) -> Scr
             continue
         yield (
             'UPDATE limits SET unit = ?, max = ?, "window" = ?, timezone = ?, anchor_ms = ?, match = ?, per = ?,'
-            " action = ? WHERE id = ?",
+            " action = ?, alert_at = ? WHERE id = ?",
             (
                 terms.unit,
                 terms.max,
@@ -70,6 +77,7 @@ def replace(account_id: int, limits: tuple[LimitTerms, ...], now_ms: int) -> Scr
                 msgspec.json.encode(terms.match).decode(),
                 terms.per,
                 terms.action,
+                marks_text(terms.alert_at),
                 limit_id,
             ),
         )

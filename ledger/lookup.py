@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ledger.book import Account, Limit, Match
+from ledger.book import DEFAULT_MARKS, Account, Limit, Match
 from ledger.engine import Script
 from ledger.rows import (
     UNDER_OWNER,
@@ -77,6 +77,7 @@ class _Books(NamedTuple):
     accounts: Mapping[int, Account]
     nodes: Mapping[int, Node]
     limits: Mapping[int, Sequence[LimitView]]
+    marks: Mapping[int, tuple[int, ...]]
     now_ms: int
 
 
@@ -260,14 +261,15 @@ def views_of(account_ids: list[int], now_ms: int) -> Script[list[AccountView]]:
     limits_of = limits_by_account(limit_rows)
     accounts = {row.id: account_of(row, limits_of) for row in account_rows}
     shown = {id_: (*account.limits, *_defaults(account, accounts)) for id_, account in accounts.items()}
-    limits = yield from _limit_views(shown, now_ms)
+    marks_of = {id_: _marks(account, accounts) for id_, account in accounts.items()}
+    limits = yield from _limit_views(shown, marks_of, now_ms)
     rows = yield (
         "SELECT account_id, last4 FROM credentials WHERE id IN (SELECT max(id) FROM credentials"  # noqa: S608
         f" WHERE account_id IN ({marks(account_ids)}) GROUP BY account_id)",
         tuple(account_ids),
     )
     last4: dict[int, str] = dict(rows)
-    books = _Books(accounts, nodes, limits, now_ms)
+    books = _Books(accounts, nodes, limits, marks_of, now_ms)
     return [_view(own[id_], books, last4.get(id_)) for id_ in account_ids]
 
 
@@ -303,6 +305,7 @@ def _view(row: _OwnRow, books: _Books, last4: str | None) -> AccountView:
         created_ms=row.created_ms,
         last_used_ms=account.last_used_ms,
         limits=tuple(books.limits[row.id]),
+        alert_at=books.marks[row.id],
         remaining_micros=min(
             (max(most - limit.used - limit.held - limit.unsettled, 0) for limit, most in money), default=None
         ),
@@ -319,10 +322,21 @@ def _defaults(account: Account, accounts: Mapping[int, Account]) -> Iterator[Lim
         for limit in owner.limits if owner.livemode == account.livemode else ():
             replaced = account.own_cap and owner.id == account.chain[1] and limit.is_default_cap
             if limit.per == account.kind and not replaced:
-                yield msgspec.structs.replace(limit, subject_id=account.id)
+                marks = limit.alert_at if limit.alert_at is not None else _marks(owner, accounts)
+                yield msgspec.structs.replace(limit, subject_id=account.id, alert_at=marks)
 
 
-def _limit_views(limits_of: Mapping[int, Collection[Limit]], now_ms: int) -> Script[dict[int, list[LimitView]]]:
+def _marks(account: Account, accounts: Mapping[int, Account]) -> tuple[int, ...]:
+    """At which percentages somebody is told of an account's limits: its own, its plan's, or its key's."""
+    found = account.alert_at
+    if found is None and account.kind in PER_KINDS:
+        found = accounts[account.chain[1]].alert_at
+    return DEFAULT_MARKS if found is None else found
+
+
+def _limit_views(
+    limits_of: Mapping[int, Collection[Limit]], marks_of: Mapping[int, tuple[int, ...]], now_ms: int
+) -> Script[dict[int, list[LimitView]]]:
     spans = {
         (id_, limit.id, limit.role): window_span_ms(now_ms, limit.window, limit.timezone, limit.anchor_ms)
         for id_, limits in limits_of.items()
@@ -367,6 +381,9 @@ def _limit_views(limits_of: Mapping[int, Collection[Limit]], now_ms: int) -> Scr
                     window_start_ms=start_ms,
                     resets_at_ms=end_ms,
                     own=limit.subject_id <= 0,
+                    id=limit.id,
+                    subject_id=limit.subject_id,
+                    alert_at=marks_of[id_] if limit.alert_at is None else limit.alert_at,
                 )
             )
     return views

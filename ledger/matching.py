@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ledger.book import Account, Book, CounterKey, Hold, Limit
+from ledger.book import DEFAULT_MARKS, Account, Book, CounterKey, Hold, Limit
 from ledger.records import UNSEEN, Ask, Report
 from ledger.windows import window_span_ms
 
@@ -70,3 +70,13 @@ def _start_ms(limit: Limit, at_ms: int) -> int:
 def _also_of(limit: Limit, ancestors: list[Account]) -> bool:
     """Whether an ancestor is on the plan that the limit comes from: then it is the ancestor's limit too."""
     return any(limit.id == other.id for ancestor in ancestors for other in ancestor.limits)
+
+
+def marks(limit: Limit, owner: Account, key: Account) -> tuple[int, ...]:
+    """At which percentages a limit tells of itself: its own, its owner's or plan's, else the key's."""
+    found = limit.alert_at
+    if found is None:
+        found = owner.alert_at
+    if found is None and owner.kind != "key":
+        found = key.alert_at
+    return DEFAULT_MARKS if found is None else found

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ledger import history
 from ledger.access import Access
 from ledger.engine import Script
 from ledger.outbox import deliveries, hooks, messages
 from ledger.outbox.deliveries import Delivery, Result
 from ledger.outbox.hooks import Hook, HookEdit, NewHook
 from ledger.outbox.messages import Told
-from ledger.replays import Once, made_once
+from ledger.replays import Origin, made_once
 from ledger.windows import DAY_MS
 
 
@@ -23,9 +24,9 @@ class Hooks:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    async def make(self, owner_id: int, key_id: str, new: NewHook, once: Once | None) -> tuple[Hook, bool]:
+    async def make(self, owner_id: int, key_id: str, new: NewHook, origin: Origin | None) -> tuple[Hook, bool]:
         """Make a hook; whether an earlier request did. Raises NotFound, TooManyHooks, ReplayMismatch."""
-        return await self._write(once, lambda touched: hooks.make(owner_id, key_id, new, touched))
+        return await self._write("created", origin, lambda touched: hooks.make(owner_id, key_id, new, touched))
 
     async def view(self, owner_id: int, public_id: str) -> Hook:
         """One hook. Raises NotFound."""
@@ -35,26 +36,49 @@ class Hooks:
         """A page of hooks, newest first, and whether there are more. Raises NotFound."""
         return await self._access.read(lambda: hooks.page(owner_id, limit, starting_after), long=True)
 
-    async def change(self, owner_id: int, public_id: str, edit: HookEdit, once: Once | None) -> tuple[Hook, bool]:
+    async def change(self, owner_id: int, public_id: str, edit: HookEdit, origin: Origin | None) -> tuple[Hook, bool]:
         """Change a hook. Raises NotFound, ReplayMismatch."""
-        return await self._write(once, lambda touched: hooks.change(owner_id, public_id, edit, touched))
+        return await self._write(
+            "updated",
+            origin,
+            lambda touched: hooks.change(owner_id, public_id, edit, touched),
+            before=lambda: hooks.view(owner_id, public_id),
+        )
 
     async def rotate(
-        self, owner_id: int, public_id: str, secret: str, overlap_ms: int, once: Once | None
+        self, owner_id: int, public_id: str, secret: str, overlap_ms: int, origin: Origin | None
     ) -> tuple[Hook, bool]:
         """Give a hook a new secret. Raises NotFound, ReplayMismatch."""
         now_ms = self._access.clock_ms()
         return await self._write(
-            once, lambda touched: hooks.rotate(owner_id, public_id, secret, now_ms + overlap_ms, now_ms)
+            "rotated", origin, lambda touched: hooks.rotate(owner_id, public_id, secret, now_ms + overlap_ms, now_ms)
         )
 
-    async def remove(self, owner_id: int, public_id: str, once: Once | None) -> tuple[Hook, bool]:
+    async def remove(self, owner_id: int, public_id: str, origin: Origin | None) -> tuple[Hook, bool]:
         """Remove a hook. Raises NotFound, ReplayMismatch."""
-        return await self._write(once, lambda touched: hooks.remove(owner_id, public_id, touched))
+        return await self._write("removed", origin, lambda touched: hooks.remove(owner_id, public_id, touched))
 
-    async def _write(self, once: Once | None, script: Callable[[set[int]], Script[Hook]]) -> tuple[Hook, bool]:
+    async def _write(
+        self,
+        type_: str,
+        origin: Origin | None,
+        script: Callable[[set[int]], Script[Hook]],
+        *,
+        before: Callable[[], Script[Hook]] | None = None,
+    ) -> tuple[Hook, bool]:
+        """Make a change, once, and write down who made it."""
         now_ms = self._access.clock_ms()
-        return await self._access.write(lambda touched: made_once(once, now_ms, Hook, lambda: script(touched)))
+
+        def recorded(touched: set[int]) -> Script[Hook]:
+            was = None
+            if before is not None:
+                was = yield from before()
+            hook = yield from script(touched)
+            old, new = (None if each is None else hooks.shown(each) for each in (was, hook))
+            yield from history.record(f"hook.{type_}", hook.account_id, hook.public_id, old, new, origin, now_ms)
+            return hook
+
+        return await self._access.write(lambda touched: made_once(origin, now_ms, Hook, lambda: recorded(touched)))
 
 
 class Outbox:
@@ -102,6 +126,12 @@ class Outbox:
     async def waiting(self) -> tuple[int, int, int]:
         """How many deliveries are pending and dead, and for how many ms the oldest has been due."""
         return await self._access.read(lambda: deliveries.waiting(self._access.clock_ms()))
+
+    async def tell_expired(self) -> None:
+        """Tell whoever listens of keys that have expired. Raises LedgerUnavailable."""
+        now_ms = self._access.clock_ms()
+        if await self._access.read(lambda: messages.any_expired(now_ms)):
+            await self._access.write(lambda touched: messages.tell_expired(now_ms))
 
     async def drop(self, days: int) -> int:
         """Drop what ended more than so many days ago; how many rows went. Raises LedgerUnavailable."""

@@ -115,12 +115,14 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         granted: The output allowance that the hold covers.
         left: What the tightest limit of each unit has left after this hold; no entry for a unit without a limit.
+        warning: The highest mark that was passed before, and whose limit it is of; None if none was.
     """
 
     id: str
     granted: int
     amount_micros: int
     left: dict[str, int] = {}
+    warning: tuple[str, int] | None = None
 
 
 class Shortfall(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,16 +20,25 @@ class ReplayMismatch(Refusal):
     """The Idempotency-Key was used before, with another request."""
 
 
-class Once(msgspec.Struct, frozen=True, kw_only=True):
-    """An Idempotency-Key: who sent it, with what, and for how long it is remembered.
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a change comes from: who asked for it, from where, and with which Idempotency-Key.
 
-    `note` is kept beside the answer for the caller's own use and given back with it.
+    Attributes:
+        account_id: The caller's; an Idempotency-Key is his own.
+        actor: Public id of the key that asked, or what else did.
+        key: The Idempotency-Key; None for a request that is made anew each time.
+        fingerprint: Of the request: the same key with another one is refused.
+        expires_ms: Until when the answer is remembered.
+        note: Kept beside the answer for the caller's own use, and given back with it.
     """
 
     account_id: int
-    key: str
-    fingerprint: str
-    expires_ms: int
+    actor: str = "system"
+    ip: str | None = None
+    request_id: str | None = None
+    key: str | None = None
+    fingerprint: str = ""
+    expires_ms: int = 0
     note: str = ""
 
 
@@ -41,40 +50,40 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     replayed: bool = False
 
 
-def once(guard: Once | None, now_ms: int, change: Callable[[], Script[AccountView]]) -> Script[Answer]:
+def account_made_once(origin: Origin | None, now_ms: int, change: Callable[[], Script[AccountView]]) -> Script[Answer]:
     """Make a change of an account, once: see `made_once`."""
 
     def made() -> Script[Answer]:
         account = yield from change()
-        return Answer(account=account, note="" if guard is None else guard.note)
+        return Answer(account=account, note="" if origin is None else origin.note)
 
-    answer, replayed = yield from made_once(guard, now_ms, Answer, made)
+    answer, replayed = yield from made_once(origin, now_ms, Answer, made)
     return msgspec.structs.replace(answer, replayed=True) if replayed else answer
 
 
 def made_once(
-    guard: Once | None, now_ms: int, kind: type[T], change: Callable[[], Script[T]]
+    origin: Origin | None, now_ms: int, kind: type[T], change: Callable[[], Script[T]]
 ) -> Script[tuple[T, bool]]:
     """Make a change, or give the answer of the earlier request with the same Idempotency-Key, and say which.
 
     Raises:
         ReplayMismatch: The earlier request was another one.
     """
-    if guard is None:
+    if origin is None or origin.key is None:
         answer = yield from change()
         return answer, False
     yield "DELETE FROM replays WHERE expires_ms <= ?", (now_ms,)
     rows = yield (
         "SELECT fingerprint, answer FROM replays WHERE account_id = ? AND key = ?",
-        (guard.account_id, guard.key),
+        (origin.account_id, origin.key),
     )
     if rows:
-        if rows[0][0] != guard.fingerprint:
-            raise ReplayMismatch(guard.key)
+        if rows[0][0] != origin.fingerprint:
+            raise ReplayMismatch(origin.key)
         return msgspec.json.decode(rows[0][1], type=kind), True
     answer = yield from change()
     yield (
         "INSERT INTO replays (account_id, key, fingerprint, answer, expires_ms) VALUES (?, ?, ?, ?, ?)",
-        (guard.account_id, guard.key, guard.fingerprint, msgspec.json.encode(answer).decode(), guard.expires_ms),
+        (origin.account_id, origin.key, origin.fingerprint, msgspec.json.encode(answer).decode(), origin.expires_ms),
     )
     return answer, False

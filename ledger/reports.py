@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
-from ledger import audit, events, usage
+from ledger import audit, events, history, usage
 from ledger.access import Access
 from ledger.audit import Audit
 from ledger.events import EventQuery, EventView, HoldView
+from ledger.history import ChangeQuery, Recorded
+from ledger.replays import Origin
 from ledger.usage import Query, UsageReport
 
 
@@ -45,6 +48,19 @@ class Reports:
     async def hold_sums(self) -> tuple[int, int]:
         """How many holds are open and how many unsettled."""
         return await self._access.read(events.hold_sums, long=True)
+
+    async def changes(self, query: ChangeQuery) -> tuple[list[Recorded], bool]:
+        """A page of who changed what, newest first, and whether there are more. Raises NotFound."""
+        return await self._access.read(lambda: history.list_changes(query), long=True)
+
+    async def note(
+        self, type_: str, account_id: int, object_id: str, after: dict[str, Any], origin: Origin | None
+    ) -> None:
+        """Write down what was done otherwise than by a change of an account. Raises LedgerUnavailable."""
+        now_ms = self._access.clock_ms()
+        await self._access.write(
+            lambda touched: history.record(type_, account_id, object_id, None, after, origin, now_ms), alone=False
+        )
 
     async def audit(self) -> Audit:
         """Compare everything with everything."""

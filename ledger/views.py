@@ -48,6 +48,9 @@ class LimitView(msgspec.Struct, frozen=True, kw_only=True):
     unsettled: int
     window_start_ms: int
     resets_at_ms: int | None
+    id: int = 0
+    subject_id: int = 0
+    alert_at: tuple[int, ...] = ()
     own: bool = True  # False: its plan's, or a default of its key's or an ancestor's for each such account
 
     @property
@@ -62,6 +65,7 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         status: "active", or why it or an ancestor lets nothing through: "revoked", "disabled", "expired".
+        alert_at: At which percentages of its limits somebody is told, where a limit does not say.
         remaining_micros: The least that it and its ancestors have left to spend; None where none has a cap.
         ceiling_micros: The least of its and its ancestors' spend caps; None where none has one.
         end_ms: When the first of it and its ancestors expires; None for never.
@@ -87,6 +91,7 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     created_ms: int
     last_used_ms: int | None
     limits: tuple[LimitView, ...]
+    alert_at: tuple[int, ...]
     remaining_micros: int | None
     ceiling_micros: int | None = None
     end_ms: int | None = None

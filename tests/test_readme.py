@@ -118,7 +118,7 @@ def test_every_command_has_help() -> None:
     usage = subprocess.run([FARTHING, "--help"], capture_output=True, text=True, check=True, timeout=30).stdout
     (named,) = blocks("text", "farthing serve |")
     for command in re.findall(r"[a-z]+", named.partition("(")[0].replace("farthing", "")):
-        assert command in usage or command in ("mint", "list", "show", "revoke", "rotate")
+        assert command in usage or command in ("mint", "list", "show", "revoke", "rotate", "deliveries")
 
 
 def test_every_setting_is_in_the_manual() -> None:

@@ -31,6 +31,7 @@ def end_user_object(user: AccountView) -> dict[str, Any]:
         "remaining_micros": user.remaining_micros,
         "window_start_ms": cap.window_start_ms,
         "resets_at_ms": cap.resets_at_ms,
+        "alert_at": user.alert_at,
         "limits": [limit_object(limit) for limit in user.limits if limit.max is not None],
         "created_ms": user.created_ms,
         "last_used_ms": user.last_used_ms,
@@ -57,11 +58,13 @@ async def put(call: Call) -> Response:
     key_id, subject = _names(call)
     asked = await call.body(EndUserSpec)
     call.may_make()
-    return json_response(end_user_object(await call.services.end_users.put(call.key, key_id, subject, asked)))
+    return json_response(
+        end_user_object(await call.services.end_users.put(call.key, key_id, subject, asked, call.asker))
+    )
 
 
 async def forget(call: Call) -> Response:
     """DELETE /v1/end_users/{id}?key_id=: the person is forgotten, the sums stay."""
     key_id, subject = _names(call)
-    await call.services.end_users.forget(call.key, key_id, subject)
+    await call.services.end_users.forget(call.key, key_id, subject, call.asker)
     return json_response({"id": subject, "object": "end_user", "deleted": True})

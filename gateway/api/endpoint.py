@@ -29,7 +29,7 @@ from keys.ids import new_body
 from keys.keyring import Key, Keyring
 from keys.minting import ScopeRefused
 from ledger.money import is_plain_decimal
-from ledger.replays import Once
+from ledger.replays import Origin
 
 _log = logging.getLogger("farthing.api")
 T = TypeVar("T")
@@ -48,11 +48,16 @@ _LIVEMODES = {"true": True, "false": False}
 class Call:
     """One request to the management API, authenticated."""
 
-    def __init__(self, request: Request, services: Services, key: Key, secret: str) -> None:
+    def __init__(
+        self, request: Request, services: Services, key: Key, secret: str, request_id: str, through: str = ""
+    ) -> None:
+        """`through` says by what the key asks, where it is not the API."""
         self.request = request
         self.services = services
         self.key = key
         self.secret = secret
+        self.request_id = request_id
+        self._through = through
         self._body: bytes | None = None
 
     async def body(self, kind: type[T]) -> T:
@@ -72,11 +77,22 @@ class Call:
         self._body = body = await decoded(body, encoding, API_BODY_BYTES_MAX) if encoding else body
         return body
 
-    async def once(self) -> Once | None:
-        """The Idempotency-Key of the request, if it has one."""
+    @property
+    def asker(self) -> Origin:
+        """Who asks, and from where, without an Idempotency-Key."""
+        client = self.request.client
+        return Origin(
+            account_id=self.key.account_id,
+            actor=f"{self._through}:{self.key.public_id}" if self._through else self.key.public_id,
+            ip=None if client is None else client.host,
+            request_id=f"req_{self.request_id}",
+        )
+
+    async def origin(self) -> Origin:
+        """Who asks, and from where, with the Idempotency-Key of the request, if it has one."""
         key = self.request.headers.get("idempotency-key")
         if key is None:
-            return None
+            return self.asker
         if not 1 <= len(key) <= IDEMPOTENCY_KEY_MAX:
             raise CallError(
                 400, "invalid_request", "Idempotency-Key must have 1 to 255 characters.", param="Idempotency-Key"
@@ -85,8 +101,8 @@ class Call:
         for part in (self.request.method, self.request.url.path, self.request.url.query):
             digest.update(part.encode() + b"\0")
         digest.update(await self.raw_body())
-        return Once(
-            account_id=self.key.account_id,
+        return msgspec.structs.replace(
+            self.asker,
             key=key,
             fingerprint=digest.hexdigest(),
             expires_ms=self.services.clock_ms() + IDEMPOTENCY_MS,
@@ -272,7 +288,7 @@ def endpoint(services: Services, handler: Handler, may: Callable[[Key], bool]) -
         request_id = new_body(services.clock_ms())
         try:
             key, secret = await authenticated(request, services.keyring, may)
-            response = await handler(Call(request, services, key, secret))
+            response = await handler(Call(request, services, key, secret, request_id))
         except ClientDisconnect:
             return Response(status_code=400)
         except PROBLEMS as error:

@@ -130,5 +130,8 @@ async def resolve(call: Call) -> Response:
     micros = found.amount_micros if asked.cost_micros is None else asked.cost_micros
     settled = await call.services.ledger.calls.resolve(hold_id, asked.action, micros)
     event_id = hold_id if settled is None else settled.id
+    await call.services.ledger.reports.note(
+        "hold.resolved", call.key.account_id, f"hold_{hold_id}", {"action": asked.action, "micros": micros}, call.asker
+    )
     resolved = await call.services.ledger.calls.promise(call.key.account_id, event_id)
     return json_response(event_object(resolved) if isinstance(resolved, EventView) else _hold_object(resolved))

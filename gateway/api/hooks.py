@@ -105,7 +105,7 @@ def delivery_object(delivery: Delivery) -> dict[str, Any]:
 
 async def make(call: Call) -> Response:
     """POST /v1/hooks. A webhook's secret is in the answer, once."""
-    once = await call.once()
+    origin = await call.origin()
     asked = await call.body(HookSpec)
     call.may_make()
     now_ms = call.services.clock_ms()
@@ -119,7 +119,7 @@ async def make(call: Call) -> Response:
         created_ms=now_ms,
     )
     made, is_replay = await call.services.ledger.hooks.make(
-        call.key.account_id, asked.key_id or call.key.public_id, new, once
+        call.key.account_id, asked.key_id or call.key.public_id, new, origin
     )
     return json_response(_with_secret(made), 201, replayed(is_replay))
 
@@ -141,7 +141,7 @@ async def get(call: Call) -> Response:
 
 async def change(call: Call) -> Response:
     """PATCH /v1/hooks/{id}."""
-    once = await call.once()
+    origin = await call.origin()
     asked = await call.body(HookPatch)
     current = await call.services.ledger.hooks.view(call.key.account_id, _id(call))
     target = None
@@ -157,27 +157,27 @@ async def change(call: Call) -> Response:
             description=None if asked.description is UNSET else asked.description,
             status=None if asked.status is UNSET else asked.status,
         ),
-        once,
+        origin,
     )
     return json_response(hook_object(hook), headers=replayed(is_replay))
 
 
 async def remove(call: Call) -> Response:
     """DELETE /v1/hooks/{id}, with all that was to go to it."""
-    hook, is_replay = await call.services.ledger.hooks.remove(call.key.account_id, _id(call), await call.once())
+    hook, is_replay = await call.services.ledger.hooks.remove(call.key.account_id, _id(call), await call.origin())
     return json_response(hook_object(hook) | {"deleted": True}, headers=replayed(is_replay))
 
 
 async def rotate(call: Call) -> Response:
     """POST /v1/hooks/{id}/rotate: a new secret, in the answer, once. Both sign while they overlap."""
-    once = await call.once()
+    origin = await call.origin()
     asked = await call.body(Overlap)
     call.may_make()
     current = await call.services.ledger.hooks.view(call.key.account_id, _id(call))
     if current.kind != "webhook":
         raise Invalid("kind", f"a hook of kind {current.kind} has no secret")
     hook, is_replay = await call.services.ledger.hooks.rotate(
-        call.key.account_id, _id(call), webhook.new_secret(), asked.overlap_seconds * 1000, once
+        call.key.account_id, _id(call), webhook.new_secret(), asked.overlap_seconds * 1000, origin
     )
     return json_response(_with_secret(hook), headers=replayed(is_replay))
 

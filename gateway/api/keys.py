@@ -60,6 +60,7 @@ def key_object(account: AccountView) -> dict[str, Any]:
         "overrun_micros": account.overrun_micros,
         "window_start_ms": cap.window_start_ms,
         "resets_at_ms": cap.resets_at_ms,
+        "alert_at": account.alert_at,
         "limits": [limit_object(limit) for limit in account.limits if limit.max is not None],
         "created_ms": account.created_ms,
         "last_used_ms": account.last_used_ms,
@@ -81,6 +82,7 @@ def limit_object(limit: LimitView) -> dict[str, Any]:
         "remaining": max(limit.max - limit.used - limit.held - limit.unsettled, 0),
         "window_start_ms": limit.window_start_ms,
         "resets_at_ms": limit.resets_at_ms,
+        "alert_at": limit.alert_at,
     }
     further = {"action": limit.action, "timezone": limit.timezone, "anchor_ms": limit.anchor_ms}
     return shown | {name: value for name, value in further.items() if value not in (None, "block")}
@@ -88,10 +90,10 @@ def limit_object(limit: LimitView) -> dict[str, Any]:
 
 async def mint(call: Call) -> Response:
     """POST /v1/keys."""
-    once = await call.once()
+    origin = await call.origin()
     asked = await call.body(Mint)
     call.may_make()
-    minted = await call.services.minter.mint(call.key, call.secret, asked, once)
+    minted = await call.services.minter.mint(call.key, call.secret, asked, origin)
     body = key_object(minted.account) | {"secret": minted.secret}
     return json_response(body, 201, replayed(minted.replayed))
 
@@ -123,9 +125,9 @@ async def me(call: Call) -> Response:
 
 async def change(call: Call) -> Response:
     """PATCH /v1/keys/{id}."""
-    once = await call.once()
+    origin = await call.origin()
     asked = await call.body(Patch)
-    account, is_replay = await call.services.minter.change(call.key, _id(call), asked, once)
+    account, is_replay = await call.services.minter.change(call.key, _id(call), asked, origin)
     return json_response(key_object(account), headers=replayed(is_replay))
 
 
@@ -133,7 +135,7 @@ async def revoke(call: Call) -> Response:
     """DELETE /v1/keys/{id} and POST /v1/keys/{id}/revoke."""
     parameters = call.parameters("in_flight")
     in_flight = choice(parameters.get("in_flight"), "in_flight", ("cut", "finish"), "cut")
-    account, is_replay = await call.services.minter.revoke(call.key, _id(call), await call.once())
+    account, is_replay = await call.services.minter.revoke(call.key, _id(call), await call.origin())
     if in_flight == "cut":
         call.services.cut_account(account.id)
     return json_response(key_object(account), headers=replayed(is_replay))
@@ -144,10 +146,10 @@ async def rotate(call: Call) -> Response:
     await call.services.ledger.accounts.get(
         call.key.account_id, _id(call)
     )  # what is not there is 404, whatever is said
-    once = await call.once()
+    origin = await call.origin()
     asked = await call.body(Rotate)
     call.may_make()
-    minted = await call.services.minter.rotate(call.key, call.secret, _id(call), asked.overlap_seconds, once)
+    minted = await call.services.minter.rotate(call.key, call.secret, _id(call), asked.overlap_seconds, origin)
     body = key_object(minted.account) | {"secret": minted.secret}
     return json_response(body, headers=replayed(minted.replayed))
 
@@ -163,7 +165,7 @@ class Credits(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
 
 async def credit(call: Call) -> Response:
     """POST /v1/keys/{id}/credits."""
-    once = await call.once()
+    origin = await call.origin()
     asked = await call.body(Credits)
     try:
         micros = usd_to_micros(asked.amount_usd) if asked.amount_usd is not None else asked.amount_micros
@@ -175,7 +177,7 @@ async def credit(call: Call) -> Response:
     if asked.expires_at_ms is not None and asked.expires_at_ms <= now_ms:
         raise Invalid("expires_at_ms", "must be in the future")
     new = Credit(event_id=new_body(now_ms), amount_micros=micros, reason=asked.reason, until_ms=asked.expires_at_ms)
-    account, is_replay = await call.services.minter.credit(call.key, _id(call), new, once)
+    account, is_replay = await call.services.minter.credit(call.key, _id(call), new, origin)
     return json_response(key_object(account), headers=replayed(is_replay))
 
 

@@ -27,6 +27,7 @@ def plan_object(plan: AccountView) -> dict[str, Any]:
             for limit in plan.limits
             if limit.role == "limit"
         ],
+        "alert_at": plan.alert_at,
         "allowed_models": profile.get("allowed_models"),
         "allowed_providers": profile.get("allowed_providers"),
         "markup_percent": micros_to_usd(100 * int(profile.get("markup_ppm", 0))),
@@ -37,9 +38,9 @@ def plan_object(plan: AccountView) -> dict[str, Any]:
 
 async def make(call: Call) -> Response:
     """POST /v1/plans."""
-    once = await call.once()
+    origin = await call.origin()
     call.may_make()
-    plan, is_replay = await call.services.plans.make(call.key, await call.body(PlanSpec), once)
+    plan, is_replay = await call.services.plans.make(call.key, await call.body(PlanSpec), origin)
     return json_response(plan_object(plan), 201, replayed(is_replay))
 
 
@@ -64,15 +65,15 @@ async def get(call: Call) -> Response:
 
 async def change(call: Call) -> Response:
     """PATCH /v1/plans/{id}; in force on the next call of every key on it."""
-    once = await call.once()
+    origin = await call.origin()
     asked = await call.body(PlanSpec)
-    plan, is_replay = await call.services.plans.change(call.key, str(call.request.path_params["id"]), asked, once)
+    plan, is_replay = await call.services.plans.change(call.key, str(call.request.path_params["id"]), asked, origin)
     return json_response(plan_object(plan), headers=replayed(is_replay))
 
 
 async def remove(call: Call) -> Response:
     """DELETE /v1/plans/{id}, once no key is on it."""
     answer = await call.services.ledger.accounts.remove_plan(
-        call.key.account_id, str(call.request.path_params["id"]), once=await call.once()
+        call.key.account_id, str(call.request.path_params["id"]), origin=await call.origin()
     )
     return json_response(plan_object(answer.account), headers=replayed(answer.replayed))

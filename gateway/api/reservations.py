@@ -21,7 +21,7 @@ from keys.policy import Policy, read_policy
 from ledger.events import EventView, HoldView
 from ledger.money import CHARGE_MICROS_MAX, PICOS_PER_MICRO, ceil_micros
 from ledger.records import UNSEEN, Ask, Facts, Held, Prolong, Refused, Settlement, Shortfall
-from ledger.replays import Once, ReplayMismatch
+from ledger.replays import Origin, ReplayMismatch
 from ledger.views import AccountView, NotFound
 
 STANDARD_TTL_S_MAX = 3600  # of a key that is in others' hands: it holds back what its parents could spend
@@ -70,7 +70,7 @@ def policy_of(key: AccountView) -> Policy:
 
 
 def _ask(
-    call: Call, asked: Reserve, key: AccountView, end_user: int, *, once: Once | None = None, dry_run: bool = False
+    call: Call, asked: Reserve, key: AccountView, end_user: int, *, origin: Origin | None = None, dry_run: bool = False
 ) -> Ask:
     now_ms = call.services.clock_ms()
     unit, amount = asked.unit, asked.amount
@@ -78,7 +78,9 @@ def _ask(
         raise CallError(400, "invalid_request", f"amount: must be at most {COUNT_MAX} {unit}.", param="amount")
     _check_ttl(call, asked.ttl_seconds)
     return Ask(
-        id=new_body(now_ms) if once is None else derived_id("reservation", once.account_id, once.key),
+        id=new_body(now_ms)
+        if origin is None or origin.key is None
+        else derived_id("reservation", origin.account_id, origin.key),
         account_id=key.id,
         subject_id=end_user,
         facts=Facts(
@@ -142,11 +144,11 @@ async def reserve(call: Call) -> Response:
     strict = choice(call.parameters("strict").get("strict"), "strict", ("true", "false"), "false") == "true"
     asked = await call.body(Reserve)
     key, end_user = await whom(call, asked.subject, opens=False)
-    once = await call.once()
+    origin = await call.origin()
     outcome: Held | Refused | None = None
     if end_user == UNSEEN:  # who is not let in is not written down
-        outcome = await call.services.ledger.calls.would_hold(_ask(call, asked, key, end_user, once=once))
-    ask = _ask(call, asked, key, end_user, once=once)
+        outcome = await call.services.ledger.calls.would_hold(_ask(call, asked, key, end_user, origin=origin))
+    ask = _ask(call, asked, key, end_user, origin=origin)
     if not isinstance(outcome, Refused):
         if end_user == UNSEEN:
             key, end_user = await whom(call, asked.subject)

@@ -42,6 +42,8 @@ def ours(admitted: Admitted) -> RawHeaders:
     remaining = admitted.held.left.get("micros")
     if remaining is not None:
         fields.append((b"x-farthing-remaining-micros", b"%d" % remaining))
+    if admitted.held.warning is not None:
+        fields.append((b"x-farthing-warning", b"%s;%d" % (admitted.held.warning[0].encode(), admitted.held.warning[1])))
     return fields
 
 

@@ -23,6 +23,7 @@ from gateway.api.endpoint import Call, Handler
 from gateway.dashboard import words
 from gateway.problems import CallError
 from gateway.services import Services
+from keys.ids import new_body
 from keys.keyring import Key
 
 ROOT = "/dashboard"
@@ -168,6 +169,7 @@ class Page:
             "query_string": urlencode(said).encode(),
             "headers": [(b"idempotency-key", once.encode())] if once else [],
             "path_params": {"id": id},
+            "client": self._request.scope.get("client"),
             "server": ("localhost", 80),
             "scheme": "http",
         }
@@ -178,7 +180,9 @@ class Page:
 
         # The session's id stands for the key's secret, from which the secret of a new key is derived: a form that is
         # sent again shows the same new key again.
-        return await handler(Call(Request(scope, receive), self.services, self.key, self._session))
+        request_id = new_body(self.services.clock_ms())
+        call = Call(Request(scope, receive), self.services, self.key, self._session, request_id, "dashboard")
+        return await handler(call)
 
     async def ask(self, handler: Handler, **asked: Any) -> Any:
         """The same, decoded."""

@@ -7,16 +7,17 @@ writes none; what this process has seen written is not tried again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from ledger.book import Account, Book, CounterKey, Event, Limit
+from ledger.matching import marks
 from ledger.records import Ask, Refused, Shortfall
+from ledger.views import AccountView, LimitView
 from ledger.windows import window_span_ms
 
-DEFAULT_MARKS = (80,)
 REACHED = 0
 """The percentage under which it is written that a limit was reached; no mark has it."""
 
@@ -50,16 +51,6 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     threshold: int = 0
     used: int | None = None
     until_ms: int | None = 0
-
-
-def marks(limit: Limit, owner: Account, key: Account) -> tuple[int, ...]:
-    """At which percentages a limit tells of itself: its own, its owner's or plan's, else the key's."""
-    found = limit.alert_at
-    if found is None:
-        found = owner.alert_at
-    if found is None and owner.kind != "key":
-        found = key.alert_at
-    return DEFAULT_MARKS if found is None else found
 
 
 class Alerts:
@@ -117,7 +108,7 @@ class Alerts:
                     if exact and book.counters[counter].used < threshold:
                         continue
                     if self._is_new((counter, percent, maximum), threshold):
-                        message = crossing(limit, owner, counter, percent, maximum)
+                        message = crossing(limit, owner.id, _whom(limit, owner, counter), counter, percent, maximum)
                         found.append(msgspec.structs.replace(message, counter=counter, threshold=threshold))
 
     def _of_refusal(
@@ -130,7 +121,8 @@ class Alerts:
                     start_ms, _ = window_span_ms(at_ms, limit.window, limit.timezone, limit.anchor_ms)
                     counter = (limit.id, _counted_under(limit, ask, line), start_ms)
                     if self._is_new((counter, REACHED, shortfall.max), 0):
-                        message = crossing(limit, owner, counter, REACHED, shortfall.max)
+                        whom = _whom(limit, owner, counter)
+                        message = crossing(limit, owner.id, whom, counter, REACHED, shortfall.max)
                         found.append(msgspec.structs.replace(message, used=shortfall.used))
                     return
 
@@ -142,10 +134,29 @@ class Alerts:
         return True
 
 
-def crossing(limit: Limit, owner: Account, counter: CounterKey, percent: int, maximum: int) -> Message:
+def passed(account: AccountView) -> Iterator[Message]:
+    """What is to be told of an account's own limits as they stand after a change of them."""
+    for limit in account.limits:
+        if not limit.own or limit.per != "key" or not limit.max:
+            continue
+        counter = (limit.id, limit.subject_id, limit.window_start_ms)
+        whom = 0 if account.kind == "key" else account.id
+        for percent in (REACHED, *limit.alert_at):
+            if limit.used * 100 >= (percent or 100) * limit.max:
+                message = crossing(limit, account.id, whom, counter, percent, limit.max)
+                yield msgspec.structs.replace(message, used=limit.used)
+
+
+def _whom(limit: Limit, owner: Account, counter: CounterKey) -> int:
+    """The end user or run that a limit's counter is about; 0 for none."""
+    return counter[1] if limit.per != "key" else 0 if owner.kind == "key" else owner.id
+
+
+def crossing(
+    limit: Limit | LimitView, owner_id: int, subject_id: int, counter: CounterKey, percent: int, maximum: int
+) -> Message:
     """What is told of a mark that was passed, but for what the counter stands at."""
     start_ms = counter[2]
-    subject_id = counter[1] if limit.per != "key" else 0 if owner.kind == "key" else owner.id
     _, end_ms = window_span_ms(start_ms, limit.window, limit.timezone, limit.anchor_ms)
     data = {
         "percent": percent or 100,
@@ -160,7 +171,7 @@ def crossing(limit: Limit, owner: Account, counter: CounterKey, percent: int, ma
     }
     return Message(
         type="limit.threshold_crossed" if percent else "limit.reached",
-        account_id=owner.id,
+        account_id=owner_id,
         subject_id=subject_id,
         data=msgspec.json.encode(data).decode(),
         until_ms=end_ms,

@@ -7,7 +7,7 @@ looking, whether anything need be written for anybody.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -211,6 +211,17 @@ def count(account_id: int, touched: set[int]) -> Script[None]:
         " version = version + 1 WHERE id = ?",
         (account_id,),
     )
+
+
+def shown(found: Hook) -> dict[str, Any]:
+    """What is recorded of a hook: neither where it leads nor its secrets."""
+    return {
+        "kind": found.kind,
+        "key_id": found.key_id,
+        "events": found.events,
+        "description": found.description,
+        "status": found.status,
+    }
 
 
 def hook_of(row: Row) -> Hook:

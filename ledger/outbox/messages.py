@@ -18,6 +18,7 @@ from ledger.outbox.alerts import Message
 from ledger.rows import chain_of, marks
 
 ADDRESSED_AT_ONCE = 200
+EXPIRED_TOLD_MS = 48 * 3600 * 1000  # how long after its end it is still told that a key has expired
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +142,45 @@ def deliver(
         "INSERT INTO deliveries (public_id, hook_id, account_id, subject_id, type, state, tries, due_ms, created_ms,"
         " body) VALUES (?, ?, ?, ?, ?, 'pending', 0, ?, ?, ?)",
         (public_id, hook_id, account_id, subject_id, type_, now_ms, now_ms, body),
+    )
+
+
+_EXPIRED = (
+    "FROM accounts AS a WHERE a.expires_ms > ? AND a.expires_ms <= ? AND a.kind = 'key' AND a.revoked_ms IS NULL"
+    " AND EXISTS (SELECT 1 FROM accounts AS o WHERE o.hooks > 0 AND a.path >= o.path"
+    " AND a.path < substr(o.path, 1, length(o.path) - 1) || '0')"
+    " AND NOT EXISTS (SELECT 1 FROM messages AS m WHERE m.once = 'expired:' || a.id || ':' || a.expires_ms)"
+)
+"""Keys that have expired, above which somebody listens who has not been told."""
+
+
+def any_expired(now_ms: int) -> Script[bool]:
+    """Whether there is anything for `tell_expired` to tell."""
+    rows = yield "SELECT 1 FROM accounts WHERE hooks > 0 LIMIT 1", ()
+    if rows:
+        rows = yield f"SELECT 1 {_EXPIRED} LIMIT 1", (now_ms - EXPIRED_TOLD_MS, now_ms)
+    return bool(rows)
+
+
+def tell_expired(now_ms: int) -> Script[None]:
+    """Tell of keys that have expired, each once."""
+    rows = yield (
+        f"SELECT a.id, a.expires_ms {_EXPIRED} LIMIT ?",
+        (now_ms - EXPIRED_TOLD_MS, now_ms, ADDRESSED_AT_ONCE),
+    )
+    until_ms = now_ms + EXPIRED_TOLD_MS
+    yield from tell(
+        (
+            Message(
+                type="key.expired",
+                account_id=account_id,
+                data=f'{{"expired_ms":{expires_ms}}}',
+                once=f"expired:{account_id}:{expires_ms}",
+                until_ms=until_ms,
+            )
+            for account_id, expires_ms in rows
+        ),
+        now_ms,
     )
 
 

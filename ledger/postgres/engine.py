@@ -28,7 +28,7 @@ import asyncpg
 
 from ledger import holding, rules
 from ledger.engine import Change, Refusal, Result, Script, Work
-from ledger.outbox.alerts import Alerts
+from ledger.outbox.alerts import Alerts, Message
 from ledger.postgres import bounds, migrating
 from ledger.postgres.reading import Readers
 from ledger.postgres.rows import (
@@ -255,6 +255,7 @@ class PostgresEngine:
                 if lacking:
                     await self._read_rows(book, tables, wanted, batch, locking=False)
                 results: list[Result] = [rules.apply(book, work, now_ms) for work in batch]
+                messages = self._alerts.messages(book, batch, results, now_ms, exact=False)
                 break
             except Missing as missing:
                 book.undo()
@@ -268,7 +269,7 @@ class PostgresEngine:
             return None
         self._committing = True
         try:
-            await self._store(COMMIT, book, batch, results, now_ms)
+            await self._store(COMMIT, book, batch, results, messages, now_ms)
         except asyncpg.PostgresError as error:
             if error.sqlstate != STALE and not isinstance(error, asyncpg.UniqueViolationError):
                 raise
@@ -311,7 +312,8 @@ class PostgresEngine:
         book = SharedBook(tables)
         now_ms = await self._read_rows(book, tables, wanted, batch, locking=True)
         results = [_apply(book, work, now_ms, repeated=repeated) for work in batch]
-        await self._store(STORE, book, batch, results, now_ms)
+        messages = self._alerts.messages(book, batch, results, now_ms, exact=True)
+        await self._store(STORE, book, batch, results, messages, now_ms)
         return book, results
 
     async def _read_rows(
@@ -333,13 +335,18 @@ class PostgresEngine:
         return now_ms
 
     async def _store(
-        self, statement: str, book: SharedBook, batch: list[Operation], results: list[Result], now_ms: int
+        self,
+        statement: str,
+        book: SharedBook,
+        batch: list[Operation],
+        results: list[Result],
+        messages: list[Message],
+        now_ms: int,
     ) -> None:
         """Store what the batch has changed; with `COMMIT` that is a transaction of its own."""
         basis = book.basis(batch, results, now_ms)
         if statement == STORE:
             basis.maxima.clear()  # the counters were locked before it was decided
-        messages = self._alerts.messages(book, batch, results, now_ms, exact=statement == STORE)
         self.told = self.told or bool(messages)
         arguments = store_arguments(book, basis, messages, now_ms if self._test_clock_ms is None else -1)
         if arguments is None:

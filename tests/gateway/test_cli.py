@@ -117,3 +117,28 @@ def test_who_reads_no_further_sees_no_traceback(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr.startswith("catalogue ")
     assert len(done.stderr.splitlines()) == 1
+
+
+async def test_hooks_and_changes_are_listed(
+    farthing: Running, beside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was made by the API and by hand, with who made it."""
+    _, hook = await farthing.api("POST", "/v1/hooks", {"kind": "slack", "url": "https://example.com/hook-wxyz"})
+    await farthing.api("POST", f"/v1/hooks/{hook['id']}/test")
+    assert await run("keys", "mint", "--json") == OK
+    key = json.loads(capsys.readouterr().out)
+
+    assert await run("hooks", "list") == OK
+    assert "https://example.com/…wxyz" in capsys.readouterr().out
+    assert await run("hooks", "deliveries", hook["id"], "--json") == OK
+    (delivery,) = json.loads(capsys.readouterr().out)
+    assert delivery["type"] == "hook.test"
+    assert await run("changes", "--json") == OK
+    newest = json.loads(capsys.readouterr().out)
+    assert [(each["type"], each["actor"], each["object_id"]) for each in newest[:2]] == [
+        ("key.created", "cli", key["id"]),
+        ("hook.created", newest[1]["actor"], hook["id"]),
+    ]
+    assert await run("changes", "--object", key["id"]) == OK
+    assert "key.created" in capsys.readouterr().out
+    assert await run("hooks", "deliveries", "hook_nowhere") == FAILED

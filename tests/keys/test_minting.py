@@ -14,15 +14,15 @@ from keys.minting import Minted, ScopeRefused
 from keys.requests import EXPIRES_MS_MAX, LimitSpec, Mint, Patch
 from keys.terms import Exceeds, Invalid
 from ledger.changes import Closed, TooDeep
-from ledger.replays import Once, ReplayMismatch
+from ledger.replays import Origin, ReplayMismatch
 from ledger.views import NotFound
 from tests.keys.conftest import MASTER, Office
 
 DAY = 86_400_000
 
 
-def once(office: Office, key: str = "k", fingerprint: str = "f", account_id: int = 1) -> Once:
-    return Once(account_id=account_id, key=key, fingerprint=fingerprint, expires_ms=office.clock() + DAY)
+def once(office: Office, key: str = "k", fingerprint: str = "f", account_id: int = 1) -> Origin:
+    return Origin(account_id=account_id, key=key, fingerprint=fingerprint, expires_ms=office.clock() + DAY)
 
 
 async def team_of(office: Office, **asked: Any) -> tuple[Minted, Key]:

@@ -15,7 +15,7 @@ from ledger.ledger import Ledger
 from ledger.limits import LimitTerms
 from ledger.postgres import dialect
 from ledger.records import Ask, Facts, Held, Refused, Settled, Settlement
-from ledger.replays import Answer, Once
+from ledger.replays import Answer, Origin
 from ledger.views import AccountView, Credential
 from tests.cluster import query
 
@@ -90,8 +90,8 @@ class World:
     async def view(self, key: str, owner: str | None = None) -> AccountView:
         return await self.ledger.accounts.get(self.accounts[owner or key], key)
 
-    async def edit(self, key: str, *, once: Once | None = None, owner: str | None = None, **changes: Any) -> Answer:
-        return await self.ledger.accounts.edit(self.accounts[owner or key], key, Edit(**changes), once=once)
+    async def edit(self, key: str, *, origin: Origin | None = None, owner: str | None = None, **changes: Any) -> Answer:
+        return await self.ledger.accounts.edit(self.accounts[owner or key], key, Edit(**changes), origin=origin)
 
     async def revoke(self, key: str) -> Answer:
         return await self.ledger.accounts.revoke(self.accounts[key], key)

@@ -13,7 +13,7 @@ from gateway.terminal import CANNOT_START, OK, USAGE
 from ledger.outbox.hooks import NewHook
 from ledger.postgres import migrating
 from ledger.records import Recover, Report
-from ledger.replays import Once
+from ledger.replays import Origin
 from ledger.sqlite import files
 from tests.cluster import Cluster, query
 from tests.harness import MASTER, running
@@ -50,8 +50,8 @@ async def lived(world: World) -> str:
     await world.ledger.calls.report(
         Report(id="r", account_id=world.accounts[key], facts=world.ask(key).facts, at_ms=0, cost_picos=1)
     )
-    once = Once(account_id=world.accounts[key], key="k", fingerprint="f", expires_ms=2**52, note="\u2028")
-    await world.ledger.accounts.open(world.account(key), once)
+    origin = Origin(account_id=world.accounts[key], key="k", fingerprint="f", expires_ms=2**52, note="\u2028")
+    await world.ledger.accounts.open(world.account(key), origin)
     await world.ledger.setting("name", "value")
     await world.ledger.sessions.start("hash", "locator")
     hook = NewHook(

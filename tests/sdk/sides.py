@@ -34,6 +34,7 @@ FARTHINGS_RESPONSE_HEADERS = {
     "x-farthing-held-micros",
     "x-farthing-remaining-micros",
     "x-farthing-cost-micros",
+    "x-farthing-warning",
 }
 # Of the connection, or replaced on purpose: they cannot be the same on both ways.
 HOP_REQUEST = {

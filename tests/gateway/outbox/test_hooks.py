@@ -39,6 +39,16 @@ async def hook(farthing: Running, url: str, *, key: str = MASTER, **more: Any) -
     return made
 
 
+async def deliveries(farthing: Running, hook: dict[str, Any], state: str) -> dict[str, Any]:
+    """The hook's deliveries in this state, as soon as there are any."""
+    async with asyncio.timeout(10):
+        while True:
+            _, page = await farthing.api("GET", f"/v1/hooks/{hook['id']}/deliveries?state={state}")
+            if page["data"]:
+                return dict(page)
+            await asyncio.sleep(0.01)
+
+
 async def test_a_receiver_hears_that_a_cap_was_reached_signed_and_within_a_second(
     farthing: Running, receiver: Receiver
 ) -> None:
@@ -63,7 +73,7 @@ async def test_a_receiver_hears_that_a_cap_was_reached_signed_and_within_a_secon
         "window_start_ms": 0,
         "resets_at_ms": None,
     }
-    _, page = await farthing.api("GET", f"/v1/hooks/{made['id']}/deliveries?state=delivered")
+    page = await deliveries(farthing, made, "delivered")
     assert [each["id"] for each in page["data"]] == [head["webhook-id"]]
     assert page["data"][0]["message"] == said
 
@@ -261,3 +271,73 @@ async def test_nothing_private_is_connected_to_unless_the_operator_says_so(tmp_p
                 await asyncio.sleep(0.05)
         assert page["data"][0]["attempts"][0]["error"] == "not_public"
     assert receiver.messages == []
+
+
+async def test_marks_are_said_on_keys_plans_end_users_and_limits_and_shown(farthing: Running) -> None:
+    _, plan = await farthing.api("POST", "/v1/plans", {"name": "pro", "alert_at": [60]})
+    limit = {"unit": "requests", "max": 10, "window": "day", "alert_at": [90, 50, 50]}
+    key = await farthing.mint(plan=plan["id"], limits=[limit])
+    assert (plan["alert_at"], key["alert_at"]) == ([60], [60])
+    assert [each["alert_at"] for each in key["limits"]] == [[50, 90]]
+    _, own = await farthing.api("PATCH", f"/v1/keys/{key['id']}", {"alert_at": []})
+    assert own["alert_at"] == []
+    _, back = await farthing.api("PATCH", f"/v1/keys/{key['id']}", {"alert_at": None})
+    assert back["alert_at"] == [60]
+    _, user = await farthing.api("PUT", f"/v1/end_users/ann?key_id={key['id']}", {"alert_at": [10]})
+    assert user["alert_at"] == [10]
+    assert (await farthing.mint())["alert_at"] == [80]
+
+
+@pytest.mark.parametrize("marks", [[0], [1001], [50.5], ["80"], list(range(1, 12)), 80])
+async def test_what_is_no_list_of_marks_is_refused_by_name(farthing: Running, marks: Any) -> None:
+    status, refusal = await farthing.api("POST", "/v1/keys", {"alert_at": marks})
+    assert (status, refusal["error"]["param"].split("[")[0]) == (400, "alert_at")
+    limit = {"unit": "requests", "max": 1, "alert_at": marks}
+    status, refusal = await farthing.api("POST", "/v1/keys", {"limits": [limit]})
+    assert status == 400
+    assert refusal["error"]["param"].startswith("limits[0].alert_at")
+
+
+async def test_answers_warn_from_a_mark_on(farthing: Running) -> None:
+    limit = {"unit": "requests", "max": 10, "window": "day", "alert_at": [20, 50]}
+    key = await farthing.mint(limits=[limit], livemode=False)
+    warnings = []
+    for _ in range(6):
+        status, head, _ = await farthing.call(key["secret"], CHAT)
+        assert status == 200
+        await farthing.quiet()
+        warnings.append(head.get("x-farthing-warning"))
+    assert warnings == [None, None, "key;20", "key;20", "key;20", "key;50"]
+
+
+async def test_every_change_is_on_record_and_told(farthing: Running, receiver: Receiver) -> None:
+    team = await farthing.mint(scope="team", name="Sales")
+    made = await hook(farthing, receiver.url, events=["key.*", "plan.*", "credits.*"])
+    key = await farthing.mint(by=team["secret"], name="Acme", max_spend_usd="1")
+    await farthing.api("PATCH", f"/v1/keys/{key['id']}", {"max_spend_usd": "2"}, key=team["secret"])
+    await farthing.api("POST", f"/v1/keys/{key['id']}/credits", {"amount_usd": "1", "reason": "goodwill"})
+    await farthing.api("DELETE", f"/v1/keys/{key['id']}", key=team["secret"])
+    await receiver.got(4)
+
+    assert [each["type"] for each in receiver.bodies()] == [
+        "key.created",
+        "key.updated",
+        "credits.added",
+        "key.revoked",
+    ]
+    updated = receiver.bodies()[1]["data"]
+    assert (updated["name"], updated["actor"]) == ("Acme", team["id"])
+    assert (updated["before"], updated["after"]) == ({"max_spend_micros": 10**6}, {"max_spend_micros": 2 * 10**6})
+    status, page = await farthing.api("GET", f"/v1/changes?object_id={key['id']}", key=team["secret"])
+    assert status == 200
+    assert [each["type"] for each in page["data"]] == ["key.revoked", "credits.added", "key.updated", "key.created"]
+    assert page["data"][0]["ip"] == "127.0.0.1"
+    assert page["data"][0]["request_id"].startswith("req_")
+    _, everything = await farthing.api("GET", "/v1/changes?limit=100")
+    text = json.dumps(everything) + json.dumps(receiver.bodies())
+    for secret in (key["secret"], team["secret"], made["secret"], receiver.url, "argon2"):
+        assert secret not in text
+    assert (await farthing.api("GET", "/v1/changes", key=key["secret"]))[0] == 401
+    other = await farthing.mint(scope="team")
+    _, page = await farthing.api("GET", "/v1/changes", key=other["secret"])
+    assert [each["object_id"] for each in page["data"]] == [other["id"]]

@@ -150,21 +150,94 @@ async def test_a_refusal_rings_that_the_limit_was_reached_once(world: World) -> 
 
 async def test_an_end_users_limit_rings_for_him(world: World) -> None:
     key = await world.open(limits=(world.terms("requests", 2, "day", per="end_user"),))
-    hook = await listen(world, key)
+    hook = await listen(world, key, "limit.*")
     ann, bob = await world.subject(key, "ann"), await world.subject(key, "bob")
 
     await world.spend(key, 1, subject_id=ann)
     await world.spend(key, 1, subject_id=ann)
     await world.spend(key, 1, subject_id=bob)
 
-    messages = await told(world, hook)
-    assert [(each["type"], each["subject"]) for each in messages] == [
-        ("limit.threshold_crossed", "ann"),
-        ("limit.reached", "ann"),
-    ] or {(each["type"], each["subject"]) for each in messages} == {
+    assert {(each["type"], each["subject"]) for each in await told(world, hook)} == {
         ("limit.threshold_crossed", "ann"),
         ("limit.reached", "ann"),
     }
+
+
+async def test_an_end_user_is_announced_once_and_forgotten_everywhere(world: World) -> None:
+    key = await world.open()
+    hook = await listen(world, key, "end_user.*")
+    await world.subject(key, "ann")
+    await world.subject(key, "ann")
+    assert [(each["type"], each["subject"]) for each in await told(world, hook)] == [("end_user.first_seen", "ann")]
+
+    await world.ledger.accounts.forget_subject(world.accounts[key], "end_user", "ann")
+
+    assert await told(world, hook) == []
+    for table, column in (("messages", "subject"), ("deliveries", "body"), ("changes", "after")):
+        assert not [row for row in world.rows(f"SELECT {column} FROM {table}") if "ann" in str(row)]  # noqa: S608
+
+
+async def test_marks_are_the_limits_own_or_the_keys_or_the_plans(world: World) -> None:
+    master = await world.open()
+    plan = world.account(master, kind="plan", alert_at=(30,), public_id="plan_1")
+    await world.ledger.accounts.open(plan)
+    own, planned, quiet = (
+        await world.open(master, cap=100, alert_at=(50, 90)),
+        await world.open(master, cap=100, plan="plan_1"),
+        await world.open(master, cap=100, alert_at=()),
+    )
+    limited = await world.open(master, limits=(world.terms("requests", 2, alert_at=(50,)),), alert_at=(99,))
+    hook = await listen(world, master, "limit.threshold_crossed")
+    for key in (own, planned, quiet):
+        await world.spend(key, 95)
+    await world.spend(limited, 1)
+
+    rung = sorted((each["key"], each["percent"]) for each in await told(world, hook))
+    assert rung == sorted([(own, 50), (own, 90), (planned, 30), (limited, 50)])
+    assert (await world.view(planned)).alert_at == (30,)
+    assert (await world.view(limited)).limits[-1].alert_at == (50,)
+
+
+async def test_a_cap_that_is_lowered_below_what_was_used_rings(world: World) -> None:
+    key = await world.open(cap=100)
+    hook = await listen(world, key, "limit.*")
+    await world.spend(key, 50)
+    await world.edit(key, cap_micros=60)
+    assert brief(await told(world, hook)) == [(key, "threshold_crossed", 80, 50, 60)]
+    await world.edit(key, cap_micros=50)
+    assert brief(await told(world, hook))[1:] == [
+        (key, "reached", 100, 50, 50),
+        (key, "threshold_crossed", 80, 50, 50),
+    ]
+    await world.spend(key, 0)
+    assert len(await told(world, hook)) == 3
+
+
+async def test_a_key_that_expires_is_told_once(world: World) -> None:
+    key = await world.open(expires_ms=world.clock() + 1_000)
+    hook = await listen(world, key, "key.expired")
+    await world.ledger.outbox.tell_expired()
+    assert await told(world, hook) == []
+    world.clock.now_ms += 2_000
+    for _ in range(2):
+        await world.ledger.outbox.tell_expired()
+    assert [each["key"] for each in await told(world, hook)] == [key]
+
+
+async def test_a_call_settles_although_its_ancestor_was_changed_meanwhile(world: World) -> None:
+    """What is remembered of the ancestor is forgotten then; it is read again, and nothing is lost."""
+    master = await world.open(cap=100)
+    team = await world.open(master)
+    key = await world.open(team)
+    call = await world.held(key, 90)
+    await world.edit(team, disabled=False)
+    await world.edit(master, cap_micros=100)
+    assert await world.settle(call, 90) is not None
+    hook = await listen(world, master)
+    call = await world.held(key, 1)
+    await world.edit(master, cap_micros=100)
+    assert await world.settle(call, 1) is not None
+    assert [each["percent"] for each in await told(world, hook) if each["type"].startswith("limit.")] == [80]
 
 
 async def test_nothing_is_written_where_nobody_listens(world: World) -> None:
