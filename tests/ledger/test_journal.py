@@ -175,11 +175,13 @@ async def kill(world: World) -> None:
     """As if the process had been killed: nothing that waits is written, nobody says goodbye."""
     writer = world.ledger._writer
     journal, writer.journal, writer._queue = writer.journal, None, []
+    if writer._look is not None:  # before anything is awaited: a look at the empty queue would empty the journal
+        writer._look.cancel()
     if writer._running is not None:
         writer._running.cancel()
         await asyncio.wait([writer._running])
-    if writer._look is not None:
-        writer._look.cancel()
+    if writer._saving is not None:  # it writes to the file that is closed below
+        await asyncio.wait([writer._saving])
     if world.ledger.tending._task is not None:
         world.ledger.tending._task.cancel()
         await asyncio.wait([world.ledger.tending._task])
