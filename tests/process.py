@@ -8,8 +8,11 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any, Protocol
+
+import psutil
 
 import gateway
 from tests.harness import MASTER, PROVIDER_KEY
@@ -17,6 +20,16 @@ from tests.harness import MASTER, PROVIDER_KEY
 ROOT = Path(gateway.__file__).parents[1]
 _CLIENT = "FARTHING_UPSTREAM_CLIENT"  # may be chosen for a whole run, of tests or of the proof
 FARTHING = (sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())")
+
+
+def titled(processes: Iterable[psutil.Process], words: str) -> list[psutil.Process]:
+    """Those whose command line has these words in it. What has ended since it was listed, zombies too, has none."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if words in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 class Child(Protocol):

@@ -15,6 +15,7 @@ from scripts.proof.site import HEAL_S, LEASE_S, Site
 from scripts.proof.stages import LONG, STAGES, at
 from scripts.proof.tracer import injected
 from tests.faults.support import Client
+from tests.process import titled
 
 KILLED = {
     "S0": ("none",),
@@ -133,7 +134,7 @@ def _crew(*, parent: bool) -> Act:
         await node.ended()
         node.settings = settings
         await node.start(HEAL_S)
-        crew = [child for child in psutil.Process(node.pid).children(recursive=True) if "serve" in child.cmdline()]
+        crew = titled(psutil.Process(node.pid).children(recursive=True), "serve")
         if len(crew) < 2:
             site.found("other", f"two workers are {len(crew)} processes")
         async with site.load(4):

@@ -22,6 +22,7 @@ from providers.reading.request import replaced
 from providers.stored import files
 from tests.gateway.call.test_upload import FORM, chunks, form, post
 from tests.harness import Running, running
+from tests.process import titled
 
 LONG = "Some honest text, at length. " * 20_000
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": LONG}], "max_tokens": 100}
@@ -34,7 +35,7 @@ async def farthing(tmp_path: Path) -> AsyncIterator[Running]:
 
 
 def helpers() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children() if "gateway.call.reading" in " ".join(each.cmdline())]
+    return titled(psutil.Process().children(), "gateway.call.reading")
 
 
 async def test_a_large_call_is_priced_like_one_that_is_read_here(

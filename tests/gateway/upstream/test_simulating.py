@@ -24,6 +24,7 @@ from providers.simulator.stored import files
 from providers.simulator.stored.work import Work
 from tests.gateway.call.test_upload import FORM, form
 from tests.harness import Running, running
+from tests.process import titled
 
 LONG = "Some honest text, at length. " * 20_000
 CHAT: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": LONG}], "max_tokens": 100}
@@ -67,7 +68,7 @@ async def simulations() -> AsyncIterator[Simulations]:
 
 
 def helpers() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children() if "gateway.upstream.simulating" in " ".join(each.cmdline())]
+    return titled(psutil.Process().children(), "gateway.upstream.simulating")
 
 
 def joined(steps: Iterator[Step]) -> list[Step]:
