@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from gateway.api import changes, end_users, events, hooks, keys, plans, reports, reservations, usage
+from gateway.api import changes, end_users, events, hooks, keys, plans, prices, reports, reservations, usage
 from gateway.api.endpoint import (
     Handler,
     authenticated,
@@ -182,6 +182,7 @@ ENDPOINTS: tuple[tuple[str, str, Handler, Callable[[Key], bool]], ...] = (
     ("POST", "/v1/reservations/{id}/extend", reservations.extend, _reserves),
     ("POST", "/v1/check", reservations.check, _reserves),
     ("POST", "/v1/estimate", reservations.estimate, _anyone),
+    ("GET", "/v1/prices", prices.prices, _anyone),
 )
 """The management API: method, path, handler, and which keys are let in."""
 

@@ -263,7 +263,7 @@ async def prices(options: argparse.Namespace, settings: config.Settings) -> int:
     catalogue = _catalogue(settings)
     rows = catalogue.models(options.provider)
     say(f"catalogue {catalogue.version}, {len(rows)} models")
-    emit(options, rows, price_table(rows, time.strftime("%Y-%m-%d", time.gmtime())))
+    emit(options, rows, price_table(rows, time.time_ns() // 1_000_000))
     return OK
 
 

@@ -10,6 +10,11 @@ _PROVIDERS = {name: vendor.name for vendor in VENDORS.values() for name in (vend
 _ROUTES = frozenset(row.operation.name for row in TABLE) | {"reservation", "report"}
 
 
+def provider_named(name: str) -> str | None:
+    """A provider's own name, by any of its aliases; None if it names none."""
+    return _PROVIDERS.get(name)
+
+
 class CatalogueNames:
     """See `keys.minting.Names`."""
 
@@ -18,7 +23,7 @@ class CatalogueNames:
 
     def provider(self, name: str) -> str | None:
         """A provider's own name, by any of its aliases."""
-        return _PROVIDERS.get(name)
+        return provider_named(name)
 
     def model(self, name: str, provider: str | None) -> str | None:
         """The entry that an id means; the id itself, where it means different ones at several providers."""
