@@ -11,8 +11,8 @@ import pytest
 
 from keys.keyring import Denied, Key
 from keys.minting import Minted, ScopeRefused
-from keys.requests import EXPIRES_MS_MAX, LimitSpec, Mint, Patch
-from keys.terms import Exceeds, Invalid
+from keys.requests import Mint, Patch
+from keys.terms import Exceeds
 from ledger.changes import Closed, TooDeep
 from ledger.replays import Origin, ReplayMismatch
 from ledger.views import NotFound
@@ -177,53 +177,6 @@ async def test_equal_to_the_parents_is_not_more(office: Office) -> None:
     await office.minter.mint(team, minted.secret, Mint(**same))
 
 
-async def test_dollars_and_micros_must_agree(office: Office) -> None:
-    """A cap may be said in dollars and in micros if both mean the same; an amount that is none is named."""
-    assert (await office.mint(max_spend_usd=Decimal("0.5"), max_spend_micros=500_000)).account.cap.max == 500_000
-    assert (await office.mint(max_spend_usd=Decimal(0))).account.cap.max == 0
-    for asked, param in (
-        ({"max_spend_usd": Decimal("0.5"), "max_spend_micros": 500_001}, "max_spend_micros"),
-        ({"max_spend_usd": None, "max_spend_micros": 5}, "max_spend_micros"),
-        ({"max_spend_usd": Decimal("-1")}, "max_spend_usd"),
-        ({"max_spend_usd": Decimal("0.0000001")}, "max_spend_usd"),
-        ({"max_spend_usd": Decimal("NaN")}, "max_spend_usd"),
-    ):
-        with pytest.raises(Invalid) as invalid:
-            await office.mint(**asked)
-        assert invalid.value.param == param
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        '{"max_spend": 5}',
-        '{"scope": "emperor"}',
-        '{"max_spend_micros": -1}',
-        '{"max_spend_micros": 0.5}',
-        '{"limits": [{"unit": "dollars", "max": 1}]}',
-        '{"limits": [{"unit": "micros", "max": -1}]}',
-        '{"limits": [{"unit": "micros"}]}',
-        '{"limits": [{"unit": "micros", "max": 1, "match": {"colour": "red"}}]}',
-        '{"reset": "century"}',
-        '{"expires_at_ms": ' + str(EXPIRES_MS_MAX + 1) + "}",
-        '{"allowed_models": [""]}',
-        '{"metadata": {"": "x"}}',
-        '{"over_cap_status": 200}',
-    ],
-)
-def test_a_mint_that_cannot_be_is_refused_before_anything(body: str) -> None:
-    """Unknown fields and values out of bounds are no mint."""
-    with pytest.raises(msgspec.ValidationError):
-        msgspec.json.decode(body, type=Mint)
-
-
-async def test_dollars_are_never_floats() -> None:
-    """A number of dollars is read as the decimal that was written."""
-    asked = msgspec.json.decode('{"max_spend_usd": 0.1}', type=Mint)
-    assert asked.max_spend_usd == Decimal("0.1")
-    assert msgspec.json.decode('{"max_spend_usd": "0.30"}', type=Mint).max_spend_usd == Decimal("0.3")
-
-
 async def test_nothing_is_minted_under_a_closed_or_too_deep_key(office: Office) -> None:
     """A caller that has been closed meanwhile mints nothing, and the tree has a bottom."""
     minted, team = await team_of(office)
@@ -249,29 +202,6 @@ async def test_changes_are_in_force_and_leave_the_rest(office: Office) -> None:
     assert view.cap.max == 5
     await office.change(minted, max_spend_usd=None)
     assert (await office.ledger.accounts.get(1, minted.account.public_id)).remaining_micros is None
-
-
-async def test_a_limit_that_is_not_the_keys_own_is_refused(office: Office) -> None:
-    """An id in a list of limits must be one of this key's limits, once."""
-    one = await office.mint(limits=[LimitSpec(unit="requests", max=5)])
-    other = await office.mint()
-    (own,) = [each.public_id for each in one.account.limits if each.role == "limit"]
-    balance = one.account.limits[0].public_id
-    for minted, id_ in ((other, own), (one, "lim_nobody"), (one, balance)):
-        with pytest.raises(Invalid):
-            await office.change(minted, limits=[LimitSpec(unit="requests", max=5, id=id_)])
-    await office.change(one, limits=[LimitSpec(unit="requests", max=6, id=own)])
-    with pytest.raises(Invalid):
-        await office.change(one, limits=[LimitSpec(unit="requests", max=6, id=own)] * 2)
-
-
-async def test_a_limit_that_keeps_its_counter_keeps_its_unit(office: Office) -> None:
-    """What was counted in one unit is never read in another."""
-    one = await office.mint(limits=[LimitSpec(unit="micros", max=5)])
-    (own,) = [each.public_id for each in one.account.limits if each.role == "limit"]
-    patch = Patch(limits=[LimitSpec(unit="tokens", max=5, id=own)])
-    with pytest.raises(Invalid):
-        await office.change(one, limits=patch.limits)
 
 
 async def test_walls_between_tenants(office: Office) -> None:

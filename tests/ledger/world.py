@@ -198,3 +198,13 @@ async def ticks(count: int = 3) -> None:
     """Let the event loop turn a few times."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+async def plan(world: World, owner: str, cap: int | None, *limits: Any) -> str:
+    return await world.open(owner, cap, kind="plan", limits=limits)
+
+
+def used(view: AccountView, public_id: str) -> tuple[int, int]:
+    """(used, held) of a limit."""
+    (limit,) = [limit for limit in view.limits if limit.public_id == public_id and limit.role == "limit"]
+    return limit.used, limit.held
