@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ledger.book import Account, Book, Counter, Event, Hold, Limit
-from ledger.granting import Claim, cap_name, fits, own_caps, required, shortfall_of, unbounded
+from ledger.fitting import Claim, cap_name, fits, own_caps, required, shortfall_of, unbounded
 from ledger.matching import line, marks, matching
 from ledger.money import COUNT_MAX, ceil_micros
 from ledger.records import Ask, Block, Extend, Held, Leg, Measures, Prolong, Refused, Shortfall
@@ -38,7 +38,7 @@ def hold(book: Book, ask: Ask, now_ms: int) -> Held | Refused:
     reason = unbounded(ask, account, caps)
     if reason is not None:
         return _refuse(book, ask, reason, now_ms)
-    granted = ask.want
+    allowance = ask.want
     warnings: list[str] = []
     failed: tuple[Account, Limit, Counter] | None = None
     for owner, limit, _key, counter in caps:
@@ -50,14 +50,14 @@ def hold(book: Book, ask: Ask, now_ms: int) -> Held | Refused:
             if fitting < ask.least:
                 warnings.append(f"over:{limit.public_id}")
             continue
-        granted = min(granted, fitting)
+        allowance = min(allowance, fitting)
         if fitting < ask.least and (failed is None or (limit.unit == "micros" and failed[1].unit != "micros")):
             failed = (owner, limit, counter)
     if failed is not None:
-        shortfall = shortfall_of(ask, *failed, at_ms, now_ms, granted)
+        shortfall = shortfall_of(ask, *failed, at_ms, now_ms, allowance)
         refused = "spend_cap_exceeded" if shortfall.unit == "micros" else "rate_limited"
         return _refuse(book, ask, refused, now_ms, shortfall)
-    return _take(book, ask, account, claims, granted, warnings, now_ms)
+    return _take(book, ask, account, claims, allowance, warnings, now_ms)
 
 
 def _refuse(book: Book, ask: Ask, reason: str, now_ms: int, shortfall: Shortfall | None = None) -> Refused:
@@ -68,15 +68,15 @@ def _refuse(book: Book, ask: Ask, reason: str, now_ms: int, shortfall: Shortfall
 
 
 def _take(
-    book: Book, ask: Ask, account: Account, claims: list[Claim], granted: int, warnings: list[str], now_ms: int
+    book: Book, ask: Ask, account: Account, claims: list[Claim], allowance: int, warnings: list[str], now_ms: int
 ) -> Held:
-    """Take what was granted from every limit; in a dry run, only say what would be left."""
+    """Take the allowance from every limit; in a dry run, only say what would be left."""
     legs: list[Leg] = []
     left: dict[str, int] = {}
-    amount_micros = required(ask, "micros", granted)
+    amount_micros = required(ask, "micros", allowance)
     highest, whose = 0, ""
     for owner, limit, key, counter in claims:
-        amount = amount_micros if limit.unit == "micros" else min(required(ask, limit.unit, granted), COUNT_MAX)
+        amount = amount_micros if limit.unit == "micros" else min(required(ask, limit.unit, allowance), COUNT_MAX)
         if not ask.dry_run:
             counter.held += amount
             book.changed_counters[key] = counter
@@ -90,7 +90,7 @@ def _take(
             spare = max(maximum - counter.taken - (amount if ask.dry_run else 0), 0)
             left[limit.unit] = min(left.get(limit.unit, spare), spare)
     warning = (whose, highest) if highest else None
-    held = Held(id=ask.id, granted=granted, amount_micros=amount_micros, left=left, warning=warning)
+    held = Held(id=ask.id, allowance=allowance, amount_micros=amount_micros, left=left, warning=warning)
     if ask.dry_run:
         return held
     book.put_hold(

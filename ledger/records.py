@@ -58,7 +58,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """A request to hold the worst case of one call.
 
     The worst case is linear in the output allowance `x`: `fixed_picos + each_picos * x` of money,
-    `fixed_tokens + each_tokens * x` tokens and `seconds + each_seconds * x` seconds. `want` is granted if every limit
+    `fixed_tokens + each_tokens * x` tokens and `seconds + each_seconds * x` seconds. `want` is held if every limit
     has room for it, else the largest `x` that fits, never below `least`. Set `want = least` for a hold that cannot
     shrink.
 
@@ -113,13 +113,13 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     """The hold stands and is durable.
 
     Attributes:
-        granted: The output allowance that the hold covers.
+        allowance: The output allowance that the hold covers.
         left: What the tightest limit of each unit has left after this hold; no entry for a unit without a limit.
         warning: The highest mark that was passed before, and whose limit it is of; None if none was.
     """
 
     id: str
-    granted: int
+    allowance: int
     amount_micros: int
     left: dict[str, int] = {}
     warning: tuple[str, int] | None = None

@@ -53,7 +53,7 @@ async def outgoing(admitted: Admitted, readings: Readings) -> bytes | Upload:
     """The body to forward: the client's bytes, save what the hold and the metering need in them."""
     if admitted.upload is not None:
         return admitted.upload
-    shape, limit = admitted.route.operation.shape, admitted.quote.output_limit(admitted.held.granted)
+    shape, limit = admitted.route.operation.shape, admitted.quote.output_limit(admitted.held.allowance)
     if len(admitted.body) > READ_APART_BYTES:
         if limit is None and not admitted.call.splice:
             return admitted.body

@@ -81,7 +81,7 @@ class OutputGrowth:
         self._hold = hold
         self._admitted = admitted
         self._streamed_bytes = 0
-        self.allowance = admitted.held.granted
+        self.allowance = admitted.held.allowance
         limit = admitted.quote.output_limit(self.allowance)
         self.most = admitted.quote.most if limit is None else limit
         self.look_at_bytes = self.allowance if self._step() else NEVER

@@ -26,7 +26,7 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         most: What the answer may put out at most, per choice, as far as the request or the catalogue says.
-        write_limit: The granted allowance is written into the forwarded request: "never", "if_less" than wanted, or
+        write_limit: The held allowance is written into the forwarded request: "never", "if_less" than wanted, or
             "always" (the client declared none, and the provider's own default is not ours to trust).
     """
 
@@ -41,10 +41,10 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     most: int | None = None
     write_limit: Literal["never", "if_less", "always"] = "never"
 
-    def output_limit(self, granted: int) -> int | None:
+    def output_limit(self, allowance: int) -> int | None:
         """The output limit to write into the request; None to leave the request as it is."""
-        if self.write_limit == "always" or (self.write_limit == "if_less" and granted < self.want):
-            return granted
+        if self.write_limit == "always" or (self.write_limit == "if_less" and allowance < self.want):
+            return allowance
         return None
 
 
@@ -79,7 +79,7 @@ def quote(call: Call, price: Price, *, overdraft: str, clamp: bool) -> Quote:
             least = want if declared is not None and not clamp else min(want, INFLIGHT_OUTPUT_TOKENS_MIN)
     fixed_picos = price.bound_picos(usage, cache_writes=call.cache_writes)
     each_picos = price.output_picos_each(usage.input_tokens) if want else 0
-    if tier := call.service_tier:  # a cheaper one is the provider's to grant: never less than the usual one is held
+    if tier := call.service_tier:  # a cheaper one is the provider's to give: never less than the usual one is held
         fixed_picos = max(fixed_picos, price.bound_picos(usage, tier, cache_writes=call.cache_writes))
         each_picos = max(each_picos, price.output_picos_each(usage.input_tokens, tier) if want else 0)
     return Quote(

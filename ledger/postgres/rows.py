@@ -43,7 +43,7 @@ from ledger.rows import (
 # one of these raises the account's revision. A new hold changes none of them. Counters, which calls of many accounts
 # share, are only ever added to, under their own row locks. `STORE` takes the accounts' locks, then the counters', each
 # in the order of the keys, so nobody waits in a circle, and checks after locking: that the revisions are those on which
-# the batch was decided; that no counter has got above the maximum that a hold was granted under; and that no account
+# the batch was decided; that no counter has got above the maximum that a hold was made under; and that no account
 # or plan has changed since its limits were read. If anything differs it changes nothing (`STALE`), and the batch is
 # decided again, with `locking`: then `LOAD` and `FETCH` take the same locks first, in the same order.
 #

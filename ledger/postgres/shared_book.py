@@ -261,7 +261,7 @@ def is_plain(work: Operation) -> bool:
 def is_sure(work: Operation, result: Result, book: SharedBook) -> bool:
     """Whether a decision holds as long as its basis does. A refusal does not: others may have given back meanwhile."""
     if isinstance(work, Ask):
-        if not isinstance(result, Held) or result.granted != work.want:
+        if not isinstance(result, Held) or result.allowance != work.want:
             return False
         hold = book.written_holds.get(work.id)
         return hold is None or len(hold.facts.flags) == len(work.facts.flags)

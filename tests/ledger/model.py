@@ -282,7 +282,7 @@ class Model:
             self.entries = [entry for entry in self.entries if entry.call != call.id]
         else:
             self.open[call.id] = (replace(call, at_ms=now_ms if call.at_ms is None else call.at_ms), amount)
-        return {"granted": largest, "amount": amount, "left": left}
+        return {"allowance": largest, "amount": amount, "left": left}
 
     def extend(self, call_id: str, micros: int, tokens: int, now_ms: int) -> bool:
         if call_id not in self.open:

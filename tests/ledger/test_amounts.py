@@ -46,7 +46,7 @@ async def test_a_hold_has_a_maximum_where_nothing_else_has(world: World) -> None
     assert (refused.shortfall.cap, refused.shortfall.max) == ("call", CHARGE_MICROS_MAX)
     shrunk = await world.hold(key, 0, each_picos=PICOS, want=2**80, least=1)
     assert isinstance(shrunk, Held)
-    assert shrunk.granted == CHARGE_MICROS_MAX
+    assert shrunk.allowance == CHARGE_MICROS_MAX
     assert isinstance(await world.hold(key, 1, fixed_tokens=2**80), Held)
 
 

@@ -28,16 +28,16 @@ async def test_an_extension_is_taken_whole_or_not_at_all(world: World) -> None:
 
 
 async def test_a_hold_of_seconds_shrinks_and_grows_in_steps(world: World) -> None:
-    """A call that takes sound as it comes is granted the seconds that there are, and raised while there are more."""
+    """A call that takes sound as it comes holds the seconds that there are, and raised while there are more."""
     key = await world.open()
     limit = world.terms("seconds", 100)
     await world.edit(key, limits=(limit,))
     first = await world.hold(key, seconds=5, each_seconds=10, want=6, least=1)
     assert isinstance(first, Held)
-    assert first.granted == 6
+    assert first.allowance == 6
     second = await world.hold(key, seconds=5, each_seconds=10, want=6, least=1)
     assert isinstance(second, Held)
-    assert second.granted == 3  # 35 seconds are left
+    assert second.allowance == 3  # 35 seconds are left
     assert not await world.ledger.calls.extend(
         Extend(id=first.id, each_picos=0, each_tokens=0, each_seconds=1, allowance=1)
     )
@@ -86,7 +86,7 @@ async def test_a_call_that_costs_nothing_passes_an_overdrawn_cap(world: World) -
     for want, least, each in ((0, 0, 0), (10, 10, 0), (10, 0, 1_000_000)):
         outcome = await world.hold(key, 0, want=want, least=least, each_picos=each)
         assert isinstance(outcome, Held)
-        assert outcome.granted == (0 if each else want)
+        assert outcome.allowance == (0 if each else want)
     assert isinstance(await world.hold(key, 1), Refused)
 
 

@@ -343,7 +343,7 @@ class Lives(RuleBasedStateMachine):
             outcome, expected = msgspec.structs.replace(outcome, left={}), expected | {"left": {}}
         if isinstance(outcome, Held):
             got: dict[str, Any] = {
-                "granted": outcome.granted,
+                "allowance": outcome.allowance,
                 "amount": outcome.amount_micros,
                 "left": outcome.left,
             }

@@ -419,7 +419,7 @@ class Faulty:
 async def test_what_was_not_taken_of_a_split_batch_is_kept_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the database fails in the middle of a split batch, what it took is answered, settlements wait, holds fail."""
     monkeypatch.setattr(writer_module, "RETRY_S", (0.001,))
-    held = Held(id="a", granted=0, amount_micros=1)
+    held = Held(id="a", allowance=0, amount_micros=1)
     engine = Faulty([held, LedgerUnavailable("x"), LedgerUnavailable("x")])
     writer = Writer(engine, lambda: 0)
     ask = Ask(id="a", account_id=1, facts=Facts(), owner="o")

@@ -45,21 +45,23 @@ class Seen:
         return self.tokens
 
 
-def admitted(*, granted: int = 100, each_picos: int = 10, most: int | None = None, cap: int | None = None) -> Admitted:
+def admitted(
+    *, allowance: int = 100, each_picos: int = 10, most: int | None = None, cap: int | None = None
+) -> Admitted:
     """A call that holds 1,000 micros."""
     fields: dict[str, Any] = dict.fromkeys(Admitted.__struct_fields__)
     fields |= {
         "call_id": "c",
         "call": Call(),
-        "quote": Quote(each_picos=each_picos, want=granted, most=most),
-        "held": Held(id="c", granted=granted, amount_micros=1_000),
+        "quote": Quote(each_picos=each_picos, want=allowance, most=most),
+        "held": Held(id="c", allowance=allowance, amount_micros=1_000),
         "cap_micros": cap,
     }
     return Admitted(**fields)
 
 
 async def test_what_is_held_is_known_without_asking() -> None:
-    """Each step that was granted counts; one that was refused does not."""
+    """Each step that was held counts; one that was refused does not."""
     limits = Limits(room_picos=500)
     hold = Hold(admitted(), cast(Calls, limits))
     assert hold.picos == 1_000 * PICOS_PER_MICRO

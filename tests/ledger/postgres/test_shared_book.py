@@ -84,14 +84,14 @@ def test_what_others_added_is_told(book: SharedBook) -> None:
     assert book.counters[10, 0, 0].taken == 80
 
 
-def test_refusals_and_smaller_grants_are_not_sure(book: SharedBook) -> None:
-    """What others may have bettered meanwhile is asked again: a refusal, a grant that shrank, a refused extension."""
+def test_refusals_and_smaller_allowances_are_not_sure(book: SharedBook) -> None:
+    """What others may have bettered is asked again: a refusal, an allowance that shrank, a refused extension."""
     too_much = ask("a", 1000)
     assert not is_sure(too_much, rules.apply(book, too_much, 0), book)
     book.undo()
     assert not is_sure(Extend(id="old", each_picos=PICOS, each_tokens=0, allowance=900), False, book)
     less = Ask(id="b", account_id=2, facts=FACTS, owner="o", each_picos=PICOS, want=1000, least=1)
-    assert not is_sure(less, Held(id="b", granted=45, amount_micros=45), book)
+    assert not is_sure(less, Held(id="b", allowance=45, amount_micros=45), book)
 
 
 def test_another_revision_ends_what_was_known_of_an_account(book: SharedBook) -> None:

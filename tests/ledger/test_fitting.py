@@ -39,9 +39,9 @@ def test_what_is_affordable_is_granted_and_no_more(
 
     first = outcome(least, want)
     if isinstance(first, Held):
-        assert least <= first.granted <= want
+        assert least <= first.allowance <= want
         assert first.amount_micros <= cap
-        assert first.granted == want or isinstance(outcome(first.granted + 1, want), Refused)
+        assert first.allowance == want or isinstance(outcome(first.allowance + 1, want), Refused)
         return
     assert first.shortfall is not None
     assert first.shortfall.required > first.shortfall.remaining
