@@ -218,7 +218,7 @@ def _composed(
         flights=flights,
         metrics=metrics,
         settlements=Settlements(ledger, metrics, catalogue, unsettled),
-        errors=ProviderErrors(metrics, {name: place.credential for name, place in places.items()}),
+        errors=ProviderErrors(metrics, {name: place.credential for name, place in places.items()}, ledger.outbox.alarm),
         readings=Readings(),
         places=places,
         upstreams=upstreams,

@@ -6,6 +6,7 @@ Promises: a message is written with what it tells of, and is there until it was 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ledger import history
 from ledger.access import Access
@@ -15,7 +16,9 @@ from ledger.outbox.deliveries import Delivery, Result
 from ledger.outbox.hooks import Hook, HookEdit, NewHook
 from ledger.outbox.messages import Told
 from ledger.replays import Origin, made_once
-from ledger.windows import DAY_MS
+from ledger.windows import DAY_MS, HOUR_MS
+
+ALARMS_MAX = 1_000  # troubles that a process remembers to have told of in this hour
 
 
 class Hooks:
@@ -87,6 +90,7 @@ class Outbox:
     def __init__(self, access: Access, owner: str) -> None:
         self._access = access
         self._owner = owner
+        self._alarmed: dict[tuple[str, ...], int] = {}
 
     def listen(self, ring: Callable[[], None]) -> None:
         """Call this whenever a transaction of this process may have written a message."""
@@ -126,6 +130,21 @@ class Outbox:
     async def waiting(self) -> tuple[int, int, int]:
         """How many deliveries are pending and dead, and for how many ms the oldest has been due."""
         return await self._access.read(lambda: deliveries.waiting(self._access.clock_ms()))
+
+    def alarm(self, type_: str, facts: dict[str, Any]) -> None:
+        """Tell whoever listens to the first master key of a trouble of the operator's, at most once an hour each.
+
+        Never awaits, never fails: what cannot be written is in the log and the metrics all the same.
+        """
+        now_ms = self._access.clock_ms()
+        hour = now_ms // HOUR_MS
+        if self._alarmed.get((type_, *map(str, facts.values()))) == hour:
+            return
+        self._alarmed[(type_, *map(str, facts.values()))] = hour
+        while len(self._alarmed) > ALARMS_MAX:
+            del self._alarmed[next(iter(self._alarmed))]
+        written = self._access.write(lambda touched: messages.alarm(type_, facts, now_ms), alone=False)
+        written.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def tell_expired(self) -> None:
         """Tell whoever listens of keys that have expired. Raises LedgerUnavailable."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
+from typing import Any
 
 from gateway.bounds import ERROR_BODY_BYTES_MAX
 from gateway.problems import CallError
@@ -20,12 +22,19 @@ from providers.reading.sse import Scanner
 _FAILED = re.compile(rb'"error"\s*:\s*[{"]|"type"\s*:\s*"(?:error|response\.failed)"|"finish_reason"\s*:\s*"ERROR')
 _log = logging.getLogger("farthing.call")
 
+Alarm = Callable[[str, dict[str, Any]], None]
+"""Tells the operator of a trouble of his own: what it is called, and its facts. Never awaits, never fails."""
+
 
 class ProviderErrors:
-    """Judges providers' errors. One for the process; `credentials` are the operator's own, by provider."""
+    """Judges providers' errors. One for the process; `credentials` are the operator's own, by provider.
 
-    def __init__(self, metrics: Metrics, credentials: dict[str, str]) -> None:
+    `alarm` tells the operator.
+    """
+
+    def __init__(self, metrics: Metrics, credentials: dict[str, str], alarm: Alarm) -> None:
         self._metrics = metrics
+        self._alarm = alarm
         self._credentials = credentials
 
     async def read(self, answer: Answer) -> bytes:
@@ -76,4 +85,5 @@ class ProviderErrors:
         self._metrics.account_refused(provider)
         _log.error("the provider refuses this gateway's account", extra={"provider": provider, "status": status})
         reason = "has no credit at the provider" if status == 402 else "was refused by the provider"
+        self._alarm("upstream.account_refused", {"provider": provider, "status": status})
         raise CallError(502, "upstream_account", f"The gateway's own account {reason}.")

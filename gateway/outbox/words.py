@@ -27,7 +27,7 @@ TYPES: dict[str, str] = {
     "call.overrun": "A call of {who} cost {overrun} more than was held ({event_id}).",
     "loop.detected": "{who} sends the same call again and again ({model}).",
     "end_user.first_seen": "A new end user of {who}: {end_user}.",
-    "upstream.account_refused": "{provider} refuses our account: {reason}.",
+    "upstream.account_refused": "{provider} refuses the gateway's own account (status {status}).",
     "upstream.down": "{provider} is down.",
     "upstream.recovered": "{provider} answers again.",
     "stripe.unmapped_price": "A price at Stripe belongs to no plan: {price}.",

@@ -16,6 +16,7 @@ from ledger.engine import Row, Script
 from ledger.outbox import hooks
 from ledger.outbox.alerts import Message
 from ledger.rows import chain_of, marks
+from ledger.windows import HOUR_MS
 
 ADDRESSED_AT_ONCE = 200
 EXPIRED_TOLD_MS = 48 * 3600 * 1000  # how long after its end it is still told that a key has expired
@@ -143,6 +144,15 @@ def deliver(
         " body) VALUES (?, ?, ?, ?, ?, 'pending', 0, ?, ?, ?)",
         (public_id, hook_id, account_id, subject_id, type_, now_ms, now_ms, body),
     )
+
+
+def alarm(type_: str, facts: dict[str, Any], now_ms: int) -> Script[None]:
+    """Tell whoever listens to the first account of all of a trouble of the operator's own, once an hour."""
+    rows = yield "SELECT id FROM accounts WHERE parent_id IS NULL AND hooks > 0 ORDER BY id LIMIT 1", ()
+    if rows:
+        once = ":".join((type_, *map(str, facts.values()), str(now_ms // HOUR_MS)))
+        data = msgspec.json.encode(facts).decode()
+        yield from tell((Message(type=type_, account_id=rows[0][0], data=data, once=once),), now_ms)
 
 
 _EXPIRED = (

@@ -17,6 +17,7 @@ from tests.gateway.outbox.receiver import Receiver, receiving
 from tests.gateway.outbox.test_messages import Mailbox
 from tests.harness import MASTER, Running, running
 
+RECEIVER = Path(__file__).parents[2] / "sdk" / "js" / "receiver.mjs"
 CHAT = {"model": "gpt-4o-mini", "max_tokens": 16, "messages": [{"role": "user", "content": "hello"}]}
 
 
@@ -341,3 +342,43 @@ async def test_every_change_is_on_record_and_told(farthing: Running, receiver: R
     other = await farthing.mint(scope="team")
     _, page = await farthing.api("GET", "/v1/changes", key=other["secret"])
     assert [each["object_id"] for each in page["data"]] == [other["id"]]
+
+
+async def test_a_receiver_in_node_verifies_with_either_secret_and_with_no_other(farthing: Running) -> None:
+    """The package of npm that receivers use, in a process of its own."""
+    made = await hook(farthing, "http://127.0.0.1:8999/")
+    _, rotated = await farthing.api("POST", f"/v1/hooks/{made['id']}/rotate", {"overlap_seconds": 60})
+    stranger = "whsec_" + "AAAA" * 8
+    node = await asyncio.create_subprocess_exec(
+        "node", str(RECEIVER), made["secret"], rotated["secret"], stranger, stdout=asyncio.subprocess.PIPE
+    )
+    assert node.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            port = json.loads(await node.stdout.readline())["port"]
+            await farthing.api("PATCH", f"/v1/hooks/{made['id']}", {"url": f"http://127.0.0.1:{port}/"})
+            _, sent = await farthing.api("POST", f"/v1/hooks/{made['id']}/test")
+            heard = json.loads(await node.stdout.readline())
+    finally:
+        node.kill()
+        await node.wait()
+    assert heard == {"id": sent["id"], "verified": ["hook.test", "hook.test", "WebhookVerificationError"]}
+
+
+async def test_the_operator_hears_that_a_provider_refuses_his_account_once_an_hour(
+    farthing: Running, receiver: Receiver
+) -> None:
+    await hook(farthing, receiver.url, events=["upstream.*"])
+    team = await farthing.mint(scope="team")
+    await hook(farthing, receiver.url + "/team", key=team["secret"])
+    key = await farthing.mint(by=team["secret"])
+    for _ in range(3):
+        farthing.upstream.script("status=401")
+        status, _, _ = await farthing.call(key["secret"], CHAT)
+        assert status == 502
+    await farthing.quiet()
+    await receiver.got(1)
+    await asyncio.sleep(0.3)
+    refused = [(path, json.loads(body)) for path, _, body in receiver.messages if b"upstream" in body]
+    assert [(path, each["type"]) for path, each in refused] == [("/", "upstream.account_refused")]
+    assert refused[0][1]["data"]["provider"] == "openai"
