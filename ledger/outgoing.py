@@ -107,7 +107,11 @@ class Outbox:
 
     async def claim(self, limit: int) -> list[Hook]:
         """Hooks with something due, which are ours from now on. Raises LedgerUnavailable."""
-        return await self._access.write(lambda touched: deliveries.claim(self._owner, limit, self._access.clock_ms()))
+        return await self._access.write(
+            lambda touched: deliveries.claim(
+                self._owner, limit, self._access.clock_ms(), shared=self._access.engine.shared
+            )
+        )
 
     async def release(self, hook: Hook) -> None:
         """Let others serve a hook. Raises LedgerUnavailable."""

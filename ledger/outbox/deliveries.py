@@ -80,19 +80,33 @@ def any_work(now_ms: int) -> Script[bool]:
     return bool(rows)
 
 
-def claim(owner: str, limit: int, now_ms: int) -> Script[list[Hook]]:
-    """Hooks for which a delivery is due and that nobody else is serving: from now on they are the owner's."""
+def claim(owner: str, limit: int, now_ms: int, *, shared: bool) -> Script[list[Hook]]:
+    """Hooks for which a delivery is due and that nobody else is serving: from now on they are the owner's.
+
+    Where the database is `shared`, what another gateway serves is its own while that gateway lives.
+    """
+    free, values = _FREE if shared else "1 = 1", (now_ms, owner) if shared else ()
     rows = yield (
-        "UPDATE hooks SET lease_owner = ?, lease_until_ms = ? WHERE id IN (SELECT id FROM hooks WHERE"
-        " (lease_until_ms < ? OR lease_owner = ?) AND id IN (SELECT hook_id FROM deliveries WHERE state = 'pending'"
-        " AND due_ms <= ?) ORDER BY lease_until_ms LIMIT ?) RETURNING id",
-        (owner, now_ms + LEASE_MS, now_ms, owner, now_ms, limit),
+        "UPDATE hooks SET lease_owner = ?, lease_until_ms = ? WHERE id IN (SELECT id FROM hooks WHERE status = 'active'"  # noqa: S608
+        f" AND {free} AND id IN (SELECT hook_id FROM deliveries WHERE state = 'pending' AND due_ms <= ?)"
+        " ORDER BY lease_until_ms LIMIT ?) RETURNING id",
+        (owner, now_ms + LEASE_MS, *values, now_ms, limit),
     )
     if not rows:
         return []
     ids = [row[0] for row in rows]
-    rows = yield f"SELECT {hooks.COLUMNS} FROM {hooks.TABLES} WHERE h.id IN ({marks(ids)}) ORDER BY h.id", tuple(ids)  # noqa: S608
-    return [hooks.hook_of(row) for row in rows]
+    hook_rows = yield (
+        f"SELECT {hooks.COLUMNS} FROM {hooks.TABLES} WHERE h.id IN ({marks(ids)}) ORDER BY h.id",  # noqa: S608
+        tuple(ids),
+    )
+    return [hooks.hook_of(row) for row in hook_rows]
+
+
+_FREE = (
+    "(lease_until_ms < ? OR lease_owner = ? OR lease_owner NOT IN"
+    " (SELECT owner FROM nodes WHERE nodes.lease_until_ms >= now_ms()))"
+)
+"""Whether a hook is nobody's who lives."""
 
 
 def release(owner: str, hook_id: int) -> Script[None]:

@@ -179,6 +179,7 @@ class Site:
                     FARTHING_UNANSWERED_S="0",  # clocks jump by a month here, and the witness forgets nothing
                     FARTHING_HEAD_TIMEOUT_S="5",  # an answer that is not streamed is waited for
                     FARTHING_SILENCE_TIMEOUT_S="5",
+                    FARTHING_HOOKS_PRIVATE="allow",
                     FARTHING_UPSTREAM_ANTHROPIC=f"http://127.0.0.1:{to_provider.port}",
                     ANTHROPIC_API_KEY=PROVIDER_KEY,
                 )

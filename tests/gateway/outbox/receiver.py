@@ -16,6 +16,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.messages: list[tuple[str, dict[str, str], bytes]] = []
+        self.taken: list[int] = []  # numbers of the messages that were answered with 2xx
         self.answer: Callable[[int], web.Response] = lambda number: web.Response()
         self.delay_s = 0.0
         self.url = ""
@@ -25,7 +26,10 @@ class Receiver:
         number = len(self.messages)
         self.messages.append((request.path, {k.lower(): v for k, v in request.headers.items()}, body))
         await asyncio.sleep(self.delay_s)
-        return self.answer(number)
+        answer = self.answer(number)
+        if 200 <= answer.status < 300:
+            self.taken.append(number)
+        return answer
 
     def bodies(self, type_: str = "") -> list[dict[str, Any]]:
         """The bodies of all messages whose type begins so."""

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ledger.outbox.deliveries import LEASE_MS, Attempt, Delivery, Result
+from ledger.outbox.deliveries import Attempt, Delivery, Result
 from ledger.outbox.hooks import Hook, HookEdit, NewHook, TooManyHooks
 from ledger.outbox.messages import Told
 from ledger.records import Held, Refused
@@ -313,16 +313,18 @@ async def test_a_delivery_lives_until_it_is_delivered_or_dead_and_can_be_sent_ag
     assert len(await world.ledger.outbox.due(hook, 10)) == 1
 
 
-async def test_a_hook_is_served_by_one_until_its_lease_is_over(world: World) -> None:
+async def test_a_hook_is_served_by_one_while_he_lives(world: World) -> None:
     key = await world.open(cap=10)
     hook = await listen(world, key)
     await world.spend(key, 10)
     await told(world, hook)
 
     assert [each.id for each in await world.ledger.outbox.claim(10)] == [hook.id]
+    shared = world.ledger.shared
     world.ledger.outbox._owner = "another"
-    assert await world.ledger.outbox.claim(10) == []
-    world.clock.now_ms += LEASE_MS + 1
+    if shared:  # somebody else's file is nobody's: there is one process
+        assert await world.ledger.outbox.claim(10) == []
+        world.write("DELETE FROM nodes")
     assert [each.id for each in await world.ledger.outbox.claim(10)] == [hook.id]
     await world.ledger.outbox.release(hook)
     world.ledger.outbox._owner = "a third"
