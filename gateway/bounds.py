@@ -48,6 +48,7 @@ HEAD_ALONE_S = 1.0  # a stream's head waits for its first event, which may be a 
 COMMENT_S = 15.0  # of silence between two events; then the client hears a comment
 CALL_TIMEOUT_S = 3600.0  # the whole answer
 UPSTREAM_KEEP_ALIVE_S = 15.0  # below the providers' own, so that they rarely close a connection that we pick up
+HEADS_REMEMBERED_MAX = 64  # per provider, for as long as a connection rests: most requests to one begin alike
 IDLE_CONNECTIONS_MAX = 1024  # kept per provider
 ANSWER_HEAD_BYTES_MAX = 64 * 1024  # of an answer's head, and of whatever else surrounds its body
 ANSWER_FIELDS_MAX = 200  # header fields and trailers of an answer; the providers send about 30

@@ -73,9 +73,8 @@ def says_no_length(method: str, *, empty: bool) -> bool:
     return empty and method in _LENGTH_UNSAID
 
 
-@functools.lru_cache(maxsize=64)
 def begun(method: str, target: str, host: str, headers: tuple[tuple[str, str], ...]) -> bytes:
-    """A request's head, but for its framing. Most requests to one provider begin alike, whoever sends them.
+    """A request's head, but for its framing.
 
     Raises Malformed if it would be read as anything else than what is meant.
     """

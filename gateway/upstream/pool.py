@@ -18,6 +18,7 @@ import aiohappyeyeballs
 from gateway.bounds import (
     CONNECT_TIMEOUT_S,
     DNS_TTL_S,
+    HEADS_REMEMBERED_MAX,
     IDLE_CONNECTIONS_MAX,
     NEXT_ADDRESS_S,
     UPSTREAM_KEEP_ALIVE_S,
@@ -52,6 +53,7 @@ class Pool:
         self._connect_timeout_s, self._keep_alive_s = connect_timeout_s, keep_alive_s
         self._idle: dict[Connection, None] = {}  # the oldest first
         self._open: set[Connection] = set()
+        self._heads: dict[tuple[str, str, tuple[tuple[str, str], ...]], bytes] = {}  # a credential is in each
         self._addresses: list[aiohappyeyeballs.AddrInfoType] = []
         self._addresses_until = 0.0
         self._resolving = asyncio.Lock()
@@ -75,10 +77,8 @@ class Pool:
         return WireAnswer(connection)
 
     def _head(self, method: str, target: str, headers: Mapping[str, str], body: bytes | Body) -> bytes:
-        try:
-            start = begun(method, target, self._origin.name, tuple(headers.items()))
-        except Malformed:
-            raise UpstreamFailed("not a request that can be sent", sent=False) from None
+        said = method, target, tuple(headers.items())
+        start = self._heads.get(said) or self._begun(said)
         if not isinstance(body, bytes):
             if body.length is None:
                 return start + b"transfer-encoding: chunked\r\n\r\n"
@@ -86,6 +86,19 @@ class Pool:
         if says_no_length(method, empty=not body):
             return start + b"\r\n"
         return b"%bcontent-length: %d\r\n\r\n" % (start, len(body))
+
+    def _begun(self, said: tuple[str, str, tuple[tuple[str, str], ...]]) -> bytes:
+        """How such a request begins, remembered until the next sweep."""
+        method, target, headers = said
+        try:
+            start = begun(method, target, self._origin.name, headers)
+        except Malformed:
+            raise UpstreamFailed("not a request that can be sent", sent=False) from None
+        if len(self._heads) >= HEADS_REMEMBERED_MAX:
+            self._heads.clear()
+        self._heads[said] = start
+        self._sweep_later()
+        return start
 
     def _pick(self) -> Connection | None:
         now = self.loop.time()
@@ -146,15 +159,21 @@ class Pool:
         connection.rests_since = self.loop.time()
         connection.expires = connection.rests_since + patience_s(hint, self._keep_alive_s)
         self._idle[connection] = None
+        self._sweep_later()
+
+    def _sweep_later(self) -> None:
         if self._sweeping is None:
             self._sweeping = self.loop.call_later(self._keep_alive_s, self._sweep)
 
     def _sweep(self) -> None:
         now = self.loop.time()
+        self._heads.clear()
         for connection in [each for each in self._idle if each.expires <= now]:
             connection.abort()
             self._idle.pop(connection, None)
-        self._sweeping = self.loop.call_later(self._keep_alive_s, self._sweep) if self._idle else None
+        self._sweeping = None
+        if self._idle:
+            self._sweep_later()
 
     def opened(self, connection: Connection) -> None:
         """A connection has come to be."""
@@ -171,6 +190,7 @@ class Pool:
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
+        self._heads.clear()
         for connection in list(self._open):
             connection.abort()
         self._idle.clear()

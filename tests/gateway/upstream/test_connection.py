@@ -27,6 +27,7 @@ from gateway.bounds import (
     ANSWER_FIELDS_MAX,
     ANSWER_HEAD_BYTES_MAX,
     ANSWER_WAITING_BYTES,
+    HEADS_REMEMBERED_MAX,
     IDLE_CONNECTIONS_MAX,
     WHOLE_BYTES_MAX,
 )
@@ -732,6 +733,21 @@ async def test_the_youngest_idle_connection_is_used_first_and_the_others_expire(
         assert server.accepted == 10
         await settled(lambda: pool.connections == 0)
         assert pool._sweeping is None or pool._idle == {}
+
+
+async def test_what_was_said_to_a_provider_is_forgotten_soon() -> None:
+    """A head is remembered for the next one like it, with the credential in it: until a sweep, and no longer."""
+    ours_only("aiohttp remembers none")
+    secret = {"authorization": "Bearer sk-of-the-operator"}
+    async with Server(script(OK + b"Content-Length: 2\r\n\r\nhi")) as server, pool_to(server, keep_alive_s=0.1) as pool:
+        for _ in range(2):
+            assert await read(await pool.send("POST", "/", secret, b"{}")) == b"hi"
+        assert len(pool._heads) == 1
+        await settled(lambda: not pool._heads)
+        for number in range(200):
+            assert await read(await pool.send("POST", f"/{number}", secret, b"{}")) == b"hi"
+            assert len(pool._heads) <= HEADS_REMEMBERED_MAX
+    assert not pool._heads
 
 
 async def test_an_idle_connection_that_was_closed_is_not_used() -> None:
