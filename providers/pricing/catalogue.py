@@ -30,7 +30,7 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 
 from providers.ground.vendors import VENDORS
-from providers.pricing.prices import INSTEAD, MEASURES, TOKEN_UNITS, TOOL, Price, Rates, Terms
+from providers.pricing.prices import INSTEAD, MEASURES, TOKEN_UNITS, TOOL, Price, Rates, Service
 
 PROVIDERS: Final = tuple(VENDORS)
 UNITS: Final = frozenset((*TOKEN_UNITS, *MEASURES, *(name + INSTEAD for name in MEASURES)))
@@ -154,7 +154,7 @@ class _Entry:
                 row.provider,
                 row.id,
                 version,
-                _terms(row.periods[at].rates, [row.variants[i] for i in active], row.geo),
+                _by_service(row.periods[at].rates, [row.variants[i] for i in active], row.geo),
                 free=row.free,
                 max_input_tokens=row.max_input_tokens,
                 max_output_tokens=row.max_output_tokens,
@@ -377,13 +377,13 @@ def _at_credit_rate(row: ModelRow, picos_per_credit: int) -> ModelRow:
     return msgspec.structs.replace(row, periods=periods)
 
 
-def _terms(
+def _by_service(
     rates: Mapping[str, Rate], variants: Sequence[Variant], geo: Mapping[str, tuple[int, int]]
-) -> dict[Terms, list[tuple[int, Rates]]]:
+) -> dict[Service, list[tuple[int, Rates]]]:
     """The tiers of rates under every combination of service tier, speed and geography that is priced."""
     tiers = {"", *(v.service_tier for v in variants)}
     speeds = {"", *(v.speed for v in variants)}
-    out: dict[Terms, list[tuple[int, Rates]]] = {}
+    out: dict[Service, list[tuple[int, Rates]]] = {}
     for tier in sorted(tiers):
         for speed in sorted(speeds):
             merged: dict[str, Rate] = {}

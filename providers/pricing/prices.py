@@ -45,11 +45,11 @@ TOOL: Final = "tool:"
 
 # A tier is the total input above which it applies, and its rates; the highest first, the last is above -1.
 Rates: TypeAlias = Mapping[str, tuple[int, int]]
-Terms: TypeAlias = tuple[str, str, str]  # service tier, speed, geo; "" is the default of each
+Service: TypeAlias = tuple[str, str, str]  # service tier, speed, geo; "" is the default of each
 Ladder: TypeAlias = "tuple[tuple[int, _Rates], ...]"
 _Step = TypeVar("_Step")
 
-_USUAL: Final[Terms] = ("", "", "")
+_USUAL: Final[Service] = ("", "", "")
 _DEFAULT_TIERS: Final = frozenset({"", "default", "standard", "auto", "on_demand", "standard_only", "scale"})
 _DEFAULT_SPEEDS: Final = frozenset({"", "standard", "normal"})
 
@@ -158,7 +158,7 @@ class Price:
         provider: str,
         model: str,
         version: str,
-        tiers: Mapping[Terms, Iterable[tuple[int, Rates]]],
+        tiers: Mapping[Service, Iterable[tuple[int, Rates]]],
         *,
         free: bool = False,
         assumed: bool = False,
@@ -166,7 +166,7 @@ class Price:
         max_output_tokens: int | None = None,
         picos_per_credit: int = 0,
     ) -> None:
-        """`tiers` maps terms to (above, rates); ("", "", "") with a tier above -1 must be there."""
+        """`tiers` maps services to (above, rates); ("", "", "") with a tier above -1 must be there."""
         self.provider = provider
         self.model = model
         self.version = version
@@ -175,12 +175,12 @@ class Price:
         self.max_input_tokens = max_input_tokens
         self.max_output_tokens = max_output_tokens
         self.picos_per_credit = picos_per_credit
-        self._ladders: dict[Terms, Ladder] = {}
-        self._bounds: dict[Terms, tuple[tuple[int, _Bound], ...]] = {}
-        for terms, steps in tiers.items():
+        self._ladders: dict[Service, Ladder] = {}
+        self._bounds: dict[Service, tuple[tuple[int, _Bound], ...]] = {}
+        for service, steps in tiers.items():
             ladder = tuple((above, _Rates(rates)) for above, rates in sorted(steps, key=lambda s: -s[0]))
-            self._ladders[terms] = ladder
-            self._bounds[terms] = tuple((a, _Bound(r for _, r in ladder[at:])) for at, (a, _) in enumerate(ladder))
+            self._ladders[service] = ladder
+            self._bounds[service] = tuple((a, _Bound(r for _, r in ladder[at:])) for at, (a, _) in enumerate(ladder))
         self._usual = self._ladders["", "", ""]
         self._priced = not self._usual[-1][1].missing
 
@@ -199,7 +199,7 @@ class Price:
         if usage.millicredits > 0 and self.picos_per_credit:
             return charge(usage.millicredits, (self.picos_per_credit, 1_000))
         if usage.service_tier or usage.speed or usage.geo:
-            ladder = self._ladders[self._terms(usage.service_tier, usage.speed, usage.geo)]
+            ladder = self._ladders[self._service(usage.service_tier, usage.speed, usage.geo)]
         else:
             ladder = self._usual
         total, cached, out = usage.input_tokens, usage.cache_read_tokens, usage.output_tokens
@@ -239,7 +239,7 @@ class Price:
     def bound_picos(self, usage: Usage, service_tier: str = "", *, cache_writes: bool = True) -> int:
         """Most that this usage could cost in picos, were any of its text cached, uncached or written to a cache.
 
-        Never below `cost_picos` of a usage with no count above this one's under the same terms. Output in the usage
+        Never below `cost_picos` of a usage with no count above this one's under the same service. Output in the usage
         counts at its dearest rate: leave it out where `output_picos_each` is added. A tier that is asked for but not
         priced takes the dearest of all tiers.
 
@@ -251,22 +251,22 @@ class Price:
         audio = min(max(usage.input_audio_tokens, 0), total)
         image = min(max(usage.input_image_tokens, 0), total - audio)
         most = charge(usage.millicredits, (self.picos_per_credit, 1_000)) if usage.millicredits > 0 else 0
-        asked: Iterable[Terms] = (_USUAL,)
+        asked: Iterable[Service] = (_USUAL,)
         if service_tier or usage.service_tier or usage.speed or usage.geo:
             asked = self._asked(service_tier or usage.service_tier, usage.speed, usage.geo)
-        for terms in asked:
-            bound = _step(self._bounds[terms], total)
+        for service in asked:
+            bound = _step(self._bounds[service], total)
             text = bound.written if cache_writes else bound.text
             cost = (total - audio - image) * text + audio * max(bound.audio, text) + image * max(bound.image, text)
             cost += max(usage.output_tokens, 0) * bound.output
-            cost += max([_measured(rates, usage, either=True) for _, rates in self._ladders[terms]])
+            cost += max([_measured(rates, usage, either=True) for _, rates in self._ladders[service]])
             most = max(most, cost)
         return most
 
     def output_picos_each(self, input_tokens: int, service_tier: str = "", *, speed: str = "", geo: str = "") -> int:
         """Dearest price in picos of one output token, of any modality, after `input_tokens` in all; 0 = none priced."""
         asked = self._asked(service_tier, speed, geo)
-        return max(_step(self._bounds[terms], input_tokens).output for terms in asked)
+        return max(_step(self._bounds[service], input_tokens).output for service in asked)
 
     def unpriced(self, usage: Usage) -> tuple[str, ...]:
         """Names what was used and has no price here: fields of the usage, `tools.NAME`, `service_tier`, `speed`.
@@ -278,9 +278,9 @@ class Price:
             return ()
         plain = not (usage.service_tier or usage.speed or usage.searches or usage.tools or usage.millicredits)
         if plain and self._priced and (usage.input_tokens or usage.output_tokens):
-            return ()  # as nearly always: tokens on default terms, of which both sides have a price
-        terms = self._terms(usage.service_tier, usage.speed, usage.geo)
-        rates = self._ladders[terms][-1][1]
+            return ()  # as nearly always: tokens of the default service, of which both sides have a price
+        service = self._service(usage.service_tier, usage.speed, usage.geo)
+        rates = self._ladders[service][-1][1]
         names = [name for name in rates.missing if getattr(usage, name)]
         if usage.searches and "searches" not in rates.measures:
             names.append("searches")
@@ -291,30 +291,30 @@ class Price:
         tokens_priced = any(getattr(usage, name) and name not in rates.missing for name in TOTALS)
         if not tokens_priced and priced.isdisjoint(used):
             names += used
-        if terms[0] == "" and usage.service_tier.lower() not in _DEFAULT_TIERS:
+        if service[0] == "" and usage.service_tier.lower() not in _DEFAULT_TIERS:
             names.append("service_tier")
-        if terms[1] == "" and usage.speed.lower() not in _DEFAULT_SPEEDS:
+        if service[1] == "" and usage.speed.lower() not in _DEFAULT_SPEEDS:
             names.append("speed")
         return tuple(names)
 
-    def _terms(self, service_tier: str, speed: str, geo: str) -> Terms:
-        """The terms that are priced here and come nearest: whatever is unknown is taken as the default."""
+    def _service(self, service_tier: str, speed: str, geo: str) -> Service:
+        """The service that is priced here and comes nearest: whatever is unknown is taken as the default."""
         if not (service_tier or speed or geo):
             return _USUAL
         tier, speed, geo = service_tier.lower(), speed.lower(), geo.lower()
         tier = "" if tier in _DEFAULT_TIERS else tier
         speed = "" if speed in _DEFAULT_SPEEDS else speed
-        for terms in ((tier, speed, geo), (tier, speed, ""), (tier, "", geo), (tier, "", ""), ("", speed, geo)):
-            if terms in self._ladders:
-                return terms
+        for service in ((tier, speed, geo), (tier, speed, ""), (tier, "", geo), (tier, "", ""), ("", speed, geo)):
+            if service in self._ladders:
+                return service
         return ("", "", geo) if ("", "", geo) in self._ladders else ("", "", "")
 
-    def _asked(self, service_tier: str, speed: str, geo: str) -> Iterable[Terms]:
-        """The terms that a request may end up with: one, or all where it asks for a tier that is not priced."""
-        terms = self._terms(service_tier, speed, geo)
-        if terms[0] == "" and service_tier and service_tier.lower() not in _DEFAULT_TIERS:
+    def _asked(self, service_tier: str, speed: str, geo: str) -> Iterable[Service]:
+        """The services that a request may end up with: one, or all where it asks for a tier that is not priced."""
+        service = self._service(service_tier, speed, geo)
+        if service[0] == "" and service_tier and service_tier.lower() not in _DEFAULT_TIERS:
             return self._ladders
-        return (terms,)
+        return (service,)
 
 
 def _step(ladder: tuple[tuple[int, _Step], ...], total: int) -> _Step:
