@@ -12,7 +12,7 @@ import msgspec
 
 from providers.anthropic.hosted import CLIENT, count_tools
 from providers.bounding import media
-from providers.bounding.bounds import Extent, string_bytes
+from providers.bounding.extent import Extent, string_bytes
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.reading.elements import Elements

@@ -15,7 +15,7 @@ from providers.anthropic import fields
 from providers.anthropic.hosted import CODE_EXECUTION, SPANS_HELD
 from providers.anthropic.input import Content
 from providers.anthropic.usage import messages_usage, replace
-from providers.bounding.bounds import Extent
+from providers.bounding.extent import Extent
 from providers.contract.flags import MALFORMED, Flags
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading

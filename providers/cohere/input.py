@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from providers.bounding.bounds import Extent, data_url, string_bytes
+from providers.bounding.extent import Extent, data_url, string_bytes
 from providers.bounding.media import Bound
 from providers.ground.errors import BadRequest
 from providers.ground.names import words

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.bounding.bounds import Extent
+from providers.bounding.extent import Extent
 from providers.bounding.text import estimates
 from providers.cohere import fields
 from providers.cohere.answer import JsonMeter, LinesMeter, StreamMeter

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from providers.bounding import media
-from providers.bounding.bounds import Extent, string_bytes
+from providers.bounding.extent import Extent, string_bytes
 from providers.google.spelling import Names, each
 from providers.ground.errors import BadRequest
 from providers.ground.names import words

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.bounding.bounds import Extent
+from providers.bounding.extent import Extent
 from providers.contract.flags import CONTRADICTORY, INCOMPLETE, Flags
 from providers.contract.shapes import NOTHING_ELSE, Asked, Call, HoldSteps, Reading
 from providers.contract.sockets import NOTHING_DUE, Due, Frame, Pace, SocketMeter, Stop

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import msgspec
 
 from providers.bounding import media
-from providers.bounding.bounds import data_url, string_bytes
+from providers.bounding.extent import data_url, string_bytes
 from providers.bounding.pdf import Budget
 from providers.bounding.pdf import pages as pdf_pages
 from providers.contract.flags import MALFORMED, Flags

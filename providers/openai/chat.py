@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from providers.bounding.bounds import Extent
+from providers.bounding.extent import Extent
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
 from providers.ground.errors import BadRequest
 from providers.ground.names import words

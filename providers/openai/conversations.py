@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from providers.bounding.bounds import Extent
+from providers.bounding.extent import Extent
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter
 from providers.ground.errors import BadRequest

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.bounding.bounds import Extent
+from providers.bounding.extent import Extent
 from providers.contract.flags import MALFORMED, Flags
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading

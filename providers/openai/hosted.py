@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from providers.bounding.bounds import RUNS_HELD, RUNS_MAX, Extent
+from providers.bounding.extent import RUNS_HELD, RUNS_MAX, Extent
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.ground.usage import Usage

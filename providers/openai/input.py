@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from providers.bounding import media
-from providers.bounding.bounds import Extent, data_url, string_bytes
+from providers.bounding.extent import Extent, data_url, string_bytes
 from providers.contract.shapes import Reference
 from providers.ground.errors import BadRequest
 from providers.ground.names import words

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from providers.anthropic.messages import ANTHROPIC_MESSAGES
 from providers.bounding import media
-from providers.bounding.bounds import string_bytes
+from providers.bounding.extent import string_bytes
 from providers.bounding.pdf import Budget
 from providers.bounding.text import Tally, estimates
 from providers.contract.shapes import Call, Shape
