@@ -18,8 +18,8 @@ from gateway import commands, config
 from gateway.edge import workers
 from gateway.serving import serve
 from gateway.terminal import CANNOT_START, FAILED, OK, complain
+from keys.limits import Exceeds, Invalid
 from keys.minting import ScopeRefused
-from keys.terms import Exceeds, Invalid
 from ledger.changes import Closed
 from ledger.migrations import SchemaTooNew
 from ledger.records import LedgerUnavailable

@@ -13,8 +13,8 @@ import msgspec
 
 from keys.hashing import Overloaded
 from keys.keyring import Denied
+from keys.limits import Exceeds, Invalid
 from keys.minting import ScopeRefused
-from keys.terms import Exceeds, Invalid
 from ledger.changes import Closed, InUse, TooDeep, TooManySubjects, Uncapped
 from ledger.outbox.hooks import TooManyHooks
 from ledger.records import LedgerUnavailable, Shortfall

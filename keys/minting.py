@@ -18,9 +18,7 @@ from keys import token
 from keys.hashing import SecretHasher
 from keys.ids import new_id
 from keys.keyring import Key, Keyring
-from keys.policy import Policy, exceeds, read_policy
-from keys.requests import Fields, Mint, Patch, profile_of
-from keys.terms import (
+from keys.limits import (
     ANY_NAMES,
     Exceeds,
     F,
@@ -28,12 +26,14 @@ from keys.terms import (
     Names,
     cap_of,
     changed_marks,
+    limits_of,
     named,
     new_marks,
-    terms_of,
     window_of,
     within,
 )
+from keys.policy import Policy, exceeds, read_policy
+from keys.requests import Fields, Mint, Patch, profile_of
 from ledger.changes import Credit, Edit, NewAccount
 from ledger.ledger import Ledger
 from ledger.money import MICROS_MAX, MICROS_PER_USD
@@ -142,7 +142,7 @@ class Minter:
             alert_at=new_marks(asked.alert_at),
             limits=None
             if asked.limits is UNSET
-            else terms_of(asked.limits or [], now_ms, names=self._names, unpriced=unpriced),
+            else limits_of(asked.limits or [], now_ms, names=self._names, unpriced=unpriced),
             expires_ms=None if asked.expires_at_ms is UNSET else asked.expires_at_ms,
             profile={"scope": asked.scope} | profile_of(asked),
             credential=await self._credential(made.secret, made.locator),
@@ -176,7 +176,7 @@ class Minter:
             reset=window_of(asked.reset),
             limits=UNSET
             if asked.limits is UNSET
-            else terms_of(asked.limits or [], self._clock_ms(), current, names=self._names, unpriced=unpriced),
+            else limits_of(asked.limits or [], self._clock_ms(), current, names=self._names, unpriced=unpriced),
             plan=asked.plan,
             alert_at=changed_marks(asked.alert_at),
             profile=profile_of(asked),

@@ -1,4 +1,4 @@
-"""Plans and end users: terms that stand in for a key's own, and people under a key.
+"""Plans and end users: caps and limits that stand in for a key's own, and people under a key.
 
 A plan is an account that never calls: the keys on it take from it what they do not say themselves, and a change of
 the plan is in force on their next call. An end user is an account under a key, opened at first sight or by hand.
@@ -15,6 +15,18 @@ from msgspec import UNSET, Meta, UnsetType
 
 from keys.ids import new_id
 from keys.keyring import Key
+from keys.limits import (
+    ANY_NAMES,
+    Invalid,
+    Names,
+    cap_of,
+    changed_marks,
+    limits_of,
+    named,
+    new_marks,
+    window_of,
+    within,
+)
 from keys.requests import (
     LIMITS_MAX,
     AlertAt,
@@ -25,18 +37,6 @@ from keys.requests import (
     Name,
     Patterns,
     Reset,
-)
-from keys.terms import (
-    ANY_NAMES,
-    Invalid,
-    Names,
-    cap_of,
-    changed_marks,
-    named,
-    new_marks,
-    terms_of,
-    window_of,
-    within,
 )
 from ledger.changes import Edit, NewAccount
 from ledger.ledger import Ledger
@@ -96,7 +96,7 @@ class Plans:
             balance_id=new_id("lim", now_ms),
             cap_micros=None if cap_micros is UNSET else cap_micros,
             reset="total" if asked.reset is UNSET else window_of(asked.reset),
-            limits=() if asked.limits is UNSET else terms_of(asked.limits, now_ms, names=self._names),
+            limits=() if asked.limits is UNSET else limits_of(asked.limits, now_ms, names=self._names),
             profile=_profile(asked),
             alert_at=new_marks(asked.alert_at),
         )
@@ -121,7 +121,7 @@ class Plans:
             reset=window_of(asked.reset),
             limits=UNSET
             if asked.limits is UNSET
-            else terms_of(asked.limits, self._clock_ms(), current, names=self._names),
+            else limits_of(asked.limits, self._clock_ms(), current, names=self._names),
             profile=_profile(asked),
             alert_at=changed_marks(asked.alert_at),
         )
@@ -147,7 +147,7 @@ class EndUsers:
         now_ms = self._clock_ms()
         unpriced = key.profile.get("unpriced") == "allow"
         if asked.limits is not UNSET:
-            terms_of([spec for spec in asked.limits if spec.id is None], now_ms, names=self._names, unpriced=unpriced)
+            limits_of([spec for spec in asked.limits if spec.id is None], now_ms, names=self._names, unpriced=unpriced)
         await self._ledger.accounts.open_subject(
             key.id, "end_user", subject, public_id=new_id("eu", now_ms), balance_id=new_id("lim", now_ms)
         )
@@ -158,7 +158,7 @@ class EndUsers:
             reset=window_of(asked.reset),
             limits=UNSET
             if asked.limits is UNSET
-            else terms_of(asked.limits, now_ms, current, names=self._names, unpriced=unpriced),
+            else limits_of(asked.limits, now_ms, current, names=self._names, unpriced=unpriced),
             profile={} if asked.metadata is UNSET else {"metadata": asked.metadata},
             merge=("metadata",),
             alert_at=changed_marks(asked.alert_at),

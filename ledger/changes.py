@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 from ledger import limits
 from ledger.book import EVERY_ACCOUNT
 from ledger.engine import Refusal, Script
-from ledger.limits import LimitTerms
+from ledger.limits import WantedLimit
 from ledger.lookup import chain, decode_profile, find, views_of
 from ledger.outbox.alerts import Message, passed
 from ledger.outbox.messages import heard, tell
@@ -68,7 +68,7 @@ class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
     balance_id: str
     cap_micros: int | None | UnsetType = None
     reset: Window | UnsetType = "total"
-    limits: tuple[LimitTerms, ...] | None = None
+    limits: tuple[WantedLimit, ...] | None = None
     expires_ms: int | None = None
     subject: str | None = None
     profile: dict[str, Any] = {}
@@ -84,7 +84,7 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True):
     expires_ms: int | None | UnsetType = UNSET
     cap_micros: int | None | UnsetType = UNSET
     reset: Window | UnsetType = UNSET
-    limits: tuple[LimitTerms, ...] | UnsetType = UNSET
+    limits: tuple[WantedLimit, ...] | UnsetType = UNSET
     plan: str | None | UnsetType = UNSET
     alert_at: tuple[int, ...] | None | UnsetType = UNSET
     profile: dict[str, Any] = {}  # put over the profile, entry by entry
@@ -164,10 +164,10 @@ def _insert(new: NewAccount, parents: tuple[Node, ...]) -> Script[int]:
     )
     path = "/" + "/".join(str(id_) for id_ in (*reversed([parent.id for parent in parents]), account_id)) + "/"
     yield "UPDATE accounts SET path = ? WHERE id = ?", (path, account_id)
-    balance = LimitTerms(public_id=new.balance_id, unit="micros", max=None, window="total")
+    balance = WantedLimit(public_id=new.balance_id, unit="micros", max=None, window="total")
     yield from limits.add(account_id, "total", balance, new.created_ms)
-    for terms in new.limits or ():
-        yield from limits.add(account_id, "limit", terms, new.created_ms)
+    for wanted in new.limits or ():
+        yield from limits.add(account_id, "limit", wanted, new.created_ms)
     if new.credential is not None:
         yield from _add_credential(account_id, new.credential, new.created_ms)
     return int(account_id)

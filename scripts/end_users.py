@@ -24,7 +24,7 @@ import psutil
 from keys.ids import new_body, new_id
 from ledger.changes import NewAccount
 from ledger.ledger import Ledger
-from ledger.limits import LimitTerms
+from ledger.limits import WantedLimit
 from ledger.records import Ask, Facts, Held, Settlement
 
 STEPS = (0.001, 0.01, 0.1, 1.0)  # of all users
@@ -41,8 +41,8 @@ def now_ms() -> int:
 async def opened_key(ledger: Ledger) -> int:
     """A key with a cap of its own, and a monthly quota and a velocity limit for each end user."""
 
-    def limit(unit: str, most: int, window: str) -> LimitTerms:
-        return LimitTerms(
+    def limit(unit: str, most: int, window: str) -> WantedLimit:
+        return WantedLimit(
             public_id=new_id("lim", now_ms()),
             unit=unit,  # type: ignore[arg-type]
             max=most,

@@ -14,9 +14,9 @@ from gateway.outbox import mail, webhook, words
 from gateway.outbox.guard import BadTarget, check_url
 from gateway.problems import CallError
 from keys.ids import new_id
+from keys.limits import Invalid
 from keys.minting import OVERLAP_S_MAX
 from keys.requests import Moment
-from keys.terms import Invalid
 from ledger.outbox.deliveries import Delivery
 from ledger.outbox.hooks import Hook, HookEdit, NewHook
 

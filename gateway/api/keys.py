@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from gateway.api.endpoint import Call, choice, json_response, list_response, page_size, replayed
 from keys.ids import new_body
+from keys.limits import Invalid
 from keys.minting import OVERLAP_S_MAX
 from keys.policy import read_policy
 from keys.requests import Micros, Mint, Moment, Patch
-from keys.terms import Invalid
 from ledger.changes import Credit
 from ledger.money import usd_to_micros
 from ledger.views import AccountView, LimitView

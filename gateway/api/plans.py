@@ -1,4 +1,4 @@
-"""`/v1/plans`: terms that many keys share."""
+"""`/v1/plans`: caps and limits that many keys share."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 from gateway.problems import PROBLEMS, CallError, as_problem, in_socket, in_stream, render
 from keys.hashing import Overloaded
 from keys.keyring import Denied
-from keys.terms import Exceeds, Invalid
+from keys.limits import Exceeds, Invalid
 from ledger.records import LedgerUnavailable
 from providers.dialects import DIALECTS
 from providers.ground.errors import BadRequest

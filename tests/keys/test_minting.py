@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from keys.keyring import Denied, Key
+from keys.limits import Exceeds
 from keys.minting import Minted, ScopeRefused
 from keys.requests import Mint, Patch
-from keys.terms import Exceeds
 from ledger.changes import Closed, TooDeep
 from ledger.replays import Origin, ReplayMismatch
 from ledger.views import NotFound

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 
 from ledger.book import Match
 from ledger.changes import Closed, Edit, TooDeep
-from ledger.limits import LimitTerms
+from ledger.limits import WantedLimit
 from ledger.records import Ask, Extend, Facts, Held, Refused, Settled, Settlement
 from tests.cluster import Cluster
 from tests.ledger.model import MAccount, MCall, MLimit, Model, window_start
@@ -130,7 +130,7 @@ class Lives(RuleBasedStateMachine):
     def account(self, key: str) -> MAccount:
         return self.model.accounts[self.world.accounts[key]]
 
-    def terms(self, drawn: dict[str, Any], public_id: str | None = None) -> tuple[LimitTerms, MLimit]:
+    def terms(self, drawn: dict[str, Any], public_id: str | None = None) -> tuple[WantedLimit, MLimit]:
         match = Match(provider=drawn["provider"], model=drawn["model"], metadata=drawn["metadata"])
         terms = self.world.terms(
             drawn["unit"], drawn["max"], drawn["window"], match=match, per=drawn["per"], action=drawn["action"]

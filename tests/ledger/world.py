@@ -12,7 +12,7 @@ from typing import Any
 
 from ledger.changes import Edit, NewAccount
 from ledger.ledger import Ledger
-from ledger.limits import LimitTerms
+from ledger.limits import WantedLimit
 from ledger.postgres import dialect
 from ledger.records import Ask, Facts, Held, Refused, Settled, Settlement
 from ledger.replays import Answer, Origin
@@ -58,8 +58,8 @@ class World:
     def new_id(self, prefix: str) -> str:
         return f"{prefix}_{self.prefix}{next(self.ids):06d}"
 
-    def terms(self, unit: Any, maximum: int | None, window: Any = "total", **more: Any) -> LimitTerms:
-        return LimitTerms(**({"public_id": self.new_id("lim"), "unit": unit, "max": maximum, "window": window} | more))
+    def terms(self, unit: Any, maximum: int | None, window: Any = "total", **more: Any) -> WantedLimit:
+        return WantedLimit(**({"public_id": self.new_id("lim"), "unit": unit, "max": maximum, "window": window} | more))
 
     def account(
         self, parent: str | None = None, cap: int | None = None, reset: Any = "total", **more: Any

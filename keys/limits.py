@@ -1,4 +1,4 @@
-"""Caps and limits as a client writes them, in the ledger's terms; and what of them cannot be."""
+"""Caps and limits as a client writes them, as the ledger takes them; and what of them cannot be."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from keys.ids import new_id
 from keys.requests import LimitSpec, Reset
 from ledger.book import Match
-from ledger.limits import LimitTerms
+from ledger.limits import WantedLimit
 from ledger.money import usd_to_micros
 from ledger.views import AccountView, LimitView
 from ledger.windows import Window, zone
@@ -140,14 +140,14 @@ def window_of(reset: Reset | None | UnsetType) -> Window | UnsetType:
     return "total" if reset is None or reset == "none" else reset
 
 
-def terms_of(
+def limits_of(
     specs: list[LimitSpec],
     now_ms: int,
     current: AccountView | None = None,
     *,
     names: Names = ANY_NAMES,
     unpriced: bool = False,
-) -> tuple[LimitTerms, ...]:
+) -> tuple[WantedLimit, ...]:
     """Limits as the ledger takes them. An id must be one that the account has, and keeps unit and counting.
 
     What a limit is about is said in the words of the catalogue; one that could never count anything is refused.
@@ -157,10 +157,10 @@ def terms_of(
     """
     limits = current.limits if current is not None else ()
     own = {limit.public_id: limit for limit in limits if limit.role == "limit" and limit.own}
-    terms: list[LimitTerms] = []
+    wanted: list[WantedLimit] = []
     for index, spec in enumerate(specs):
         kept = own.get(spec.id) if spec.id is not None else None
-        if spec.id is not None and (kept is None or spec.id in {each.public_id for each in terms}):
+        if spec.id is not None and (kept is None or spec.id in {each.public_id for each in wanted}):
             raise Invalid(f"limits[{index}].id", f"there is no such limit: {spec.id}")
         if kept is not None and (kept.unit, kept.per) != (spec.unit, spec.per):
             raise Invalid(f"limits[{index}].id", "a limit that keeps its counter keeps its unit and per")
@@ -171,8 +171,8 @@ def terms_of(
                 zone(spec.timezone)
             except (ValueError, LookupError, OSError):
                 raise Invalid(f"limits[{index}].timezone", "must be an IANA time zone") from None
-        terms.append(
-            LimitTerms(
+        wanted.append(
+            WantedLimit(
                 public_id=spec.id or new_id("lim", now_ms),
                 unit=spec.unit,
                 max=spec.max,
@@ -185,7 +185,7 @@ def terms_of(
                 alert_at=None if spec.alert_at is None else marks_of(spec.alert_at),
             )
         )
-    return tuple(terms)
+    return tuple(wanted)
 
 
 def marks_of(alert_at: list[int]) -> tuple[int, ...]:

@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import pytest
 
+from keys.limits import Invalid
 from keys.requests import LimitSpec, Patch
-from keys.terms import Invalid
 from tests.keys.conftest import Office
 
 
