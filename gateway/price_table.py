@@ -27,7 +27,7 @@ _MANY = {
 
 def price_table(rows: Sequence[ModelRow], at_ms: int) -> list[str]:
     """A line for each model, with the rates of a moment; where more input costs more, the first, with a plus."""
-    lines = [_HEAD, *(_line(row, at_ms) for row in rows)]
+    lines = [_HEAD, *(price_line(row, at_ms) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD) - 1)]
     table = []
     for model, *prices, other in lines:
@@ -99,7 +99,8 @@ def _rates(rates: Mapping[str, Rate]) -> list[dict[str, Any]]:
     ]
 
 
-def _line(row: ModelRow, at_ms: int) -> tuple[str, ...]:
+def price_line(row: ModelRow, at_ms: int) -> tuple[str, ...]:
+    """The cells of a model's line."""
     shown = {}
     for unit, rate in in_force(row, at_ms).rates.items():
         (_, picos, per), *more = _steps(rate)

@@ -77,6 +77,9 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
     to_ms: int | None = None
     mode: str | None = None
     decision: str | None = None
+    reason: str | None = None
+    provider: str | None = None
+    model: str | None = None
 
 
 _COLUMNS = (
@@ -142,6 +145,9 @@ def list_events(query: EventQuery) -> Script[tuple[list[EventView], bool]]:
         ("+e.created_ms >= ?", query.from_ms),
         ("+e.created_ms < ?", query.to_ms),
         ("e.mode = ?", query.mode),
+        ("e.reason = ?", query.reason),
+        ("e.provider = ?", query.provider),
+        ("e.model = ?", query.model),
     ):
         if value is not None:
             conditions.append(condition)

@@ -19,7 +19,10 @@ from ledger.records import Unsettled
 from ledger.views import NotFound
 
 _MODES = ("proxy", "monitor", "reservation", "adjustment")
-_FILTERS = ("limit", "starting_after", "end_user", "run_id", "from_ms", "to_ms", "mode", "decision", "livemode")
+_FILTERS = (
+    *("limit", "starting_after", "end_user", "run_id", "from_ms", "to_ms", "mode", "decision", "livemode"),
+    *("reason", "provider", "model"),
+)
 
 
 def event_object(event: EventView) -> dict[str, Any]:
@@ -32,7 +35,8 @@ def event_object(event: EventView) -> dict[str, Any]:
     }
 
 
-def _hold_object(hold: HoldView) -> dict[str, Any]:
+def hold_object(hold: HoldView) -> dict[str, Any]:
+    """A hold as the API shows it."""
     unit, amount = hold.reserved or ("micros", hold.amount_micros)
     return {
         "id": f"hold_{hold.id}",
@@ -63,6 +67,9 @@ def _query(call: Call, parameters: dict[str, str], key: str | None) -> EventQuer
         to_ms=_moment(parameters, "to_ms"),
         mode=choice(parameters.get("mode"), "mode", _MODES),
         decision=choice(parameters.get("decision"), "decision", ("allowed", "blocked")),
+        reason=parameters.get("reason"),
+        provider=parameters.get("provider"),
+        model=parameters.get("model"),
     )
 
 
@@ -102,7 +109,7 @@ async def holds(call: Call) -> Response:
         starting_after=cursor.removeprefix("hold_") if cursor is not None else None,
         state=choice(parameters.get("state"), "state", ("open", "unsettled")),
     )
-    return list_response([_hold_object(hold) for hold in found], has_more)
+    return list_response([hold_object(hold) for hold in found], has_more)
 
 
 class Resolve(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -126,7 +133,7 @@ async def resolve(call: Call) -> Response:
     if found.state != "unsettled":
         raise CallError(400, "hold_open", "The call is still in flight; it will settle by itself.")
     if asked.action == "keep":
-        return json_response(_hold_object(found))
+        return json_response(hold_object(found))
     micros = found.amount_micros if asked.cost_micros is None else asked.cost_micros
     settled = await call.services.ledger.calls.resolve(hold_id, asked.action, micros)
     event_id = hold_id if settled is None else settled.id
@@ -134,4 +141,4 @@ async def resolve(call: Call) -> Response:
         "hold.resolved", call.key.account_id, f"hold_{hold_id}", {"action": asked.action, "micros": micros}, call.asker
     )
     resolved = await call.services.ledger.calls.promise(call.key.account_id, event_id)
-    return json_response(event_object(resolved) if isinstance(resolved, EventView) else _hold_object(resolved))
+    return json_response(event_object(resolved) if isinstance(resolved, EventView) else hold_object(resolved))

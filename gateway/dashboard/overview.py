@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 from starlette.responses import Response
@@ -11,6 +10,7 @@ from starlette.responses import Response
 from gateway.api import events, usage
 from gateway.api.keys import key_object, limit_object
 from gateway.dashboard import charts, words
+from gateway.dashboard.days import month_start_ms
 from gateway.dashboard.page import Page
 from ledger.windows import DAY_MS, day_start_ms
 
@@ -19,13 +19,6 @@ REFUSALS_DAYS = 7
 TOP = 6  # rows of a list of who or what spends most
 NEAR_PERCENT = 80
 LOOKED_AT_MAX = 300  # keys whose limits are looked at: those that were refused, then those that spend most
-
-
-def month_start_ms(at_ms: int, back: int = 0) -> int:
-    """When the month of a moment began, or one so many months before."""
-    moment = datetime.fromtimestamp(at_ms // 1000, UTC)
-    months = moment.year * 12 + moment.month - 1 - back
-    return int(datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC).timestamp()) * 1000
 
 
 def fullness(limit: dict[str, Any]) -> int:

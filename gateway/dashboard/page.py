@@ -38,6 +38,14 @@ EDITION = blake2b(b"".join(body for body, _ in STATIC.values()), digest_size=8).
 NAVIGATION = (
     ("", "Overview", False),
     ("/keys", "Keys", False),
+    ("/usage", "Usage", False),
+    ("/calls", "Calls", False),
+    ("/customers", "Customers", False),
+    ("/plans", "Plans", False),
+    ("/alerts", "Alerts", True),
+    ("/providers", "Providers", False),
+    ("/prices", "Prices", False),
+    ("/try", "Try it", True),
 )
 """Path, name, and whether it is for keys only that may change something."""
 HEADERS = {

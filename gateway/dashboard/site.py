@@ -16,10 +16,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from gateway.dashboard import keys, overview
+from gateway.dashboard import alerts, calls, catalogue, customers, keys, overview, plans, trial, usage
 from gateway.dashboard.door import Door, check_source, give_cookie, read_form
 from gateway.dashboard.page import EDITION, HEADERS, ROOT, STATIC, Means, Page, rendered
 from gateway.problems import PROBLEMS, CallError, as_problem
+from keys.keyring import Key
 from ledger.records import LedgerUnavailable
 
 Show = Callable[[Page], Awaitable[Response]]
@@ -39,7 +40,25 @@ PAGES: tuple[tuple[str, Show], ...] = (
     ("/keys", keys.show_list),
     ("/keys/new", keys.show_new),
     ("/keys/{id}", keys.show_one),
+    ("/usage", usage.show),
+    ("/usage.csv", usage.show_csv),
+    ("/calls", calls.show_list),
+    ("/calls.csv", calls.show_csv),
+    ("/calls/{id}", calls.show_one),
+    ("/customers", customers.show_list),
+    ("/customer", customers.show_one),
+    ("/plans", plans.show_list),
+    ("/plans/{id}", plans.show_one),
+    ("/providers", catalogue.show_providers),
+    ("/prices", catalogue.show_prices),
 )
+MANAGING: tuple[tuple[str, Show], ...] = (
+    ("/alerts", alerts.show_list),
+    ("/alerts/{id}", alerts.show_one),
+    ("/deliveries/{id}", alerts.show_delivery),
+    ("/try", trial.show),
+)
+"""Pages for keys only that may change something, as in the API."""
 ACTS: tuple[tuple[str, Act], ...] = (
     ("/keys", Act(keys.mint, keys.show_new)),
     ("/keys/{id}/raise", Act(keys.change, keys.show_one)),
@@ -48,6 +67,20 @@ ACTS: tuple[tuple[str, Act], ...] = (
     ("/keys/{id}/disable", Act(keys.disable, keys.show_one)),
     ("/keys/{id}/enable", Act(keys.enable, keys.show_one)),
     ("/keys/{id}/revoke", Act(keys.revoke, keys.show_one)),
+    ("/calls/{id}/resolve", Act(calls.resolve, calls.show_one)),
+    ("/customer/change", Act(customers.change, customers.show_one)),
+    ("/customer/forget", Act(customers.forget, customers.show_one)),
+    ("/plans", Act(plans.make, plans.show_list)),
+    ("/plans/{id}/change", Act(plans.change, plans.show_one)),
+    ("/plans/{id}/remove", Act(plans.remove, plans.show_one)),
+    ("/alerts", Act(alerts.make, alerts.show_list)),
+    ("/alerts/{id}/test", Act(alerts.test, alerts.show_one)),
+    ("/alerts/{id}/switch", Act(alerts.switch, alerts.show_one)),
+    ("/alerts/{id}/rotate", Act(alerts.rotate, alerts.show_one)),
+    ("/alerts/{id}/replay", Act(alerts.replay, alerts.show_one)),
+    ("/alerts/{id}/remove", Act(alerts.remove, alerts.show_one)),
+    ("/deliveries/{id}/retry", Act(alerts.retry, alerts.show_delivery)),
+    ("/try", Act(trial.run, trial.show)),
 )
 
 
@@ -58,7 +91,9 @@ class Site:
         self._means = means
         services = means.services
         self._door = Door(services.ledger, services.keyring, services.clock_ms)
-        shown = [Route(ROOT + path, self._page(show), methods=["GET"]) for path, show in PAGES]
+        pages = [(path, self._page(show)) for path, show in PAGES]
+        pages += [(path, self._page(show, manages=True)) for path, show in MANAGING]
+        shown = [Route(ROOT + path, run, methods=["GET"]) for path, run in pages]
         done = [Route(ROOT + path, self._act(act), methods=["POST"]) for path, act in ACTS]
         self.app = Starlette(
             routes=[
@@ -73,11 +108,13 @@ class Site:
         )
         self.app.router.redirect_slashes = False
 
-    def _page(self, show: Show) -> Callable[[Request], Awaitable[Response]]:
+    def _page(self, show: Show, *, manages: bool = False) -> Callable[[Request], Awaitable[Response]]:
         async def run(request: Request) -> Response:
             known = await self._door.known(request)
             if known is None:
                 return _to_login(request)
+            if manages:
+                _check_manages(known[0])
             return await show(Page(request, self._means, *known, {}))
 
         return _guarded(run)
@@ -89,8 +126,7 @@ class Site:
             if known is None:
                 return RedirectResponse(LOGIN, 303)
             key, session = known
-            if not key.policy.may_manage:
-                raise CallError(403, "scope_not_allowed", f"A {key.policy.scope} key changes nothing.")
+            _check_manages(key)
             page = Page(request, self._means, key, session, await read_form(request))
             try:
                 return await act.run(page)
@@ -133,6 +169,11 @@ class Site:
         response = RedirectResponse(LOGIN, 303)
         give_cookie(request, response, "")
         return response
+
+
+def _check_manages(key: Key) -> None:
+    if not key.policy.may_manage:
+        raise CallError(403, "scope_not_allowed", f"A {key.policy.scope} key may only look.")
 
 
 def _next(path: str) -> str:

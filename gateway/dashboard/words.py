@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 from markupsafe import Markup
 
 from ledger.money import MICROS_PER_USD
@@ -115,6 +116,16 @@ def matching(match: Mapping[str, Any]) -> str:
     return ", ".join(said) or "every call"
 
 
+def combine(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of both; where both have one, the second's."""
+    return {**first, **second}
+
+
+def tojson_plain(value: Any) -> str:
+    """JSON to be read."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "usd": usd,
@@ -128,5 +139,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "reason": reason,
         "scope": scope,
         "matching": matching,
+        "combine": combine,
+        "tojson_plain": tojson_plain,
     }
 )

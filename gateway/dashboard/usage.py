@@ -1,0 +1,133 @@
+"""What was used in a span of days: one report of the ledger, as a total, a table and a file that agree to the micro."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from starlette.responses import Response
+
+from gateway.api import usage
+from gateway.api.tables import csv_response
+from gateway.dashboard import charts
+from gateway.dashboard.days import Days, days_of, month_start_ms
+from gateway.dashboard.page import Page
+from gateway.problems import CallError
+from ledger.windows import DAY_MS, day_start_ms
+
+BY = {"key": "key", "model": "model", "day": "day", "end_user": "end user"}
+SUMS = ("requests", "blocked", "input_tokens", "output_tokens", "cost_micros", "price_micros")
+_TAG = "tag:"
+
+
+async def show(page: Page) -> Response:
+    """GET /dashboard/usage."""
+    days = days_of(page.query, page.now_ms)
+    rows = await _rows(page, days)
+    daily = await _report(page, days, "day,model")
+    series: dict[str, dict[int, int]] = {}
+    for row in filter(_wanted(page), daily["groups"]):
+        of = series.setdefault(row["model"] or "other", {})
+        of[row["day_start_ms"]] = of.get(row["day_start_ms"], 0) + row["cost_micros"]
+    return page.show(
+        "usage.html",
+        by=_by(page),
+        bys=BY,
+        days=days,
+        rows=rows,
+        total={name: sum(row[name] for row in rows) for name in SUMS},
+        chart=charts.stacked(days.each, series),
+        spans=_spans(page.now_ms),
+    )
+
+
+async def show_csv(page: Page) -> Response:
+    """GET /dashboard/usage.csv: the rows of the table."""
+    rows = await _rows(page, days_of(page.query, page.now_ms))
+    names = [name for name in (rows[0] if rows else {}) if name not in (*SUMS, "label", "params")]
+    return csv_response([*names, *SUMS], rows, "usage")
+
+
+def _by(page: Page) -> str:
+    by = page.query.get("by") or "key"
+    if by not in BY and not (by.startswith(_TAG) and len(by) > len(_TAG)):
+        raise CallError(400, "invalid_request", "Usage is by key, model, day, end user or tag:NAME.", param="by")
+    return by
+
+
+async def _report(page: Page, days: Days, by: str) -> dict[str, Any]:
+    query = {
+        "from_ms": str(days.from_ms),
+        "to_ms": str(days.to_ms),
+        "key_id": page.query.get("key_id"),
+        "end_user": page.query.get("end_user"),
+        "livemode": page.livemode,
+        "group_by": by,
+    }
+    found: dict[str, Any] = await page.ask(usage.usage, query=query)
+    return found
+
+
+def _wanted(page: Page) -> Any:
+    """Whether a row is of the model that the page is about."""
+    model, provider = page.query.get("model"), page.query.get("provider")
+    return lambda row: (not model or row["model"] == model) and (not provider or row["provider"] == provider)
+
+
+async def _rows(page: Page, days: Days) -> list[dict[str, Any]]:
+    """Sums by what is asked for, those that cost most first; days in their order."""
+    by = _by(page)
+    narrow = bool(page.query.get("model") or page.query.get("provider"))
+    report = await _report(page, days, "model" if by == "key" or by == "model" else f"{by},model" if narrow else by)
+    if by == "key":
+        rows = [_of_key(page, row, narrow) for row in report["by_key"]]
+    else:
+        groups = filter(_wanted(page), report["groups"]) if narrow or by == "model" else report["groups"]
+        rows = _merged(groups, by)
+    rows = [row for row in rows if row["requests"] or row["blocked"] or row["cost_micros"]]
+    return sorted(rows, key=lambda row: row["label"] if by == "day" else -row["cost_micros"])
+
+
+def _of_key(page: Page, row: dict[str, Any], narrow: bool) -> dict[str, Any]:
+    models = list(filter(_wanted(page), row["by_model"]))
+    sums = {name: sum(each[name] for each in models) for name in SUMS}
+    if not narrow:
+        sums |= {name: row[name] for name in ("requests", "blocked", "cost_micros", "price_micros")}
+    label = row["name"] or row["external_id"] or row["key_id"]
+    names = {"key_id": row["key_id"], "name": row["name"], "external_id": row["external_id"]}
+    return {"label": label, "params": {"key_id": row["key_id"]}, **names, **sums}
+
+
+def _merged(groups: Iterable[dict[str, Any]], by: str) -> list[dict[str, Any]]:
+    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for group in groups:
+        names, params = _names(group, by)
+        row = merged.setdefault(
+            tuple(names.values()),
+            {"label": next(reversed(names.values())) or "", "params": params, **names, **dict.fromkeys(SUMS, 0)},
+        )
+        for name in SUMS:
+            row[name] += group[name]
+    return list(merged.values())
+
+
+def _names(group: dict[str, Any], by: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a row is called, in columns, and what narrows the calls down to it."""
+    if by == "model":
+        names = {"provider": group["provider"], "model": group["model"]}
+        return names, names
+    if by == "day":
+        return {"day": group["day"]}, {"from": group["day"], "to": group["day"]}
+    return {by: group[by]}, {"end_user": group[by]} if by == "end_user" and group[by] else {}
+
+
+def _spans(now_ms: int) -> list[tuple[str, int, int]]:
+    """Spans of days that are asked for again and again: name, first day, last day."""
+    today_ms, month_ms = day_start_ms(now_ms), month_start_ms(now_ms)
+    return [
+        ("Today", today_ms, today_ms),
+        ("7 days", today_ms - 6 * DAY_MS, today_ms),
+        ("30 days", today_ms - 29 * DAY_MS, today_ms),
+        ("This month", month_ms, today_ms),
+        ("Last month", month_start_ms(now_ms, 1), month_ms - DAY_MS),
+    ]
