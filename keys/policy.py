@@ -12,6 +12,7 @@ import msgspec
 
 Scope = Literal["master", "team", "standard", "read", "ingest"]
 Overdraft = Literal["inflight", "never"]
+EndUserCap = Literal["lower", "set"]
 
 ORIGIN = r"^(?:null|[a-z][a-z0-9+.-]{0,30}://(?:[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?)\Z"
 """Where a web page is from, as browsers say it: no path, no capitals."""
@@ -46,6 +47,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     over_cap_status: Literal[402, 429] = 402
     unpriced: Literal["deny", "allow"] = "deny"
     end_user_required: bool = False
+    end_user_cap: EndUserCap = "lower"
     loop_guard: LoopGuard | None = None
     markup_ppm: int = 0  # a plan's: added to the cost to make the price, in millionths
 

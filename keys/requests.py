@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from keys.policy import ORIGIN, LoopGuard, Overdraft, Scope
+from keys.policy import ORIGIN, EndUserCap, LoopGuard, Overdraft, Scope
 from ledger.money import MICROS_MAX
 from ledger.records import Unit
 from ledger.windows import Window
@@ -65,6 +65,7 @@ _PROFILE = (
     "over_cap_status",
     "unpriced",
     "end_user_required",
+    "end_user_cap",
     "loop_guard",
 )
 
@@ -87,6 +88,7 @@ class Fields(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     over_cap_status: Literal[402, 429] | None | UnsetType = UNSET
     unpriced: Literal["deny", "allow"] | UnsetType = UNSET
     end_user_required: bool | UnsetType = UNSET
+    end_user_cap: EndUserCap | UnsetType = UNSET
     loop_guard: LoopGuard | None | UnsetType = UNSET
     plan: str | None | UnsetType = UNSET
     alert_at: AlertAt | None | UnsetType = UNSET

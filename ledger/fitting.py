@@ -79,12 +79,26 @@ def own_caps(ask: Ask, account: Account, claims: list[Claim]) -> Iterator[Claim]
         yield account, _call_limit("call", CHARGE_MICROS_MAX), _NO_KEY, Counter()
     if ask.subject_max_micros is not None:
         for owner, limit, key, counter in _caps_of_subject(ask, claims):
-            lower = msgspec.structs.replace(
-                limit, public_id="", role="end_user", max=ask.subject_max_micros, boosts=(), action="block"
-            )
-            yield owner, lower, key, counter
+            yield owner, _brought(limit, ask.subject_max_micros), key, counter
         if ask.subject_id == UNSEEN:  # of whom nothing is counted that the cap could be measured by
             yield account, _call_limit("end_user", ask.subject_max_micros), _NO_KEY, Counter()
+
+
+def with_set_cap(ask: Ask, account: Account, ancestors: list[Account], claims: list[Claim]) -> list[Claim]:
+    """The claims, with the cap that the call brings instead of its end user's, where it may set it.
+
+    Only what the key itself says of its users gives way: the key's own cap and all of its ancestors' limits stay.
+    """
+    if not ask.subject_max_sets or ask.subject_max_micros is None:
+        return claims
+    ids = {claim[1].id for claim in _caps_of_subject(ask, claims) if claim[0].id in (ask.subject_id, account.id)}
+    ids -= {limit.id for ancestor in ancestors for limit in ancestor.limits}
+    return [
+        (owner, _brought(limit, ask.subject_max_micros), key, counter)
+        if limit.id in ids and owner.id in (ask.subject_id, account.id)
+        else (owner, limit, key, counter)
+        for owner, limit, key, counter in claims
+    ]
 
 
 def unbounded(ask: Ask, account: Account, caps: tuple[Claim, ...]) -> str | None:
@@ -108,6 +122,11 @@ def _caps_of_subject(ask: Ask, claims: list[Claim]) -> list[Claim]:
     own = [claim for claim in claims if claim[0].id == ask.subject_id and claim[1].role != "limit"]
     defaults = [claim for claim in claims if claim[1].is_default_cap and claim[1].max is not None]
     return defaults if defaults and not any(limit.max is not None for _, limit, _, _ in own) else own[-1:]
+
+
+def _brought(limit: Limit, max_micros: int) -> Limit:
+    """A cap that the call brings, counted as this limit is."""
+    return msgspec.structs.replace(limit, public_id="", role="end_user", max=max_micros, boosts=(), action="block")
 
 
 def _call_limit(role: str, max_micros: int) -> Limit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ledger.book import Account, Book, Counter, Event, Hold, Limit
-from ledger.fitting import Claim, cap_name, fits, own_caps, required, shortfall_of, unbounded
+from ledger.fitting import Claim, cap_name, fits, own_caps, required, shortfall_of, unbounded, with_set_cap
 from ledger.matching import line, marks, matching
 from ledger.money import COUNT_MAX, ceil_micros
 from ledger.records import Ask, Block, Extend, Held, Leg, Measures, Prolong, Refused, Shortfall
@@ -34,7 +34,9 @@ def hold(book: Book, ask: Ask, now_ms: int) -> Held | Refused:
     claims = [
         (owner, limit, key, book.counter(key)) for owner, limit, key in matching(account, chain, subjects, ask, at_ms)
     ]
-    caps = (*claims, *own_caps(ask, account, claims))
+    own = tuple(own_caps(ask, account, claims))
+    claims = with_set_cap(ask, account, chain[1:], claims)
+    caps = (*claims, *own)
     reason = unbounded(ask, account, caps)
     if reason is not None:
         return _refuse(book, ask, reason, now_ms)

@@ -70,7 +70,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
         versions: The versions, from the key to its root, of the accounts on which the caller's other decisions
             (allowed models, scope) were based. The hold is refused as `stale` if any has changed since.
         call_max_micros: A cap of this call alone; None for none.
-        subject_max_micros: A lower cap of the end user, for this call alone; None for none.
+        subject_max_micros: A cap of the end user, for this call alone; None for none. It is one more, and lowers only;
+            with `subject_max_sets` it stands instead of the user's own cap and of the key's default for each user.
         at_ms: The moment to which the call belongs; None for the moment of the hold.
         expires_ms: When the hold ends by itself; None for never. Such a hold belongs to no process: a caller's own
             reservation, which then goes back, or a batch, which then becomes unsettled.
@@ -101,6 +102,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     least: int = 0
     call_max_micros: int | None = None
     subject_max_micros: int | None = None
+    subject_max_sets: bool = False
     at_ms: int | None = None
     expires_ms: int | None = None
     own_limit: Unit | None = None

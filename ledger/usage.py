@@ -18,7 +18,7 @@ from ledger.money import PICOS_PER_MICRO
 from ledger.records import Measures
 from ledger.retention import Dropped, kept_from
 from ledger.rows import marks
-from ledger.windows import DAY_MS, day_start_ms
+from ledger.windows import DAY_MS, day_start_ms, local_day_start_ms
 
 MEASURES = Measures.__struct_fields__
 SUBTREE_LISTED_MAX = 500  # a subtree up to this many accounts is looked up account by account, not by scanning the days
@@ -75,6 +75,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         key: Only this key's own calls and its subtree's, by public id; None for the whole subtree of the owner.
         end_user: Only this end user's, in the words of its key.
+        timezone: Whose days `by_day` means; None for UTC. Others' days are read from the events, not from the rollup.
         tag: A metadata entry to group by. It is read from the events, not from the rollup.
     """
 
@@ -86,7 +87,13 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     end_user: str | None = None
     by_day: bool = False
     by_end_user: bool = False
+    timezone: str | None = None
     tag: str | None = None
+
+    @property
+    def of_events(self) -> bool:
+        """Whether only the events can answer it."""
+        return self.tag is not None or (self.by_day and self.timezone is not None)
 
 
 def report(query: Query) -> Script[UsageReport]:
@@ -103,11 +110,11 @@ def report(query: Query) -> Script[UsageReport]:
     groups: dict[Group, Sums] = {}
     kept_from_ms = yield from kept_from()
     first_day, end_day = -(-query.from_ms // DAY_MS) * DAY_MS, day_start_ms(query.to_ms)
-    if query.from_ms < kept_from_ms and (query.tag is not None or first_day >= end_day or query.from_ms < first_day):
+    if query.from_ms < kept_from_ms and (query.of_events or first_day >= end_day or query.from_ms < first_day):
         raise Dropped(kept_from_ms)
     if end_day < min(query.to_ms, kept_from_ms):
         raise Dropped(kept_from_ms)
-    if query.tag is not None or first_day >= end_day:
+    if query.of_events or first_day >= end_day:
         yield from _from_events(query, where, parameters, query.from_ms, query.to_ms, groups)
     else:
         if query.from_ms < first_day:
@@ -215,7 +222,7 @@ def _from_events(
     )
     for row in map(_EventRow._make, rows):
         tag = str(msgspec.json.decode(row.metadata).get(query.tag, "")) if query.tag is not None else ""
-        day = day_start_ms(row.created_ms) if query.by_day else 0
+        day = _day_of(query, row.created_ms) if query.by_day else 0
         end_user = row.subject_id if query.by_end_user else 0
         sums = groups.setdefault((row.account_id, row.provider, row.model, day, end_user, tag), Sums())
         usage = msgspec.json.decode(row.usage)
@@ -232,6 +239,10 @@ def _from_events(
             sums.latency_ms_sum += row.latency_ms
             bucket = latency.bucket(row.latency_ms)
             sums.histogram[bucket] = sums.histogram.get(bucket, 0) + 1
+
+
+def _day_of(query: Query, at_ms: int) -> int:
+    return day_start_ms(at_ms) if query.timezone is None else local_day_start_ms(at_ms, query.timezone)
 
 
 def _names(account_ids: set[int]) -> Script[dict[int, Names]]:

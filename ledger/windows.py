@@ -29,6 +29,13 @@ def day_start_ms(now_ms: int) -> int:
     return now_ms - now_ms % DAY_MS
 
 
+def local_day_start_ms(now_ms: int, timezone: str) -> int:
+    """When the day of a time zone began that a moment lies in. Raises what `zone` raises."""
+    tz = zone(timezone)
+    local = _moment(now_ms).astimezone(tz)
+    return _to_ms(datetime(local.year, local.month, local.day, tzinfo=tz))
+
+
 @lru_cache(maxsize=512)
 def zone(name: str) -> tzinfo:
     """The named IANA time zone. Raises ZoneInfoNotFoundError or ValueError."""

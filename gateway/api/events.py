@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from gateway.api.endpoint import Call, choice, integer, json_response, list_response, livemode, page_size
 from gateway.api.keys import key_object
+from gateway.api.progress import progress, usage_of
 from gateway.api.tables import csv_response, jsonl_response
 from gateway.api.usage import RANGE_MS_MAX
 from gateway.problems import CallError
@@ -90,13 +91,15 @@ async def events(call: Call) -> Response:
 
 
 async def key_usage(call: Call) -> Response:
-    """GET /v1/keys/{id}/usage: the cap's progress, and the newest events."""
+    """GET /v1/keys/{id}/usage: the cap's progress, what it went to, and the newest events."""
     parameters = call.parameters(*_FILTERS)
     key_id = str(call.request.path_params["id"])
     account = await call.services.ledger.accounts.get(call.key.account_id, key_id)
-    found, has_more = await call.services.ledger.reports.events(_query(call, parameters, key_id))
+    query = _query(call, parameters, key_id)
+    found, has_more = await call.services.ledger.reports.events(query)
     listed = {"object": "list", "data": [event_object(event) for event in found], "has_more": has_more}
-    return json_response({"key": key_object(account), "events": listed})
+    models = await usage_of(call, account, from_ms=query.from_ms, to_ms=query.to_ms, end_user=query.end_user)
+    return json_response(progress(account, models) | {"key": key_object(account), "events": listed})
 
 
 async def holds(call: Call) -> Response:

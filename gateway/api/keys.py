@@ -9,6 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from gateway.api.endpoint import Call, choice, json_response, list_response, page_size, replayed
+from gateway.api.progress import priced
 from keys.ids import new_body
 from keys.limits import Invalid
 from keys.minting import OVERLAP_S_MAX
@@ -48,6 +49,7 @@ def key_object(account: AccountView) -> dict[str, Any]:
         "over_cap_status": policy.over_cap_status,
         "unpriced": policy.unpriced,
         "end_user_required": policy.end_user_required,
+        "end_user_cap": policy.end_user_cap,
         "loop_guard": None if policy.loop_guard is None else msgspec.to_builtins(policy.loop_guard),
         "plan": None if account.plan is None else account.plan.public_id,
         "expires_at_ms": account.expires_ms,
@@ -120,7 +122,8 @@ async def get(call: Call) -> Response:
 async def me(call: Call) -> Response:
     """GET /v1/me. No cap ever blocks it."""
     call.parameters()
-    return json_response(key_object(await call.services.ledger.accounts.get(call.key.account_id, call.key.public_id)))
+    account = await call.services.ledger.accounts.get(call.key.account_id, call.key.public_id)
+    return json_response(key_object(account) | await priced(call, account))
 
 
 async def change(call: Call) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from starlette.responses import Response
@@ -14,7 +14,7 @@ from gateway.problems import CallError
 from keys.policy import read_policy
 from ledger.latency import percentile_ms
 from ledger.usage import MEASURES, Group, Names, Query, Sums, UsageReport
-from ledger.windows import day_start_ms
+from ledger.windows import zone
 
 RANGE_MS_MAX = 10**14
 _COUNTS = ("requests", "blocked", "cost_micros", "price_micros")
@@ -24,7 +24,7 @@ _BY = ("model", "end_user", "day")
 
 async def usage(call: Call) -> Response:
     """GET /v1/usage."""
-    parameters = call.parameters("from_ms", "to_ms", "key_id", "end_user", "group_by", "format", "livemode")
+    parameters = call.parameters("from_ms", "to_ms", "key_id", "end_user", "group_by", "format", "livemode", "timezone")
     by, tag = _group_by(parameters.get("group_by"))
     now_ms = call.services.clock_ms()
     from_ms = integer(parameters.get("from_ms"), "from_ms", low=0, high=RANGE_MS_MAX)
@@ -32,6 +32,7 @@ async def usage(call: Call) -> Response:
     if to_ms < from_ms:
         raise CallError(400, "invalid_request", "to_ms must not be before from_ms.", param="to_ms")
     form = choice(parameters.get("format"), "format", ("json", "csv"), "json")
+    timezone = _timezone(parameters.get("timezone"))
     report = await call.services.ledger.reports.usage(
         Query(
             owner_id=call.key.account_id,
@@ -42,13 +43,26 @@ async def usage(call: Call) -> Response:
             end_user=parameters.get("end_user"),
             by_day="day" in by,
             by_end_user="end_user" in by,
+            timezone=timezone,
             tag=tag,
         )
     )
+    tz = zone(timezone) if timezone is not None else UTC
     # A bill of many thousand keys takes a while to write: the calls need not wait for it.
     if form == "csv":
-        return await asyncio.to_thread(_csv, report, by, tag)
-    return await asyncio.to_thread(lambda: json_response(_json(report, from_ms, to_ms, by, tag)))
+        return await asyncio.to_thread(_csv, report, by, tag, tz)
+    return await asyncio.to_thread(lambda: json_response(_json(report, from_ms, to_ms, by, tag, tz)))
+
+
+def _timezone(name: str | None) -> str | None:
+    """The zone whose days are meant; None for UTC. Raises CallError."""
+    if name is None or name == "UTC":
+        return None
+    try:
+        zone(name)
+    except (ValueError, LookupError, OSError):
+        raise CallError(400, "invalid_request", "timezone must be an IANA time zone.", param="timezone") from None
+    return name
 
 
 def _group_by(text: str | None) -> tuple[tuple[str, ...], str | None]:
@@ -87,7 +101,20 @@ def _key_names(names: Names) -> dict[str, Any]:
     return {"key_id": names.public_id, "name": policy.name, "external_id": policy.external_id}
 
 
-def _json(report: UsageReport, from_ms: int, to_ms: int, by: tuple[str, ...], tag: str | None) -> dict[str, Any]:
+def by_model_of(models: dict[tuple[str, str], Sums]) -> list[dict[str, Any]]:
+    """The figures of each provider's model, the dearest first."""
+    rows = [
+        {"provider": provider, "model": model, **_figures(sums)}
+        for (provider, model), sums in models.items()
+        if sums.requests or sums.cost_micros
+    ]
+    rows.sort(key=lambda row: (-row["cost_micros"], row["provider"], row["model"]))
+    return rows
+
+
+def _json(
+    report: UsageReport, from_ms: int, to_ms: int, by: tuple[str, ...], tag: str | None, tz: tzinfo
+) -> dict[str, Any]:
     keys: dict[int, dict[tuple[str, str], Sums]] = {}
     for group, sums in report.groups.items():
         keys.setdefault(group[0], {}).setdefault((group[1], group[2]), Sums()).add(sums)
@@ -96,16 +123,10 @@ def _json(report: UsageReport, from_ms: int, to_ms: int, by: tuple[str, ...], ta
         total = Sums()
         for sums in models.values():
             total.add(sums)
-        by_model = [
-            {"provider": provider, "model": model, **_figures(sums)}
-            for (provider, model), sums in models.items()
-            if sums.requests or sums.cost_micros
-        ]
-        by_model.sort(key=lambda row: (-row["cost_micros"], row["provider"], row["model"]))
         rows.append(
             _key_names(report.names[account_id])
             | {name: getattr(total, name) for name in _COUNTS}
-            | {"by_model": by_model}
+            | {"by_model": by_model_of(models)}
         )
     rows.sort(key=lambda row: (-row["cost_micros"], row["key_id"]))
     body: dict[str, Any] = {
@@ -119,25 +140,25 @@ def _json(report: UsageReport, from_ms: int, to_ms: int, by: tuple[str, ...], ta
         "by_key": rows,
     }
     if by or tag is not None:
-        body["groups"] = _groups(report, by, tag)
+        body["groups"] = _groups(report, by, tag, tz)
     return body
 
 
-def _groups(report: UsageReport, by: tuple[str, ...], tag: str | None) -> list[dict[str, Any]]:
+def _groups(report: UsageReport, by: tuple[str, ...], tag: str | None, tz: tzinfo) -> list[dict[str, Any]]:
     """The figures by the dimensions that were asked for, over all keys."""
     merged: dict[tuple[Any, ...], tuple[dict[str, Any], Sums]] = {}
     for group, sums in report.groups.items():
-        labels = _labels(report, group, by, tag)
+        labels = _labels(report, group, by, tag, tz)
         merged.setdefault(tuple(labels.values()), (labels, Sums()))[1].add(sums)
     rows = [labels | _figures(sums) for labels, sums in merged.values()]
     rows.sort(key=lambda row: (row.get("day", ""), -row["cost_micros"]))
     return rows
 
 
-def _labels(report: UsageReport, group: Group, by: tuple[str, ...], tag: str | None) -> dict[str, Any]:
+def _labels(report: UsageReport, group: Group, by: tuple[str, ...], tag: str | None, tz: tzinfo) -> dict[str, Any]:
     labels: dict[str, Any] = {}
     if "day" in by:
-        labels |= {"day": _day(group[3]), "day_start_ms": group[3]}
+        labels |= {"day": _day(group[3], tz), "day_start_ms": group[3]}
     if "end_user" in by:
         labels["end_user"] = report.names[group[4]].subject if group[4] else None
     if "model" in by:
@@ -147,17 +168,17 @@ def _labels(report: UsageReport, group: Group, by: tuple[str, ...], tag: str | N
     return labels
 
 
-def _day(day_ms: int) -> str:
-    return datetime.fromtimestamp(day_start_ms(day_ms) // 1000, UTC).date().isoformat()
+def _day(day_ms: int, tz: tzinfo) -> str:
+    return datetime.fromtimestamp(day_ms // 1000, tz).date().isoformat()
 
 
-def _csv(report: UsageReport, by: tuple[str, ...], tag: str | None) -> Response:
+def _csv(report: UsageReport, by: tuple[str, ...], tag: str | None, tz: tzinfo) -> Response:
     """One line a key and model, and every further dimension that was asked for."""
     extra = [name for name in ("day", "end_user") if name in by] + ([f"tag:{tag}"] if tag is not None else [])
     columns = ["key_id", "name", "external_id", *extra, "provider", "model", *_COUNTS, *MEASURES, *_LATENCIES]
     rows = [
         _key_names(report.names[group[0]])
-        | _labels(report, group, by, tag)
+        | _labels(report, group, by, tag, tz)
         | {"provider": group[1], "model": group[2]}
         | _figures(sums)
         for group, sums in report.groups.items()

@@ -62,6 +62,7 @@ class Holds:
             expires_ms=self._clock_ms() + lasting_ms if lasting_ms else None,
             call_max_micros=options.call_cap_micros,
             subject_max_micros=options.end_user_cap_micros,
+            subject_max_sets=key.policy.end_user_cap == "set",
             unpriced=unpriced,
             dry_run=dry_run,
         )

@@ -111,6 +111,53 @@ async def test_the_header_may_only_lower(timed: Running, clock: Clock) -> None:
     assert (status, body["error"]["param"]) == (400, "x-end-user-cap-usd")
 
 
+async def test_the_header_may_set(timed: Running, clock: Clock) -> None:
+    """With `end_user_cap: "set"` the header is the user's cap for its call, up or down, by what he has spent."""
+    key = await timed.mint(livemode=False, limits=[QUOTA], end_user_cap="set")
+    assert key["end_user_cap"] == "set"
+    user = {"x_end_user_id": "ann"}
+    assert await _until_refused(timed, key["secret"], **user) > 2
+    status, headers, body = await call(timed, key["secret"], x_end_user_cap_usd="0.000020", **user)
+    said = refusal(status, headers, body, unit="micros")
+    assert (said["cap"], said["limit_micros"]) == ("end_user", 20)
+    assert (await call(timed, key["secret"], x_end_user_cap_usd="0.001", **user))[0] == 200
+    await timed.quiet()
+    assert (await call(timed, key["secret"], **user))[0] == 402, "for its own call only"
+    await timed.api("PUT", f"/v1/end_users/ann?key_id={key['id']}", {"max_spend_usd": "0.000001"})
+    assert (await call(timed, key["secret"], **user))[0] == 402
+    assert (await call(timed, key["secret"], x_end_user_cap_usd="0.001", **user))[0] == 200
+    await timed.api("PATCH", f"/v1/keys/{key['id']}", {"end_user_cap": "lower"})
+    assert (await call(timed, key["secret"], x_end_user_cap_usd="0.001", **user))[0] == 402
+    assert (await timed.api("PATCH", f"/v1/keys/{key['id']}", {"end_user_cap": "raise"}))[0] == 400
+
+
+@pytest.mark.parametrize("bound", ["key", "team", "team's default", "shared plan", "other limit"])
+async def test_what_the_header_cannot_raise(timed: Running, bound: str) -> None:
+    """The key's own cap stays, and so does what its parents say of each user; and so do limits that are no cap."""
+    own: dict[str, object] = {"limits": [QUOTA]}
+    above: dict[str, object] = {}
+    if bound == "key":
+        own |= {"max_spend_usd": "0.00006"}
+    elif bound == "team":
+        above = {"max_spend_usd": "0.00006"}
+    elif bound == "team's default":
+        above = {"limits": [QUOTA]}
+    elif bound == "shared plan":
+        _, plan = await timed.api("POST", "/v1/plans", {"limits": [QUOTA]})
+        own = above = {"plan": plan["id"]}
+    else:
+        own = {"limits": [QUOTA | {"match": {"model": "gpt-4o*"}}]}
+    team = await timed.mint(livemode=False, scope="team", **above)
+    key = await timed.mint(by=team["secret"], livemode=False, end_user_cap="set", **own)
+    for admitted in range(20):  # noqa: B007 - counted
+        status, _, body = await call(timed, key["secret"], x_end_user_id="ann", x_end_user_cap_usd="1")
+        if status != 200:
+            break
+        await timed.quiet()
+    assert (status, body["error"]["farthing"]["limit_micros"]) == (402, 60)
+    assert admitted > 2
+
+
 async def test_the_header_holds_under_parallel_calls(gateway: Running) -> None:
     """Calls of one user that come together cannot out-spend the cap that each of them brings."""
     key = await gateway.mint(livemode=False, overdraft="never")
