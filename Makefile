@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check lint format types imports proof attack bench bench-instructions peers scale matrix prices clean
+.PHONY: help install run test check lint format types imports proof attack bench bench-instructions peers scale matrix openapi prices clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ scale: .venv/dev ## measure a database of a million keys and a million events
 matrix: .venv/dev $(CLIENTS) $(JAVASCRIPT) ## run the conformance matrix, and write it into docs/clients.md
 	$(BIN)/python -m pytest -q tests/conformance/test_cells.py
 	$(BIN)/python -m scripts.matrix --write
+
+openapi: .venv/dev ## write the API's description, docs/openapi.json
+	$(BIN)/python -m gateway.api.openapi docs/openapi.json
 
 prices: ## rebuild the price catalogue from its sources, and report where they disagree (build time only)
 	$(PYTHON) -m venv build/prices

@@ -28,6 +28,7 @@ from gateway.api.endpoint import (
     http_error,
     json_response,
 )
+from gateway.api.manual import PAGES
 from gateway.api.names import CatalogueNames
 from gateway.asgi import Receive, Send
 from gateway.bounds import DRAIN_S
@@ -95,7 +96,7 @@ _OWN_ROOTS = frozenset(
         "estimate",
     )
 )
-_OWN_PATHS = frozenset(("/", "/healthz", "/readyz", "/metrics"))
+_OWN_PATHS = frozenset(("/", "/healthz", "/readyz", "/metrics", *(path for path, _ in PAGES)))
 _WATCHED_PATHS = frozenset(("/healthz", "/readyz", "/metrics"))
 _IDS_WITH_SLASHES = "/v1/end_users/"
 _DASHBOARD = "/dashboard"
@@ -346,10 +347,11 @@ class Gateway:
         app = Starlette(
             routes=[
                 *(Route(path, endpoint(services, run, may), methods=[method]) for method, path, run, may in ENDPOINTS),
-                Route("/", self._front),
-                Route("/healthz", self._healthz),
-                Route("/readyz", self._readyz),
-                Route("/metrics", self._metrics_text),
+                *(Route(path, page, methods=["GET"]) for path, page in PAGES),
+                Route("/", self._front, methods=["GET"]),
+                Route("/healthz", self._healthz, methods=["GET"]),
+                Route("/readyz", self._readyz, methods=["GET"]),
+                Route("/metrics", self._metrics_text, methods=["GET"]),
             ],
             exception_handlers={404: http_error, 405: http_error, 500: http_error},
         )

@@ -1,0 +1,78 @@
+"""Every code that a client can get, and when: what `docs/errors.md` says, for those who read it by machine."""
+
+from __future__ import annotations
+
+CODES: dict[str, tuple[int, str]] = {
+    "amount_too_large": (400, "an amount stated of one call is above a million dollars, or 10⁹ of a unit"),
+    "batch_not_settled": (409, "what is to be deleted tells what a batch has cost; try again when it has ended"),
+    "conflicting_credentials": (401, "the request carries two different keys"),
+    "credential_in_url": (400, "a key in a URL ends up in logs; send it in a header"),
+    "encoding_not_supported": (415, "a `Content-Encoding` that is not read here, or one of an upload"),
+    "end_user_required": (400, "this key's calls need an `x-end-user-id`"),
+    "events_dropped": (400, "the events asked for are older than what is kept"),
+    "exceeds_parent": (403, "a child would have more than its parent"),
+    "exceeds_reservation": (422, "a `standard` key commits more than it reserved"),
+    "headers_too_large": (431, "more header fields, or larger ones, than anybody needs"),
+    "hold_open": (400, "the call is still in flight, so there is nothing to resolve"),
+    "idempotency_mismatch": (422, "the `Idempotency-Key` was used with another request"),
+    "internal_error": (500, "a fault of ours; the request's id finds it in the log"),
+    "invalid_key": (401, "no key, or none of ours"),
+    "invalid_request": (400, "the field in `param` cannot be as it is, or can be read in two ways"),
+    "key_revoked": (
+        401,
+        "the key opens nothing any more; of a key that is to be changed, 400",
+    ),
+    "key_disabled": (401, "the key is disabled; of a key that is to be changed, 400"),
+    "key_expired": (401, "the key has expired; of a key that is to be changed, 400"),
+    "ledger_unavailable": (503, "the database does not answer; nothing was called, changed or charged. Try again"),
+    "limit_required": (403, "a `standard` key reserves under a limit of its own only, where a parent has one"),
+    "loop_detected": (429, "the same call was made too often just now"),
+    "method_not_allowed": (405, "the path has no such method; `Allow` names those it has"),
+    "model_not_allowed": (403, "the key may not use this model"),
+    "model_not_priced": (
+        400,
+        "the model has no price here, so its cost cannot be capped; or it is served at another path, which is named",
+    ),
+    "no_cap": (400, "the key has no cap that could be raised"),
+    "not_found": (404, "there is nothing with this id, or it is another's"),
+    "origin_not_allowed": (403, "the key may not be used from this page"),
+    "overloaded": (
+        503,
+        "too many calls in flight, new keys at once or large bodies; or the gateway is stopping. Try again",
+    ),
+    "plan_in_use": (400, "some key is on the plan that is to be deleted"),
+    "provider_not_configured": (503, "the gateway has no credential for this provider"),
+    "rate_limited": (429, "a limit of anything but money has no room; `Retry-After` says when"),
+    "request_timeout": (408, "the request, or a socket's first message, took too long to arrive"),
+    "request_too_large": (413, "the body is above its bound"),
+    "reservation_expired": (422, "the reservation's time was over"),
+    "route_not_allowed": (403, "an operation that is not offered here, or not to this key"),
+    "scope_not_allowed": (403, "the key's scope does not allow it"),
+    "spend_cap_exceeded": (
+        402,
+        "the call may cost more than is left; `farthing` says which cap, what it has left and what would fit. "
+        "429 where the key's `over_cap_status` says so",
+    ),
+    "storage_full": (403, "the key keeps too much at providers; delete some first"),
+    "test_keys_only": (400, "`x-farthing-sim` works with test keys"),
+    "timeout": (408, "a socket was open, or silent, for too long"),
+    "too_deep": (400, "keys cannot be nested any deeper"),
+    "too_many_end_users": (429, "the key has too many end users or runs"),
+    "too_many_hooks": (400, "the key has a hundred hooks"),
+    "unbounded_cost": (
+        400,
+        "the field in `param` asks for what nobody can bound, and the cap must hold, or it has no price",
+    ),
+    "unknown_parameter": (400, "the API has no such parameter"),
+    "upgrade_required": (426, "a WebSocket where requests are taken"),
+    "upstream_account": (
+        502,
+        "the provider refuses the operator's account; the operator is told, in the log and in the metrics",
+    ),
+    "upstream_encoding": (502, "the provider sent an encoded answer that was not asked for"),
+    "upstream_error": (502, "the provider's error cannot be passed on; of one that can, the status is its own"),
+    "upstream_redirect": (502, "the provider sent a redirect, which is never followed"),
+    "upstream_timeout": (504, "the provider took too long"),
+    "upstream_unreachable": (502, "the provider cannot be reached, or broke off"),
+}
+"""Status and meaning, by code."""
