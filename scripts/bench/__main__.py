@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (default 3)")
     parser.add_argument("--seconds", type=int, default=2, help="length of one measurement (default 2)")
     parser.add_argument("--against", metavar="COMMIT", help="instructions: a commit to count beside this tree")
+    parser.add_argument("--heard", action="store_true", help="instructions: beside a key that a hook listens to")
     parser.add_argument("--only", nargs="+", metavar="NAME", help=f"gateways: {', '.join(CONTESTANTS)}")
     parser.add_argument("--scenarios", nargs="+", metavar="NAME", help=f"{', '.join(SCENARIOS)}, added, held")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
@@ -51,7 +52,7 @@ def main() -> None:
     elif options.what == "instructions":
         with tempfile.TemporaryDirectory(prefix="farthing-bench-") as directory:
             rows, notes = instructions.measure(
-                rounds=options.rounds, against=options.against, directory=Path(directory)
+                rounds=options.rounds, against=options.against, heard=options.heard, directory=Path(directory)
             )
         title, columns = instructions.TITLE, instructions.COLUMNS
     else:

@@ -45,7 +45,7 @@ EVENTS = 32  # of a stream, as the client sees them
 CALLS = {"full": 120, "streamed": 12}  # of one round
 WARM_UP = {"full": 60, "streamed": 8}  # not counted; as many again when counting has begun
 TIMEOUT_S = 60.0
-IDLE_S = 30.0  # a connection that has rested longer may be closed by the other side
+IDLE_S = 5.0  # a connection that has rested longer may be closed by the other side
 THREADS = ("loop", "ledger", "others")
 
 
@@ -90,8 +90,10 @@ class Lane:
         self.figures[kind].append(per_call(self.counted.take(), CALLS[kind]))
 
 
-def measure(*, rounds: int, against: str | None, directory: Path) -> tuple[list[Row], list[str]]:
+def measure(*, rounds: int, against: str | None, heard: bool, directory: Path) -> tuple[list[Row], list[str]]:
     """A row for this tree, one for the commit `against`, one for nginx; and what there is to say about them.
+
+    With `heard`, the row beside this tree is the tree itself, its key being listened to by a hook.
 
     `directory` is for everybody's files. Raises SystemExit where nothing can be counted, or the commit is unknown.
     """
@@ -104,6 +106,9 @@ def measure(*, rounds: int, against: str | None, directory: Path) -> tuple[list[
         if against is not None:
             tree = stack.enter_context(checked_out(against, directory / "tree"))
             lanes.append(stack.enter_context(_farthing(against, tree, port, directory / "other")))
+        if heard:
+            name = f"{_name(ROOT)}, heard"
+            lanes.insert(0, stack.enter_context(_farthing(name, ROOT, port, directory / "heard", heard=True)))
         if (reason := Nginx().missing()) is None:
             lanes.append(stack.enter_context(_nginx(port, directory / "nginx")))
         else:
@@ -119,7 +124,7 @@ def measure(*, rounds: int, against: str | None, directory: Path) -> tuple[list[
                 for lane in lanes if turn % 2 == 0 else reversed(lanes):
                     lane.measure(kind)
             print(f"round {turn + 1}/{rounds}", flush=True)
-        return summarise([(lane.name, lane.figures) for lane in lanes], compared=against is not None), notes
+        return summarise([(lane.name, lane.figures) for lane in lanes], compared=against is not None or heard), notes
 
 
 def per_call(counts: Sequence[Count], calls: int) -> dict[str, float]:
@@ -195,7 +200,7 @@ def _upstream(directory: Path, notes: list[str]) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _farthing(name: str, tree: Path, upstream_port: int, directory: Path) -> Iterator[Lane]:
+def _farthing(name: str, tree: Path, upstream_port: int, directory: Path, *, heard: bool = False) -> Iterator[Lane]:
     directory.mkdir()
     port = free_port()
     environment = contestants.farthing_environment(directory / "farthing.db", port, upstream_port)
@@ -206,6 +211,8 @@ def _farthing(name: str, tree: Path, upstream_port: int, directory: Path) -> Ite
         master = environment["FARTHING_MASTER_KEY"]
         wait_ready(counted.process, lambda: ask(port, "GET", "/readyz", master), TIMEOUT_S)
         secret = ask(port, "POST", "/v1/keys", master, {"name": "bench", "max_spend_usd": 100_000})["secret"]
+        if heard:  # of a cap that is far away, so that nothing is told
+            ask(port, "POST", "/v1/hooks", master, {"kind": "webhook", "url": "https://example.com/", "events": ["*"]})
         with contextlib.closing(Lane(name, counted, Gateway(port, counted.process, secret))) as lane:
             yield lane
 

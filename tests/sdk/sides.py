@@ -383,7 +383,7 @@ def same_response_headers(ours: Exchange, theirs: Exchange) -> None:
             assert mine.pop(name) == value
     streamed = dict(ours.response_headers)["content-type"].startswith("text/event-stream")
     assert mine == ({"x-accel-buffering": "no"} if streamed else {})
-    assert own.keys() >= FARTHINGS_RESPONSE_HEADERS - {"x-farthing-cost-micros"}
+    assert own.keys() >= FARTHINGS_RESPONSE_HEADERS - {"x-farthing-cost-micros", "x-farthing-warning"}
     assert ("x-farthing-cost-micros" in own) is not streamed
 
 
