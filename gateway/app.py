@@ -1,6 +1,6 @@
 """The composition root: builds every part once, wires them, and takes them down in order.
 
-Two applications behind one door: the management API on Starlette, and everything else on the raw inference path.
+Two applications behind one door: the management API on Starlette, and everything else on the inference path.
 """
 
 from __future__ import annotations

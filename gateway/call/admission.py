@@ -16,7 +16,7 @@ from gateway.call.policy import Policy, no_price, unpriced
 from gateway.call.records import Admitted, Inbound, Request, admitted_as
 from gateway.call.refusals import BLOCKS, write_down
 from gateway.call.request import Requests
-from gateway.edge.headers import RawHeaders, too_large
+from gateway.edge.headers import HeaderFields, too_large
 from gateway.problems import PROBLEMS, CallError, as_problem
 from keys.keyring import Key
 from ledger.ledger import Ledger
@@ -190,10 +190,10 @@ class Admission:
         )
 
 
-def _check_once(raw: RawHeaders) -> None:
+def _check_once(fields: HeaderFields) -> None:
     """Of two fields with one name a provider may take the other than we do."""
     seen: set[bytes] = set()
-    for name, _ in raw:
+    for name, _ in fields:
         if name in seen and (name in _ONCE or name.startswith(b"x-farthing-")):
             text = name.decode("latin-1")
             raise CallError(400, "invalid_request", f"The header {text} stands in the request twice.", param=text)

@@ -1,4 +1,4 @@
-"""The inference endpoint: raw ASGI from the request's head to the flight. No framework on this path."""
+"""The inference endpoint: ASGI from the request's head to the flight. No framework on this path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.call.records import Inbound
 from gateway.call.relay import Relay
 from gateway.edge.cors import Cors
 from gateway.edge.head import Head
-from gateway.edge.headers import RawHeaders
+from gateway.edge.headers import HeaderFields
 from gateway.problems import CallError, render
 from gateway.telemetry import Metrics
 from keys.ids import new_body
@@ -101,7 +101,7 @@ class Inference:
         await _answer(send, error, dialect, call_id)
 
 
-async def answer_empty(send: Send, fields: RawHeaders) -> None:
+async def answer_empty(send: Send, fields: HeaderFields) -> None:
     """Answer that there is nothing to say."""
     await send({"type": "http.response.start", "status": 204, "headers": fields})
     await send({"type": "http.response.body", "body": b""})

@@ -12,7 +12,7 @@ from gateway.call.options import Options
 from gateway.call.quote import Quote
 from gateway.call.upload import Upload
 from gateway.edge.head import Head
-from gateway.edge.headers import RawHeaders
+from gateway.edge.headers import HeaderFields
 from keys.keyring import Key
 from ledger.records import Held
 from providers.contract.shapes import Call
@@ -40,7 +40,7 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
     route: Route
     shared: Shared | None = None
     head: Head
-    fields: RawHeaders
+    fields: HeaderFields
     headers: dict[str, str]
     receive: Receive
     whole: bool = False

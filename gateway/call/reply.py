@@ -13,7 +13,7 @@ from gateway.asgi import ClientConnection, Send
 from gateway.bounds import WRITE_TIMEOUT_S
 from gateway.call.flight import Flight, Flights
 from gateway.call.records import Admitted
-from gateway.edge.headers import RawHeaders, to_client
+from gateway.edge.headers import HeaderFields, to_client
 from gateway.problems import CallError, in_stream, render
 from gateway.upstream.base import Answer
 from providers.ground.vendors import VENDORS
@@ -28,12 +28,12 @@ _COMMENT = b": keep-alive\n\n"
 _LAST_WORD_S = 1.0  # a client that does not read must not keep a cut call alive
 
 
-def passed_on(admitted: Admitted, headers: Mapping[str, str]) -> RawHeaders:
+def passed_on(admitted: Admitted, headers: Mapping[str, str]) -> HeaderFields:
     """The provider's header fields that a client gets to see, and ours."""
     return [*to_client(headers, VENDORS[admitted.route.provider]), *ours(admitted)]
 
 
-def ours(admitted: Admitted) -> RawHeaders:
+def ours(admitted: Admitted) -> HeaderFields:
     """What every answer to an admitted call says in its head."""
     fields = [
         (b"x-farthing-request-id", f"req_{admitted.call_id}".encode()),
@@ -47,7 +47,7 @@ def ours(admitted: Admitted) -> RawHeaders:
     return fields
 
 
-def declared_length(answer: Answer) -> RawHeaders:
+def declared_length(answer: Answer) -> HeaderFields:
     """The provider's word for how long its answer is, if it gave one."""
     length = answer.headers.get("Content-Length", "")
     return [(b"content-length", length.encode())] if length.isdigit() else []
@@ -76,7 +76,7 @@ class Reply:
         self._flights = flights
         self._now = flights.now
 
-    async def start(self, answer: Answer, more: RawHeaders) -> None:
+    async def start(self, answer: Answer, more: HeaderFields) -> None:
         """Send the head of the provider's answer."""
         self.begun = True
         headers = passed_on(self._admitted, answer.headers)

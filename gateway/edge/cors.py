@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.asgi import Send
-from gateway.edge.headers import RawHeaders
+from gateway.edge.headers import HeaderFields
 
 _METHODS = b"GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
 _NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,4096}")
@@ -31,7 +31,7 @@ class Cors:
     def __init__(self, origins: frozenset[str] | None) -> None:
         self._origins = origins
 
-    def fields(self, origin: str) -> RawHeaders:
+    def fields(self, origin: str) -> HeaderFields:
         """What an answer to a page of this origin says, whatever the answer is."""
         if self._origins is None:
             return [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", _EXPOSED)]
@@ -43,7 +43,7 @@ class Cors:
             (b"access-control-expose-headers", _EXPOSED),
         ]
 
-    def preflight(self, headers: Mapping[str, str]) -> RawHeaders:
+    def preflight(self, headers: Mapping[str, str]) -> HeaderFields:
         """The answer's fields to the question whether a request may be sent."""
         fields = [field for field in self.fields(headers["origin"]) if field[0] != b"access-control-expose-headers"]
         if fields[0][0] == b"vary":

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote_plus
 
 import msgspec
 
-from gateway.edge.headers import RawHeaders
+from gateway.edge.headers import HeaderFields
 from keys.token import LIVE, TEST
 from providers.ground.vendors import VENDORS
 
@@ -48,7 +48,7 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 def credentials(
-    raw: RawHeaders, query: bytes, ours: Callable[[str], bool], *, url_keys: Collection[str] = ()
+    fields: HeaderFields, query: bytes, ours: Callable[[str], bool], *, url_keys: Collection[str] = ()
 ) -> Credentials:
     """Find the client's key in any of the places where an SDK puts it.
 
@@ -57,7 +57,7 @@ def credentials(
     own clients put theirs into the URL (`Vendor.url_keys`); elsewhere a key there is refused.
     """
     found: list[str] = []  # each once, almost always one
-    for name_bytes, value_bytes in raw:
+    for name_bytes, value_bytes in fields:
         if name_bytes == _SUBPROTOCOLS:
             found += filter(None, _split([(name_bytes, value_bytes)])[1])
             continue
@@ -90,23 +90,23 @@ def without_key(query: bytes, names: Collection[str]) -> bytes:
     return b"&".join(kept)
 
 
-def subprotocols(raw: RawHeaders) -> tuple[list[str], str | None]:
+def subprotocols(fields: HeaderFields) -> tuple[list[str], str | None]:
     """What a WebSocket's client offers: the subprotocols to offer upstream, and the one to answer it with.
 
     A client fails if it is answered with none of its own. One of those that are no secret will do, be it only the
     word that said that a secret follows (providers.md §1).
     """
-    plain, _secrets, schemes = _split(raw)
-    return plain, next(iter((*plain, *schemes)), None)
+    protocols, _secrets, schemes = _split(fields)
+    return protocols, next(iter((*protocols, *schemes)), None)
 
 
-def _split(raw: RawHeaders) -> tuple[list[str], list[str], list[str]]:
+def _split(fields: HeaderFields) -> tuple[list[str], list[str], list[str]]:
     """The offered subprotocols: plain ones, the keys among them, and the words that announced a key."""
-    plain: list[str] = []
+    protocols: list[str] = []
     secrets: list[str] = []
     schemes: list[str] = []
     announced = False
-    for name, value in raw:
+    for name, value in fields:
         for offered in value.decode("latin-1").split(",") if name == _SUBPROTOCOLS else ():
             offer = offered.strip()
             prefix = next((each for each in _SECRET_SUBPROTOCOLS if offer.startswith(each)), "")
@@ -117,5 +117,5 @@ def _split(raw: RawHeaders) -> tuple[list[str], list[str], list[str]]:
                 schemes.append(offer)
                 announced = True
             elif offer and not offer.startswith((*_ACCOUNT_SUBPROTOCOLS, LIVE, TEST)):
-                plain.append(offer)
-    return plain, secrets, schemes
+                protocols.append(offer)
+    return protocols, secrets, schemes

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from gateway.bounds import HEAD_KEPT_BYTES
 from gateway.edge.credentials import Credentials, credentials
-from gateway.edge.headers import RawHeaders, as_mapping, fields_bytes, origin, to_provider
+from gateway.edge.headers import HeaderFields, as_mapping, fields_bytes, origin, to_provider
 from providers.ground.vendors import Vendor
 from providers.routing import NoRoute, Route, Shared, match
 
@@ -42,7 +42,7 @@ class Head:
         "fields", "found", "method", "origin", "query",
     )  # fmt: skip
 
-    def __init__(self, method: str, raw_path: bytes, query: bytes, fields: RawHeaders, scheme: str = "http") -> None:
+    def __init__(self, method: str, raw_path: bytes, query: bytes, fields: HeaderFields, scheme: str = "http") -> None:
         self.method, self.query, self.fields = method, query, fields
         self._raw_path = raw_path
         lengths = [at for at, (name, _) in enumerate(fields) if name == _LENGTH]
@@ -67,7 +67,7 @@ class Head:
             keeper.head = head if fields_bytes(fields) + len(raw_path) + len(query) <= HEAD_KEPT_BYTES else None
         return head
 
-    def is_said(self, method: str, raw_path: bytes, query: bytes, fields: RawHeaders) -> bool:
+    def is_said(self, method: str, raw_path: bytes, query: bytes, fields: HeaderFields) -> bool:
         """Whether a request says this head again."""
         if (
             len(fields) != len(self.fields)
@@ -81,7 +81,7 @@ class Head:
             return fields == self.fields
         return fields[at][0] == _LENGTH and fields[:at] == self._before and fields[at + 1 :] == self._after
 
-    def mapping(self, fields: RawHeaders) -> dict[str, str]:
+    def mapping(self, fields: HeaderFields) -> dict[str, str]:
         """The fields of a request that says this head, by their names; see `gateway.edge.headers.as_mapping`."""
         mapping = self._mapping.copy()
         if self._length_at is not None:

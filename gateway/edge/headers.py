@@ -15,7 +15,7 @@ from types import MappingProxyType
 from gateway.bounds import HEADER_BYTES_MAX, HEADERS_MAX
 from providers.ground.vendors import VENDORS, Vendor
 
-RawHeaders = list[tuple[bytes, bytes]]
+HeaderFields = list[tuple[bytes, bytes]]
 
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?")
 _REQUEST_NAMES = ("accept", "content-type", "idempotency-key", "user-agent")
@@ -50,9 +50,9 @@ _PASSES = MappingProxyType({name: _passes(vendor) for name, vendor in VENDORS.it
 _RETURNS = MappingProxyType({name: _returns(vendor) for name, vendor in VENDORS.items()})
 
 
-def as_mapping(raw: RawHeaders) -> dict[str, str]:
-    """Header fields by lower-case name; of a repeated one the last. Credentials are looked for in the raw list."""
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+def as_mapping(fields: HeaderFields) -> dict[str, str]:
+    """Header fields by lower-case name; of a repeated one the last. Credentials are looked for in the list itself."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in fields}
 
 
 def origin(scheme: str, headers: Mapping[str, str]) -> str:
@@ -63,17 +63,17 @@ def origin(scheme: str, headers: Mapping[str, str]) -> str:
     return f"{'https' if headers.get('x-forwarded-proto') == 'https' else scheme}://{host}"
 
 
-def too_large(raw: RawHeaders) -> bool:
+def too_large(fields: HeaderFields) -> bool:
     """Whether there are more header fields, or larger ones, than anybody needs."""
-    return len(raw) > HEADERS_MAX or fields_bytes(raw) > HEADER_BYTES_MAX
+    return len(fields) > HEADERS_MAX or fields_bytes(fields) > HEADER_BYTES_MAX
 
 
-def fields_bytes(raw: RawHeaders) -> int:
+def fields_bytes(fields: HeaderFields) -> int:
     """How long all names and values are together."""
-    return sum(map(len, chain.from_iterable(raw)))
+    return sum(map(len, chain.from_iterable(fields)))
 
 
-def to_provider(raw: RawHeaders, vendor: Vendor, credential: str, tenant: int = 0) -> dict[str, str]:
+def to_provider(fields: HeaderFields, vendor: Vendor, credential: str, tenant: int = 0) -> dict[str, str]:
     """The headers of the forwarded request: the client's allowed ones, our credential, our own.
 
     An idempotency key is the tenant's own: all tenants are one account to the provider, which would answer one of them
@@ -82,7 +82,7 @@ def to_provider(raw: RawHeaders, vendor: Vendor, credential: str, tenant: int = 
     forwarded: dict[str, str] = {}
     named: set[str] = set()
     whole, begun = _PASSES[vendor.name]
-    for name_bytes, value_bytes in raw:
+    for name_bytes, value_bytes in fields:
         name = whole.get(name_bytes)
         if name is None and name_bytes.startswith(begun):
             name = name_bytes.decode("latin-1")
@@ -103,18 +103,18 @@ def to_provider(raw: RawHeaders, vendor: Vendor, credential: str, tenant: int = 
     return forwarded
 
 
-def to_provider_socket(raw: RawHeaders, vendor: Vendor, credential: str) -> dict[str, str]:
+def to_provider_socket(fields: HeaderFields, vendor: Vendor, credential: str) -> dict[str, str]:
     """The headers of a forwarded WebSocket handshake, but for those of the handshake itself."""
-    forwarded = to_provider(raw, vendor, credential)
+    forwarded = to_provider(fields, vendor, credential)
     del forwarded["accept-encoding"]
     return forwarded
 
 
-def to_client(headers: Mapping[str, str] | Iterable[tuple[str, str]], vendor: Vendor) -> RawHeaders:
+def to_client(headers: Mapping[str, str] | Iterable[tuple[str, str]], vendor: Vendor) -> HeaderFields:
     """The provider's headers that a client gets to see."""
     items = headers.items() if isinstance(headers, Mapping) else headers
     whole, begun = _RETURNS[vendor.name]
-    shown: RawHeaders = []
+    shown: HeaderFields = []
     for name, value in items:
         lower = name.lower()
         field = whole.get(lower)

@@ -73,14 +73,14 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 def _text(text: str) -> bytes:
     """A string as HPACK has it, not compressed: its length in an integer of 7 bits and more."""
-    raw = text.encode()
-    if len(raw) < 127:
-        return bytes((len(raw),)) + raw
-    rest, length = len(raw) - 127, b"\x7f"
+    octets = text.encode()
+    if len(octets) < 127:
+        return bytes((len(octets),)) + octets
+    rest, length = len(octets) - 127, b"\x7f"
     while rest >= 128:
         length += bytes((rest % 128 + 128,))
         rest //= 128
-    return length + bytes((rest,)) + raw
+    return length + bytes((rest,)) + octets
 
 
 _ANSWER = (

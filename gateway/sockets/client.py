@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from gateway.asgi import Receive, Send
-from gateway.edge.headers import RawHeaders
+from gateway.edge.headers import HeaderFields
 from gateway.upstream.base import BROKEN, SocketClosed
 from providers.contract.sockets import Frame
 
@@ -28,12 +28,12 @@ class Client:
         self.accepted = False
         self.gone = False
 
-    async def refuse(self, status: int, headers: RawHeaders, body: bytes) -> None:
+    async def refuse(self, status: int, headers: HeaderFields, body: bytes) -> None:
         """Answer the handshake with an HTTP answer."""
         await self._write({"type": "websocket.http.response.start", "status": status, "headers": headers})
         await self._write({"type": "websocket.http.response.body", "body": body})
 
-    async def accept(self, subprotocol: str | None, headers: RawHeaders) -> None:
+    async def accept(self, subprotocol: str | None, headers: HeaderFields) -> None:
         """Take the handshake."""
         self.accepted = True
         await self._write({"type": "websocket.accept", "subprotocol": subprotocol, "headers": headers})

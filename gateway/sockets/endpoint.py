@@ -142,7 +142,7 @@ class _Handshake:
     async def serve(self) -> None:
         """Take the call, and fly it. Raises CallError where it is refused, SocketClosed where the client leaves."""
         inbound, admission = self._inbound, self._admission
-        plain, answer = subprotocols(inbound.fields)
+        protocols, answer = subprotocols(inbound.fields)
         first: Frame | None = None
         if self._shape.first_frame == "call":
             await admission.precheck(inbound)
@@ -168,7 +168,7 @@ class _Handshake:
             self._client,
             self._started,
         )
-        await session.run(plain, answer, first)
+        await session.run(protocols, answer, first)
 
     async def _first_frame(self, subprotocol: str | None) -> Frame:
         await self._client.accept(subprotocol, [(b"x-farthing-request-id", f"req_{self._inbound.call_id}".encode())])

@@ -115,7 +115,7 @@ class Session(FlyingCall):
         self._heard = 0.0  # when the provider said something last
         self._stopped = ""
 
-    async def run(self, plain: list[str], answer: str | None, first: Frame | None) -> None:
+    async def run(self, protocols: list[str], answer: str | None, first: Frame | None) -> None:
         """Fly. Every way out of here has landed."""
         flight, flights = self._flight, self._services.flights
         flights.add(flight)
@@ -123,7 +123,7 @@ class Session(FlyingCall):
         over: _Over | None = None
         try:
             place = self._services.places[self._admitted.route.provider]
-            handshake = shaken(self._admitted, self._inbound.head, plain, place)
+            handshake = shaken(self._admitted, self._inbound.head, protocols, place)
             self._dispatched()
             sent = True
             upstream = self._services.upstreams.sockets_of(livemode=self._admitted.key.livemode)

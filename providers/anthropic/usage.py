@@ -22,12 +22,12 @@ def messages_usage(usage: Object, flags: Flags, call: Call, *, executed: bool = 
     Iterations of kind `compaction` are beside the totals and are added. An advisor's are another model's, at its own
     price. Everything else in `iterations` repeats the totals.
     """
-    plain, created, read, out = (count(usage, flags, name) for name in _COUNTS)
-    if plain is None and out is None and created is None and read is None:
+    uncached, created, read, out = (count(usage, flags, name) for name in _COUNTS)
+    if uncached is None and out is None and created is None and read is None:
         return None
-    if plain is None or out is None:
+    if uncached is None or out is None:
         flags.add(INCOMPLETE)
-    plain, created, read, out = plain or 0, created or 0, read or 0, out or 0
+    uncached, created, read, out = uncached or 0, created or 0, read or 0, out or 0
     short = count(usage, flags, "cache_creation", "ephemeral_5m_input_tokens") or 0
     long = count(usage, flags, "cache_creation", "ephemeral_1h_input_tokens") or 0
     if short + long > created:
@@ -48,11 +48,13 @@ def messages_usage(usage: Object, flags: Flags, call: Call, *, executed: bool = 
         if iteration["type"] == "advisor_message":
             flags.add(OTHER_MODEL)
         more = [count(iteration, flags, name) or 0 for name in _COUNTS]
-        plain, created, read, out = (mine + its for mine, its in zip((plain, created, read, out), more, strict=True))
+        uncached, created, read, out = (
+            mine + its for mine, its in zip((uncached, created, read, out), more, strict=True)
+        )
         long += count(iteration, flags, "cache_creation", "ephemeral_1h_input_tokens") or 0
     searches = count(usage, flags, "server_tool_use", "web_search_requests")
     return Usage(
-        input_tokens=plain + created + read,
+        input_tokens=uncached + created + read,
         cache_read_tokens=read,
         cache_write_tokens=created,
         cache_write_1h_tokens=part(long, created, flags),
@@ -68,11 +70,11 @@ def messages_usage(usage: Object, flags: Flags, call: Call, *, executed: bool = 
 
 def _sum(before: Usage | None, iteration: Object, flags: Flags) -> Usage:
     """What another model has used so far, and in one more iteration."""
-    plain, created, read, out = (count(iteration, flags, name) or 0 for name in _COUNTS)
+    uncached, created, read, out = (count(iteration, flags, name) or 0 for name in _COUNTS)
     long = count(iteration, flags, "cache_creation", "ephemeral_1h_input_tokens") or 0
     before = before or Usage()
     return Usage(
-        input_tokens=before.input_tokens + plain + created + read,
+        input_tokens=before.input_tokens + uncached + created + read,
         cache_read_tokens=before.cache_read_tokens + read,
         cache_write_tokens=before.cache_write_tokens + created,
         cache_write_1h_tokens=before.cache_write_1h_tokens + min(long, created),

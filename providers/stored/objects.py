@@ -117,16 +117,16 @@ def unescaped(body: bytes) -> bytes:
     """The body with every escape undone that a member's name could have: `\\u0066ile_id` is `file_id`."""
     if body.find(b"\\") < 0 or _ESCAPED.search(body) is None:
         return body
-    plain = bytearray()
+    made = bytearray()
     at = 0
     for found in _ESCAPE.finditer(body):
-        plain += body[at : found.start()]
-        plain += found[1] + bytes.fromhex(found[2].decode())
+        made += body[at : found.start()]
+        made += found[1] + bytes.fromhex(found[2].decode())
         at = found.end()
-    return bytes(plain + body[at:]) if at else body
+    return bytes(made + body[at:]) if at else body
 
 
-def _plain(body: bytes) -> bytes:
+def _unescaped(body: bytes) -> bytes:
     return unescaped(skeleton(body) if len(body) > _LONG_BYTES else body)
 
 
@@ -150,18 +150,18 @@ class References:
         Raises:
             BadRequest: There are more than anybody needs.
         """
-        return self._find(_plain(body), long=len(body) > _LONG_BYTES)[0]
+        return self._find(_unescaped(body), long=len(body) > _LONG_BYTES)[0]
 
     def certain(self, body: bytes) -> list[Reference]:
         """As `find`, without what the provider takes for no reference: a tool's schema or arguments. Slower.
 
         Where a member stands twice in one object, nobody knows which counts: then all that `find` finds is certain.
         """
-        plain = _plain(body)
-        possible, members = self._find(plain, long=len(body) > _LONG_BYTES)
+        text = _unescaped(body)
+        possible, members = self._find(text, long=len(body) > _LONG_BYTES)
         seen: list[tuple[Reference | None, bool]] = []
         try:
-            for value in _trees(plain):
+            for value in _trees(text):
                 self._walk(value, seen, opaque=False)
         except UNREADABLE:
             return possible
