@@ -126,7 +126,7 @@ def unescaped(body: bytes) -> bytes:
     return bytes(made + body[at:]) if at else body
 
 
-def _unescaped(body: bytes) -> bytes:
+def _searchable(body: bytes) -> bytes:
     return unescaped(skeleton(body) if len(body) > _LONG_BYTES else body)
 
 
@@ -150,14 +150,14 @@ class References:
         Raises:
             BadRequest: There are more than anybody needs.
         """
-        return self._find(_unescaped(body), long=len(body) > _LONG_BYTES)[0]
+        return self._find(_searchable(body), long=len(body) > _LONG_BYTES)[0]
 
     def certain(self, body: bytes) -> list[Reference]:
         """As `find`, without what the provider takes for no reference: a tool's schema or arguments. Slower.
 
         Where a member stands twice in one object, nobody knows which counts: then all that `find` finds is certain.
         """
-        text = _unescaped(body)
+        text = _searchable(body)
         possible, members = self._find(text, long=len(body) > _LONG_BYTES)
         seen: list[tuple[Reference | None, bool]] = []
         try:
