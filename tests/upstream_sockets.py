@@ -20,7 +20,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from providers.simulator import Cut, Faults, Pause
-from providers.simulator.sockets import Close, Conversation, Refused, Step, converse
+from providers.simulator.sockets import Close, Conversation, NotOpened, Step, converse
 
 if TYPE_CHECKING:
     from tests.upstream import Seen, Upstream
@@ -46,7 +46,7 @@ class Socket(asyncio.Protocol):
         self._upstream = upstream
         self._seen = seen
         self._number = number
-        self._conversation: Conversation | Refused = converse(
+        self._conversation: Conversation | NotOpened = converse(
             seen.path,
             dict(seen.headers),
             provider=seen.provider,
@@ -98,7 +98,7 @@ class Socket(asyncio.Protocol):
             if frame.opcode is not Opcode.CONT:
                 self._text, self._parts = frame.opcode is Opcode.TEXT, []
             self._parts.append(bytes(frame.data))
-            if frame.fin and not isinstance(self._conversation, Refused):
+            if frame.fin and not isinstance(self._conversation, NotOpened):
                 whole = b"".join(self._parts)
                 message = whole.decode() if self._text else whole
                 self._seen.frames.append(message)
@@ -120,7 +120,7 @@ class Socket(asyncio.Protocol):
         self._protocol.receive_data(head)
         (request,) = self._protocol.events_received()
         assert isinstance(request, Request)
-        if isinstance(self._conversation, Refused):
+        if isinstance(self._conversation, NotOpened):
             self._refuse(self._conversation)
             return
         self._protocol.send_response(self._protocol.accept(request))
@@ -158,7 +158,7 @@ class Socket(asyncio.Protocol):
                     self._flush()
                     await self._room.wait()
 
-    def _refuse(self, refused: Refused) -> None:
+    def _refuse(self, refused: NotOpened) -> None:
         lines = [f"HTTP/1.1 {refused.status} Refused", *(f"{name}: {value}" for name, value in refused.headers)]
         lines += [f"content-length: {len(refused.body)}", "connection: close"]
         self.transport.write(("\r\n".join(lines) + "\r\n\r\n").encode() + refused.body)

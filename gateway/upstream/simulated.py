@@ -25,7 +25,7 @@ from gateway.upstream.base import (
 from gateway.upstream.simulating import Asked, Simulations
 from providers.contract.sockets import Frame
 from providers.simulator import Cut, Faults, Pause
-from providers.simulator.sockets import Close, Conversation, Refused, converse
+from providers.simulator.sockets import Close, Conversation, NotOpened, converse
 
 
 class _SimulatedAnswer:
@@ -129,7 +129,7 @@ class SimulatedSockets:
             request_id=f"req_{handshake.call_id}",  # as the providers' own look
             now_s=self._clock_ms() // 1000,
         )
-        if isinstance(conversation, Refused):
+        if isinstance(conversation, NotOpened):
             raise HandshakeRefused(conversation.status, CIMultiDict(conversation.headers), conversation.body)
         return _Simulated(conversation, next(iter(handshake.subprotocols), None))
 

@@ -20,11 +20,11 @@ from providers.simulator.elevenlabs import live as elevenlabs
 from providers.simulator.faults import Faults
 from providers.simulator.google import live as gemini
 from providers.simulator.openai import realtime
-from providers.simulator.talk import Asked, Close, Conversation, Frame, Refused, Step, refused
+from providers.simulator.talk import Asked, Close, Conversation, Frame, NotOpened, Step, refused
 
-__all__ = ["Close", "Conversation", "Cut", "Frame", "Pause", "Refused", "Step", "converse"]
+__all__ = ["Close", "Conversation", "Cut", "Frame", "NotOpened", "Pause", "Step", "converse"]
 
-_OPENERS: Final[Mapping[str, Callable[[Asked], Conversation | Refused]]] = MappingProxyType(
+_OPENERS: Final[Mapping[str, Callable[[Asked], Conversation | NotOpened]]] = MappingProxyType(
     {
         "openai": realtime.open_,
         "google": gemini.open_,
@@ -42,7 +42,7 @@ def converse(
     faults: Faults,
     request_id: str,
     now_s: int,
-) -> Conversation | Refused:
+) -> Conversation | NotOpened:
     """Answer a handshake as its provider would.
 
     Args:
@@ -68,7 +68,7 @@ def converse(
     if opener is None:
         return refused(provider, 404, request_id)
     opened = opener(asked)
-    return opened if isinstance(opened, Refused) else _Faulty(opened, faults)
+    return opened if isinstance(opened, NotOpened) else _Faulty(opened, faults)
 
 
 class _Faulty:

@@ -53,7 +53,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         return any(value not in ("", "false") for value in self.query.get(name, ()))
 
 
-class Refused(msgspec.Struct, frozen=True, kw_only=True):
+class NotOpened(msgspec.Struct, frozen=True, kw_only=True):
     """The handshake is answered with an HTTP answer."""
 
     status: int
@@ -89,7 +89,7 @@ _STATUSES: Final[Mapping[int, str]] = MappingProxyType(
 )  # fmt: skip
 
 
-def refused(provider: str, status: int, request_id: str, message: str = "") -> Refused:
+def refused(provider: str, status: int, request_id: str, message: str = "") -> NotOpened:
     """A refusal in the provider's shape (providers.md §4.2)."""
     message = message or f"The simulator refuses this socket with {status}, as it was asked to."
     body: dict[str, Any]
@@ -105,7 +105,7 @@ def refused(provider: str, status: int, request_id: str, message: str = "") -> R
     headers = [("content-type", "application/json"), *([(native, request_id)] if native else [])]
     if provider == "deepgram":
         headers.append(("dg-error", message))
-    return Refused(status=status, headers=headers, body=_ENCODE(body))
+    return NotOpened(status=status, headers=headers, body=_ENCODE(body))
 
 
 def text(message: object) -> str:

@@ -20,7 +20,7 @@ from providers.pricing.catalogue import Catalogue
 from providers.pricing.prices import Price
 from providers.reading.frames import base64_bytes, frame_object, refuse_unclear, size
 from providers.simulator import Faults
-from providers.simulator.sockets import Close, Conversation, Cut, Pause, Refused, converse
+from providers.simulator.sockets import Close, Conversation, Cut, NotOpened, Pause, converse
 from tests.wires import BY_NAME, PCM_16K, UNITS, WIRES, Wire
 
 CATALOGUE = Catalogue.load()
@@ -49,7 +49,7 @@ def simulated(wire: Wire, faults: str = "") -> Conversation:
     made = converse(
         wire.path, {}, provider=wire.provider, faults=Faults.parse(faults), request_id="req_1", now_s=1_700_000_000
     )
-    assert not isinstance(made, Refused)
+    assert not isinstance(made, NotOpened)
     return made
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from providers.simulator import prose
 from providers.simulator.requests import REFUSED_MODEL
-from providers.simulator.talk import Asked, Close, Conversation, Frame, Refused, Step, read, refused, text
+from providers.simulator.talk import Asked, Close, Conversation, Frame, NotOpened, Step, read, refused, text
 
 _SAMPLE_BYTES: Final = {"linear16": 2, "linear32": 4, "mulaw": 1, "alaw": 1}
 _WINDOW_MS: Final = 500
@@ -22,7 +22,7 @@ _FEATURES: Final = {"diarize": "diarize_ms", "redact": "redact_ms", "keyterm": "
 _SPOKEN_BYTES: Final = 960  # of sound for each character: 20 ms of 24 kHz, 16 bit
 
 
-def open_(asked: Asked) -> Conversation | Refused:
+def open_(asked: Asked) -> Conversation | NotOpened:
     """Answer a handshake."""
     if REFUSED_MODEL in asked.one("model"):
         return refused("deepgram", 403, asked.request_id, "Project does not have access to the requested model.")

@@ -17,7 +17,7 @@ from providers.simulator.talk import (
     Close,
     Conversation,
     Frame,
-    Refused,
+    NotOpened,
     Step,
     heard,
     read,
@@ -31,7 +31,7 @@ _SPOKEN_BYTES: Final = 320  # of sound for each character
 _FORMAT: Final = re.compile(r"(pcm|ulaw)_(\d+)")
 
 
-def open_(asked: Asked) -> Conversation | Refused:
+def open_(asked: Asked) -> Conversation | NotOpened:
     """Answer a handshake."""
     if REFUSED_MODEL in asked.one("model_id"):
         return refused("elevenlabs", 400, asked.request_id, "A model with this id does not exist.")

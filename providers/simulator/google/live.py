@@ -16,7 +16,7 @@ import msgspec
 from providers.simulator import prose
 from providers.simulator.openai import input as openai_input
 from providers.simulator.requests import REFUSED_MODEL
-from providers.simulator.talk import Asked, Close, Conversation, Frame, Refused, Step, heard, read, silent, sound
+from providers.simulator.talk import Asked, Close, Conversation, Frame, NotOpened, Step, heard, read, silent, sound
 from providers.simulator.tokens import count
 from providers.simulator.usages import distorted, invoiced
 
@@ -25,7 +25,7 @@ _SPOKEN_BYTES_PER_TOKEN: Final = 1_920  # 40 ms of 24 kHz, 16 bit
 _CAPITAL: Final = re.compile(r"_([a-z])")
 
 
-def open_(asked: Asked) -> Conversation | Refused:
+def open_(asked: Asked) -> Conversation | NotOpened:
     """Answer a handshake."""
     return _Live(asked)
 

@@ -19,7 +19,7 @@ from providers.simulator.talk import (
     Asked,
     Conversation,
     Frame,
-    Refused,
+    NotOpened,
     Step,
     heard,
     read,
@@ -37,7 +37,7 @@ _BLOCK: Final = 128
 _OUTPUT_TOKENS_MAX: Final = 4_096
 
 
-def open_(asked: Asked) -> Conversation | Refused:
+def open_(asked: Asked) -> Conversation | NotOpened:
     """Answer a handshake."""
     model = asked.one("model")
     if not asked.path.endswith("/realtime") or not model or REFUSED_MODEL in model:
