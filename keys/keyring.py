@@ -26,15 +26,15 @@ REMEMBERED_MAX = 100_000  # verified secrets: about 25 MB
 KEYS_MAX = 20_000  # keys with their policies: about 40 MB
 _OF_OPERATOR = "env_"  # begins the locator of the operator's own master key
 
-Refusal = Literal["invalid_key", "key_revoked", "key_disabled", "key_expired"]
+Reason = Literal["invalid_key", "key_revoked", "key_disabled", "key_expired"]
 
 
 class Denied(Exception):
     """The secret opens nothing, or nothing any more. `account_id` is set where it is a known account's."""
 
-    def __init__(self, reason: Refusal, account_id: int | None = None) -> None:
+    def __init__(self, reason: Reason, account_id: int | None = None) -> None:
         super().__init__(reason)
-        self.reason: Refusal = reason
+        self.reason: Reason = reason
         self.account_id = account_id
 
 

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from ledger import limits
 from ledger.book import EVERY_ACCOUNT
-from ledger.engine import Refusal, Script
+from ledger.engine import NotDone, Script
 from ledger.limits import WantedLimit
 from ledger.lookup import chain, decode_profile, find, views_of
 from ledger.outbox.alerts import Message, passed
@@ -24,7 +24,7 @@ DEPTH_MAX = 8  # every hold walks the chain
 SUBJECTS_MAX = 10_000_000  # end users and runs of one key, ever: a client that invents ids must not fill the disk
 
 
-class Closed(Refusal):
+class Closed(NotDone):
     """The account is revoked, disabled or expired; `status` says which."""
 
     def __init__(self, status: str) -> None:
@@ -32,19 +32,19 @@ class Closed(Refusal):
         self.status = status
 
 
-class TooDeep(Refusal):
+class TooDeep(NotDone):
     """The tree would get deeper than `DEPTH_MAX`."""
 
 
-class TooManySubjects(Refusal):
+class TooManySubjects(NotDone):
     """The key has opened as many end users and runs as a key may."""
 
 
-class Uncapped(Refusal):
+class Uncapped(NotDone):
     """The account has no spend cap that could be raised."""
 
 
-class InUse(Refusal):
+class InUse(NotDone):
     """Some key is on the plan."""
 
 

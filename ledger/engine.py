@@ -19,7 +19,7 @@ Script = Generator[Statement, list[Row], T]
 """A conversation with the database: yields statements, is sent their rows, returns its result."""
 
 
-class Refusal(Exception):
+class NotDone(Exception):
     """A script does not do what it was asked; nothing was changed. The base of the ledger's domain errors."""
 
 

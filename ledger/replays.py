@@ -10,13 +10,13 @@ from typing import TypeVar
 
 import msgspec
 
-from ledger.engine import Refusal, Script
+from ledger.engine import NotDone, Script
 from ledger.views import AccountView
 
 T = TypeVar("T")
 
 
-class ReplayMismatch(Refusal):
+class ReplayMismatch(NotDone):
     """The Idempotency-Key was used before, with another request."""
 
 

@@ -7,7 +7,7 @@ by whole days, balances and counters stay as they were. An event stays while its
 from __future__ import annotations
 
 from ledger.audit import CALLER_SUMS, DAY_COLUMNS, DAY_SUMS, LEGS
-from ledger.engine import Refusal, Script
+from ledger.engine import NotDone, Script
 from ledger.rows import marks
 
 DROPPED_AT_ONCE = 500  # events of one transaction: it keeps calls waiting for some milliseconds
@@ -18,7 +18,7 @@ _CALLER_COLUMNS = ("account_id", "subject_id", "run_id", "events", "cost_micros"
 _LEG_COLUMNS = ("limit_id", "subject_id", "window_start_ms", "used")
 
 
-class Dropped(Refusal):
+class Dropped(NotDone):
     """The question can only be answered from events that are gone; those from `kept_from_ms` on are there."""
 
     def __init__(self, kept_from_ms: int) -> None:

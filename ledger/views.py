@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from ledger.book import Match
-from ledger.engine import Refusal
+from ledger.engine import NotDone
 from ledger.records import Unit
 from ledger.windows import Window
 
@@ -15,7 +15,7 @@ PER_KINDS = ("end_user", "run")
 """Accounts under a key that are not keys; a limit may be `per` one of them."""
 
 
-class NotFound(Refusal):
+class NotFound(NotDone):
     """There is no such account under the caller."""
 
 

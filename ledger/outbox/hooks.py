@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ledger.engine import Refusal, Row, Script
+from ledger.engine import NotDone, Row, Script
 from ledger.rows import UNDER_OWNER, marks
 from ledger.views import NotFound
 
@@ -22,7 +22,7 @@ Kind = Literal["webhook", "slack", "email"]
 Status = Literal["active", "disabled"]
 
 
-class TooManyHooks(Refusal):
+class TooManyHooks(NotDone):
     """The key has as many hooks as a key may have."""
 
 

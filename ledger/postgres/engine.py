@@ -27,7 +27,7 @@ from typing import TypeVar
 import asyncpg
 
 from ledger import holding, rules
-from ledger.engine import Change, Refusal, Result, Script, Work
+from ledger.engine import Change, NotDone, Result, Script, Work
 from ledger.outbox.alerts import Alerts, Message
 from ledger.postgres import bounds, migrating
 from ledger.postgres.reading import Readers
@@ -388,7 +388,7 @@ class PostgresEngine:
             await connection.execute("ROLLBACK")
             if isinstance(error, AGAIN):
                 raise
-            if not isinstance(error, Refusal):
+            if not isinstance(error, NotDone):
                 _log.critical("operation failed", extra={"operation": "Change", "error": repr(error)})
             return error
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import asyncpg
 
-from ledger.engine import Refusal, Script
+from ledger.engine import NotDone, Script
 from ledger.postgres import bounds
 from ledger.postgres.servers import Servers
 from ledger.postgres.session import BEGIN_READ, OF_THE_DATABASE, OF_THE_WORK, prepare, rows
@@ -68,12 +68,12 @@ async def _read(pool: asyncpg.Pool, make: Callable[[], Script[T]], statement_s: 
             await connection.execute(BEGIN_READ)
         try:
             result = await _converse(connection, make(), statement_s)
-        except Refusal:
+        except NotDone:
             await _end(connection)
             raise
         await _end(connection)
         return result
-    except Refusal:
+    except NotDone:
         raise
     except BaseException:
         connection.terminate()  # whatever it still has to say, nobody waits for it

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from ledger import rules
 from ledger.book import Book
-from ledger.engine import Change, Refusal, Result, Script, Work
+from ledger.engine import Change, NotDone, Result, Script, Work
 from ledger.outbox.alerts import Alerts
 from ledger.outbox.messages import INSERT_MESSAGE, message_row
 from ledger.records import LedgerLost, LedgerUnavailable
@@ -181,7 +181,7 @@ class SqliteEngine:
             execute("RELEASE script")
             self._book.forget_accounts(change.touched)
             return done.value
-        except Refusal as error:
+        except NotDone as error:
             execute("ROLLBACK TO script")
             execute("RELEASE script")
             return error
