@@ -229,7 +229,7 @@ class _StreamMeter(TextEventMeter):
 
     def finish(self) -> Reading:
         """See the interface."""
-        self._flush()
+        self.feed(b"", last=True)
         usage = None
         if self._counts is not None:
             usage = messages_usage(self._counts, self._flags, self._call, executed=self._executed)

@@ -245,7 +245,7 @@ class StreamMeter(EventMeter):
 
     def finish(self) -> Reading:
         """See the interface."""
-        self._flush()
+        self.feed(b"", last=True)
         return self._answered.reading(complete=True)
 
     def _said(self, data: bytes) -> None:

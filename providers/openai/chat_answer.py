@@ -166,7 +166,7 @@ class StreamMeter(TextEventMeter):
 
     def finish(self) -> Reading:
         """See the interface."""
-        self._flush()
+        self.feed(b"", last=True)
         usage = self._usage
         if usage is not None and (usage.service_tier != self._tier or self._calls):
             usage = msgspec.structs.replace(usage, service_tier=self._tier, tools=usage.tools | self._calls)

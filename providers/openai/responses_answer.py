@@ -194,7 +194,7 @@ class StreamMeter(TextEventMeter):
 
     def finish(self) -> Reading:
         """See the interface."""
-        self._flush()
+        self.feed(b"", last=True)
         return Reading(
             usage=self._usage,
             complete=self._complete,

@@ -25,7 +25,7 @@ from providers.contract.flags import (
 from providers.contract.shapes import Reading
 from providers.ground.usage import Usage
 from providers.reading.json_text import UNREADABLE, Object, given
-from providers.reading.sse import Event, Scanner
+from providers.reading.sse import Scanner
 
 COUNT_MAX = 1 << 53  # nobody has used more of anything; above it JSON numbers are not exact either
 
@@ -323,10 +323,23 @@ class EventMeter:
         self._usage: Usage | None = None
         self._complete = self._error = False
 
-    def feed(self, chunk: bytes) -> None:
-        """Read the next bytes."""
-        for event in self._scanner.feed(chunk):
-            self._event(event)
+    def feed(self, chunk: bytes, *, last: bool = False) -> None:
+        """Read the next bytes; with `last`, what they have left, which may be torn."""
+        for event in filter(None, (self._scanner.flush(),)) if last else self._scanner.feed(chunk):
+            if event.oversize:
+                self._flags.add(OVERSIZE)
+                self._unread(len(event.raw))
+                continue
+            data = event.data()
+            if not data:
+                continue
+            if data.startswith(b"[DONE]"):
+                self._done()
+                continue
+            try:
+                self._said(data)
+            except UNREADABLE:
+                self._misread(data, whole=not last)
 
     def output_tokens_seen(self) -> int:
         """Sound and pictures tell nothing of their tokens."""
@@ -334,30 +347,8 @@ class EventMeter:
 
     def finish(self) -> Reading:
         """See the interface."""
-        self._flush()
+        self.feed(b"", last=True)
         return Reading(usage=self._usage, complete=self._complete, flags=tuple(sorted(self._flags)), error=self._error)
-
-    def _flush(self) -> None:
-        """Read what the last bytes have left, which may be torn."""
-        rest = self._scanner.flush()
-        if rest is not None:
-            self._event(rest, whole=False)
-
-    def _event(self, event: Event, *, whole: bool = True) -> None:
-        if event.oversize:
-            self._flags.add(OVERSIZE)
-            self._unread(len(event.raw))
-            return
-        data = event.data()
-        if not data:
-            return
-        if data.startswith(b"[DONE]"):
-            self._done()
-            return
-        try:
-            self._said(data)
-        except UNREADABLE:
-            self._misread(data, whole=whole)
 
     def _said(self, data: bytes) -> None:
         """What one event says. May raise what decoding raises, and then the event counts as misread."""
