@@ -15,6 +15,22 @@ GATEWAY = sorted((ROOT / "gateway").rglob("*.py"))
 OTHERS = sorted(path for room in ("keys", "ledger", "providers") for path in (ROOT / room).rglob("*.py"))
 NAMES = re.compile("|".join(sorted({*VENDORS, "gemini", "dashscope", "grok", "moonshot"})), re.IGNORECASE)
 
+PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+WORDS = {
+    "board": "worker snapshot",
+    "bulk": "batch bound",
+    "grant": "hold, allowance",
+    "granted": "held",
+    "knock": "precheck",
+    "purse": "account",
+    "seat": "assignment",
+    "till": "until",
+    "trip": "call, flight",
+    "walls": "ownership",
+    "wish": "what is asked for, options",
+    "wishes": "options",
+}
+
 
 def test_there_is_a_gateway_to_look_at() -> None:
     assert len(GATEWAY) > 50
@@ -30,6 +46,14 @@ def test_no_vendor_is_named_in_the_gateway(path: Path) -> None:
         if NAMES.search(line)
     ]
     assert found == []
+
+
+@pytest.mark.parametrize("path", [*GATEWAY, *OTHERS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_thing_has_one_name(path: Path) -> None:
+    """What once had two is called by the one that a newcomer would guess: see `WORDS`."""
+    names = (each for node in ast.walk(ast.parse(path.read_text("utf-8"))) for each in named(node))
+    found = {name for name in names if not WORDS.keys().isdisjoint(part.lower() for part in PARTS.findall(name))}
+    assert found == set(), WORDS
 
 
 @pytest.mark.parametrize("path", GATEWAY, ids=lambda path: str(path.relative_to(ROOT)))
@@ -60,6 +84,17 @@ def imported(tree: ast.AST) -> set[str]:
                 name = f"{node.module}.{alias.name}"
                 found.add(name if (ROOT / f"{name.replace('.', '/')}.py").is_file() else node.module)
     return found
+
+
+def named(node: ast.AST) -> list[str]:
+    """The names that a piece of code gives."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.arg):
+        return [node.arg]
+    if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+        return [node.id if isinstance(node, ast.Name) else node.attr]
+    return []
 
 
 def functions(tree: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -10,13 +10,13 @@ LOADS_MAX = 5  # how often a batch may turn out to need rows that were not expec
 # The server's own bounds. A gateway that is stopped in the middle of a transaction must not keep the others' accounts
 # locked: it loses its transaction before the others lose their patience.
 READER_SETTINGS = {"application_name": "farthing", "jit": "off"}
-BULK_SETTINGS = READER_SETTINGS | {
+LONG_WORK_SETTINGS = READER_SETTINGS | {
     # Whatever the role or the database says: what is answered is on the disk, and on the standby that the server waits
     # for. A commit that a timeout cancels while it waits for the standby is answered as if the standby had it.
     "synchronous_commit": "on",
     "statement_timeout": "0",
 }
-WRITER_SETTINGS = BULK_SETTINGS | {
+WRITER_SETTINGS = LONG_WORK_SETTINGS | {
     "idle_in_transaction_session_timeout": "2500",
     "lock_timeout": "4000",
     # The few statements of a batch have one good plan: by index, row by row. No statistics may talk it out of that.

@@ -1,4 +1,4 @@
-"""Bulk work outside serving: the schema brought up to date, and a transaction for who moves an installation here."""
+"""Long work outside serving: the schema brought up to date, and a transaction for who moves an installation here."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def migrate(at: Servers | str) -> tuple[int, int]:
         OSError, asyncpg.PostgresError: It cannot be reached.
     """
     servers = Servers(at) if isinstance(at, str) else at
-    connection = await servers.connect(timeout=bounds.ANSWER_S, server_settings=bounds.BULK_SETTINGS)
+    connection = await servers.connect(timeout=bounds.ANSWER_S, server_settings=bounds.LONG_WORK_SETTINGS)
     try:
         await connection.execute(BEGIN_MIGRATION)
         script = migrations.migrate(SCHEMA)
@@ -53,8 +53,8 @@ async def migrate(at: Servers | str) -> tuple[int, int]:
 
 @contextlib.asynccontextmanager
 async def alone(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A transaction for bulk work, during which no script runs in the database; committed at the end."""
-    connection = await Servers(url).connect(timeout=bounds.ANSWER_S, server_settings=bounds.BULK_SETTINGS)
+    """A transaction for long work, during which no script runs in the database; committed at the end."""
+    connection = await Servers(url).connect(timeout=bounds.ANSWER_S, server_settings=bounds.LONG_WORK_SETTINGS)
     try:
         await prepare(connection)
         await connection.execute(BEGIN_SCRIPT)
