@@ -70,6 +70,7 @@ REVOCATIONS_INTERVAL_S = 0.5  # how late a call learns that another gateway has 
 DELIVERIES_KEPT_DAYS = 30  # long enough to look into what a customer was told
 RETENTION_INTERVAL_S = 3600.0  # how often it is looked whether events' time is over
 FIGURES_INTERVAL_S = 1.0  # how old the figures may be that one worker tells of another
+STREAM_COST_S = 2.0  # how long a stream's end waits for the ledger to say what it was charged; then it says nothing
 DRAIN_S = 30.0  # how long a stop waits for streams; afterwards they are cut and settled as estimates
 FLIGHTS_MAX = 20_000  # calls at the same time; beyond it 503 before anything is held
 

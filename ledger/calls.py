@@ -14,6 +14,7 @@ import msgspec
 
 from ledger import events
 from ledger.access import Access, nothing
+from ledger.engine import Script
 from ledger.events import EventView, HoldView
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import (
@@ -101,6 +102,20 @@ class Calls:
     async def settled(self, settlement: Settlement) -> Settled | None:
         """Settle and wait until it is durable; None if there was no such hold."""
         return await self._access.writer.submit(settlement)
+
+    async def charged_micros(self, call_id: str) -> int | None:
+        """What a call is charged whose settlement was handed over, once that is durable; None if it has no event.
+
+        Raises:
+            LedgerUnavailable: Nobody knows yet.
+        """
+
+        def script() -> Script[int | None]:
+            rows = yield "SELECT cost_micros FROM events WHERE id = ?", (call_id,)
+            return int(rows[0][0]) if rows else None
+
+        await self._access.write(lambda touched: nothing(), alone=False)  # behind the settlement
+        return await self._access.read(script)
 
     async def resolve(self, hold_id: str, policy: Unsettled, micros: int) -> Settled | None:
         """End an unsettled hold: charge `micros`, or release it. It becomes an adjustment event beside the first."""

@@ -22,6 +22,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         call_cap_micros: The most that this call may cost.
         run: What it is a part of, as the caller names it.
         metadata: Kept with its event.
+        stream_cost: A stream of events is to end in a comment that says what it cost.
         faults: What is to go wrong; for test keys.
     """
 
@@ -30,6 +31,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     call_cap_micros: int | None = None
     run: str | None = None
     metadata: dict[str, str] = {}
+    stream_cost: bool = False
     faults: Faults | None = None
 
 
@@ -41,6 +43,7 @@ _NAMES = frozenset(
         "x-farthing-metadata",
         "x-farthing-run-id",
         "x-farthing-sim",
+        "x-farthing-stream-cost",
     )
 )
 """The headers that options are made of: whoever reads another of them adds it here."""
@@ -61,6 +64,7 @@ def read_options(headers: dict[str, str], *, livemode: bool) -> Options:
         call_cap_micros=_dollars(headers, "x-farthing-max-cost-usd"),
         run=_subject(headers, "x-farthing-run-id"),
         metadata=_metadata(headers),
+        stream_cost=_stream_cost(headers),
         faults=_faults(headers, livemode=livemode),
     )
 
@@ -75,6 +79,13 @@ def _faults(headers: dict[str, str], *, livemode: bool) -> Faults | None:
         return Faults.parse(simulate)
     except ValueError as error:
         raise _unclear("x-farthing-sim", f"x-farthing-sim: {error}") from None
+
+
+def _stream_cost(headers: dict[str, str]) -> bool:
+    text = headers.get("x-farthing-stream-cost", "0")
+    if text not in ("0", "1"):
+        raise _unclear("x-farthing-stream-cost", "x-farthing-stream-cost must be 1 or 0.")
+    return text == "1"
 
 
 def _subject(headers: dict[str, str], name: str) -> str | None:

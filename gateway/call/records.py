@@ -87,6 +87,7 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
         makes: What its answer makes.
         origin: Where the client found us.
         cap_micros: The call's own: no hold of it grows beyond.
+        stream_cost: A stream of events is to end in a comment that says what it cost.
     """
 
     call_id: str
@@ -104,6 +105,7 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     faults: Faults | None
     origin: str = ""
     cap_micros: int | None = None
+    stream_cost: bool = False
 
     def made_facts(self) -> dict[str, Any]:
         """What is known from the request of the objects that the answer makes."""
@@ -131,6 +133,7 @@ def admitted_as(inbound: Inbound, key: Key, request: Request, terms: Terms, held
         makes=request.makes,
         faults=options.faults,
         origin=inbound.head.origin,
+        stream_cost=options.stream_cost,
         # Where the caller states an end user's cap, the hold is all that it has room for.
         cap_micros=held.amount_micros if options.end_user_cap_micros is not None else options.call_cap_micros,
     )

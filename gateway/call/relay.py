@@ -19,6 +19,7 @@ from gateway.bounds import (
     COMMENT_S,
     FULL_ANSWER_BYTES_MAX,
     HEAD_ALONE_S,
+    STREAM_COST_S,
     UPLOAD_IDLE_S,
     UPLOAD_TIMEOUT_S,
 )
@@ -35,6 +36,7 @@ from gateway.edge.head import Head
 from gateway.problems import CallError
 from gateway.upstream.base import Answer, Upstream, UpstreamFailed
 from ledger.money import PICOS_PER_MICRO
+from ledger.records import LedgerUnavailable
 from providers.contract.metering import Ended
 from providers.contract.shapes import Filter, Meter
 
@@ -216,7 +218,18 @@ class _RelayedCall(FlyingCall):
         rest = b"" if strip is None else strip.flush()
         await reply.write(rest if pieces is None else pieces.flush(rest))
         self._land("complete", sent=True)
-        await reply.finish(b"")
+        await reply.finish(await self._told_cost() if events and self._admitted.stream_cost else b"")
+
+    async def _told_cost(self) -> bytes:
+        """A comment that says what the stream is charged, where it can be said behind the provider's last event."""
+        if self._flight.client_gone or not self._reply.tail.endswith(_EVENT_ENDS):
+            return b""
+        try:
+            async with asyncio.timeout(STREAM_COST_S):
+                micros = await self._services.ledger.calls.charged_micros(self._admitted.call_id)
+        except (LedgerUnavailable, TimeoutError):
+            return b""
+        return b"" if micros is None else b": farthing cost_micros=%d\n\n" % micros
 
     async def _relay_full(self, answer: Answer, meter: Meter) -> None:
         """Read a small answer whole, so that its cost can stand in a header; let a large one through.

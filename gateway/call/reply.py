@@ -56,7 +56,7 @@ def declared_length(answer: Answer) -> HeaderFields:
 class Reply:
     """One call's."""
 
-    __slots__ = ("_admitted", "_connection", "_flight", "_flights", "_now", "_send", "begun", "last_moment")
+    __slots__ = ("_admitted", "_connection", "_flight", "_flights", "_now", "_send", "begun", "last_moment", "tail")
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class Reply:
     ) -> None:
         self.begun = False  # its head has been sent
         self.last_moment = last_moment
+        self.tail = b""  # the last of what was sent of its body, as much as may end an event
         self._admitted = admitted
         self._connection = connection
         self._send = send
@@ -87,6 +88,7 @@ class Reply:
         """Send a piece of its body, once there is room for it."""
         flight = self._flight
         if chunk and not flight.client_gone:
+            self.tail = chunk[-4:] if len(chunk) >= 4 else (self.tail + chunk)[-4:]
             flight.deadline = min(self._now() + WRITE_TIMEOUT_S, self.last_moment)
             try:
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
