@@ -382,3 +382,40 @@ async def test_the_operator_hears_that_a_provider_refuses_his_account_once_an_ho
     refused = [(path, json.loads(body)) for path, _, body in receiver.messages if b"upstream" in body]
     assert [(path, each["type"]) for path, each in refused] == [("/", "upstream.account_refused")]
     assert refused[0][1]["data"]["provider"] == "openai"
+
+
+async def test_fifty_calls_at_once_are_told_once_to_each_who_listens(farthing: Running) -> None:
+    """A key, its team and the master, each with a limit that is crossed, each with a receiver of its own."""
+    async with receiving() as for_master, receiving() as for_team, receiving() as for_key:
+        await hook(farthing, for_master.url, events=["limit.*"])
+        limits = [{"unit": "requests", "max": 40, "window": "day"}]
+        team = await farthing.mint(scope="team", limits=limits)
+        await hook(farthing, for_team.url, key=team["secret"], events=["limit.*"])
+        key = await farthing.mint(by=team["secret"], limits=[{"unit": "requests", "max": 30, "window": "day"}])
+        await hook(farthing, for_key.url, key=team["secret"], key_id=key["id"], events=["limit.*"])
+
+        statuses = await asyncio.gather(*(farthing.call(key["secret"], CHAT) for _ in range(50)))
+        assert sorted({status for status, *_ in statuses}) == [200, 429]
+        await farthing.quiet()
+        for receiver, number in ((for_key, 2), (for_team, 2), (for_master, 2)):
+            await receiver.got(number, timeout_s=3)
+        await asyncio.sleep(0.3)
+
+        for receiver in (for_key, for_team, for_master):
+            said = [
+                (each["type"], each["data"]["key_id"], each["data"]["percent"], each["data"]["limit"]["max"])
+                for each in receiver.bodies()
+            ]
+            assert sorted(said) == [
+                ("limit.reached", key["id"], 100, 30),
+                ("limit.threshold_crossed", key["id"], 80, 30),
+            ]
+            assert len(set(receiver.ids())) == 2
+            crossed = next(each for each in receiver.bodies("limit.threshold"))
+            assert 24 <= crossed["data"]["limit"]["used"] <= 30
+
+        other = await farthing.mint(by=team["secret"])
+        await asyncio.gather(*(farthing.call(other["secret"], CHAT) for _ in range(20)))
+        await for_team.got(4)
+        assert {each["data"]["key_id"] for each in for_team.bodies()[2:]} == {team["id"]}
+        assert len(for_key.messages) == 2
