@@ -401,6 +401,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
         summary="What every model costs, by provider and model. `version` names the catalogue.",
         answers=(sums.Price,),
         listed=True,
+        beside=("version",),
         query=(
             Param("provider", TEXT, "Only this provider's."),
             Param("q", {"type": "string", "maxLength": 200}, "Part of an id or an alias, in any case."),

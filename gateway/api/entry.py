@@ -31,6 +31,7 @@ class Entry(Struct, frozen=True, kw_only=True):
         answers: What a 2xx holds; several where it depends.
         statuses: The 2xx it answers with.
         listed: The answer is a page of those.
+        beside: Texts that stand beside the page's own fields.
         body, example: What the request's JSON must be, and one that is.
         many: The body may be a list of those, too.
         idempotent: It takes an `Idempotency-Key`.
@@ -46,6 +47,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     answers: tuple[type[Struct], ...] = ()
     statuses: tuple[int, ...] = (200,)
     listed: bool = False
+    beside: tuple[str, ...] = ()
     body: type[Struct] | None = None
     example: Any = None
     many: bool = False

@@ -127,6 +127,7 @@ def _answer(status: str, each: dict[str, Any]) -> dict[str, Any]:
     return {
         "status": status,
         "description": each["description"],
+        "codes": ", ".join(re.findall(r"(?:^|; )`(\w+)`: ", each["description"])),
         "names": [] if names == ["Error"] else names,
         "refused": names == ["Error"],
         "listed": "data" in schema.get("properties", {}),

@@ -174,11 +174,12 @@ def _answers(entry: Entry) -> Iterator[tuple[str, Json]]:
     if entry.listed:
         schema = {
             "type": "object",
-            "required": ["object", "data", "has_more"],
+            "required": ["object", "data", "has_more", *entry.beside],
             "properties": {
                 "object": {"const": "list"},
                 "data": {"type": "array", "items": schema},
                 "has_more": {"type": "boolean"},
+                **{name: {"type": "string"} for name in entry.beside},
             },
         }
     content: Json = {form: {"schema": {"type": "string"}} for form in entry.forms}

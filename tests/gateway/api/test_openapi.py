@@ -37,6 +37,12 @@ def strict() -> dict[str, Any]:
     for name, schema in found["components"]["schemas"].items():
         if name not in REQUESTS:
             schema.setdefault("additionalProperties", False)
+    for methods in found["paths"].values():
+        for each in methods.values():
+            for answer in each["responses"].values():
+                schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
+                if "properties" in schema:
+                    schema["additionalProperties"] = False
     return found
 
 
