@@ -55,12 +55,12 @@ def hold_object(hold: HoldView) -> dict[str, Any]:
 
 
 def _query(call: Call, parameters: dict[str, str], key: str | None) -> EventQuery:
-    cursor = parameters.get("starting_after")
+    cursor, live = parameters.get("starting_after"), livemode(parameters.get("livemode"))
     return EventQuery(
         owner_id=call.key.account_id,
         limit=page_size(parameters.get("limit")),
         starting_after=cursor.removeprefix("evt_") if cursor is not None else None,
-        livemode=livemode(parameters.get("livemode")) if key is None and call.key.livemode else None,
+        livemode=live if key is None and call.key.livemode else None,
         key=key,
         end_user=parameters.get("end_user"),
         run_id=parameters.get("run_id"),

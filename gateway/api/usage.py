@@ -32,13 +32,13 @@ async def usage(call: Call) -> Response:
     if to_ms < from_ms:
         raise CallError(400, "invalid_request", "to_ms must not be before from_ms.", param="to_ms")
     form = choice(parameters.get("format"), "format", ("json", "csv"), "json")
-    timezone = _timezone(parameters.get("timezone"))
+    timezone, live = _timezone(parameters.get("timezone")), livemode(parameters.get("livemode"))
     report = await call.services.ledger.reports.usage(
         Query(
             owner_id=call.key.account_id,
             from_ms=from_ms,
             to_ms=to_ms,
-            livemode=livemode(parameters.get("livemode")) if call.key.livemode else False,
+            livemode=live and call.key.livemode,
             key=parameters.get("key_id"),
             end_user=parameters.get("end_user"),
             by_day="day" in by,

@@ -46,6 +46,14 @@ async def test_what_is_no_time_zone(timed: Running, zone: str) -> None:
     assert (status, body["error"]["param"]) == (400, "timezone")
 
 
+async def test_what_is_no_livemode(timed: Running) -> None:
+    """It is 400 and named, also where a key is of one mode anyway."""
+    team = await timed.mint(livemode=False, scope="team")
+    for path in ("/v1/usage?from_ms=0&", "/v1/events?", f"/v1/keys/{team['id']}/usage?"):
+        status, body = await timed.api("GET", f"{path}livemode=-1", key=team["secret"])
+        assert (status, body["error"]["param"]) == (400, "livemode"), path
+
+
 async def test_days_that_only_dropped_events_knew(tmp_path: Path, clock: Clock) -> None:
     """Where retention has dropped the events, UTC days are still told, and other zones' are 400 `events_dropped`."""
     async with running(tmp_path, clock=clock) as timed:
