@@ -138,6 +138,8 @@ class Page:
     def here(self, **changed: Any) -> str:
         """The address of this page with other parameters."""
         path = str(self._request.scope["path"]).removeprefix(ROOT)
+        if self._request.method == "POST":
+            path = path.rpartition("/")[0] if "id" in self._request.path_params else path  # the page of the form
         kept = {name: value for name, value in self.query.items() if name not in ("done", "starting_after")}
         return self.link(path, **(kept | changed))
 

@@ -97,6 +97,7 @@ class Site:
         done = [Route(ROOT + path, self._act(act), methods=["POST"]) for path, act in ACTS]
         self.app = Starlette(
             routes=[
+                Route(f"{ROOT}/", _front, methods=["GET"]),
                 Route(LOGIN, _guarded(self._show_login), methods=["GET"]),
                 Route(LOGIN, _guarded(self._login), methods=["POST"]),
                 Route(f"{ROOT}/logout", _guarded(self._logout), methods=["POST"]),
@@ -203,6 +204,10 @@ def _guarded(run: Callable[[Request], Awaitable[Response]]) -> Callable[[Request
         return response
 
     return guarded
+
+
+async def _front(request: Request) -> Response:
+    return RedirectResponse(ROOT, 303)
 
 
 async def _static(request: Request) -> Response:

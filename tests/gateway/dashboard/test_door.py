@@ -22,6 +22,7 @@ async def test_browsers_are_led_to_the_sign_in_and_clients_are_not(farthing: Run
     async with farthing.http.get(f"{farthing.url}/", headers={"accept": "text/html"}, allow_redirects=False) as answer:
         assert (answer.status, answer.headers["location"]) == (303, "/dashboard")
     assert (await farthing.api("GET", "/"))[0] == 404
+    assert (await visitor.get("/"))[1]["location"] == "/dashboard"
     status, headers, _ = await visitor.get("/keys?q=a%20b&env=test")
     assert (status, headers["location"]) == (
         303,
