@@ -71,14 +71,19 @@ class Alerts:
         found: list[Message] = []
         self._new.clear()
         for event in book.events:
-            line = _heard(book, event)
-            if line:
+            if _is_heard(book, event):
                 _of_event(event, found)
                 if event.legs:
-                    self._of_counters(book, event, line, now_ms, found, exact=exact)
-        for work, result in zip(batch, results, strict=True):
-            if type(result) is Refused and result.shortfall is not None and not work.dry_run:
-                self._of_refusal(work, result.shortfall, _heard(book, work), now_ms, found)
+                    self._of_counters(book, event, _line(book, event), now_ms, found, exact=exact)
+        if Refused in map(type, results):
+            for work, result in zip(batch, results, strict=True):
+                if (
+                    type(result) is Refused
+                    and result.shortfall is not None
+                    and not work.dry_run
+                    and _is_heard(book, work)
+                ):
+                    self._of_refusal(work, result.shortfall, _line(book, work), now_ms, found)
         return found
 
     def written(self, book: Book) -> None:
@@ -179,23 +184,28 @@ def crossing(
     )
 
 
-def _heard(book: Book, call: Event | Ask) -> list[Account]:
-    """The end user, run, key and ancestors of a call, if anybody listens to one of the keys."""
-    account = book.accounts.get(call.account_id)
+def _is_heard(book: Book, call: Event | Ask) -> bool:
+    """Whether anybody listens to the key of a call or to one above it."""
+    accounts = book.accounts
+    account = accounts.get(call.account_id)
     if account is None:
         if not isinstance(call, Event) or call.reason != "loop_detected":
-            return []
+            return False
         account = book.account(call.account_id)
         if account is None:
-            return []
-    chain = [found for id_ in account.chain if (found := book.accounts.get(id_) or book.account(id_)) is not None]
-    for each in chain:
-        if each.hooks:
-            break
-    else:
-        return []
-    ids = (call.subject_id, call.run_id)
-    return [found for id_ in ids if id_ > 0 and (found := book.accounts.get(id_)) is not None] + chain
+            return False
+    for id_ in account.chain:
+        each = accounts.get(id_) or book.account(id_)
+        if each is not None and each.hooks:
+            return True
+    return False
+
+
+def _line(book: Book, call: Event | Ask) -> list[Account]:
+    """The end user and run of a call, its key, and the key's ancestors."""
+    chain = book.accounts[call.account_id].chain
+    ids = (call.subject_id, call.run_id, *chain)
+    return [found for id_ in ids if id_ > 0 and (found := book.accounts.get(id_)) is not None]
 
 
 def _counted_under(limit: Limit, call: Event | Ask, line: list[Account]) -> int:

@@ -158,13 +158,17 @@ class SqliteEngine:
             if not isinstance(work, Change):
                 results[index] = rules.apply(book, work, now_ms)
         store(cursor.executemany, book)
-        if messages := self._alerts.messages(book, batch, results, now_ms, exact=True):
+        messages = None
+        if book.events:  # a hold alone has nothing to tell
+            messages = self._alerts.messages(book, batch, results, now_ms, exact=True)
+        if messages:
             used = (each.used if each.counter is None else book.counters[each.counter].used for each in messages)
             rows = [message_row(each, count, now_ms) for each, count in zip(messages, used, strict=True)]
             cursor.executemany(INSERT_MESSAGE, rows)
         execute("COMMIT")
-        self.told = self.told or bool(messages)
-        self._alerts.written(book)
+        if messages:
+            self.told = True
+            self._alerts.written(book)
         book.clean()
         return results
 
