@@ -43,6 +43,7 @@ NAVIGATION = (
     ("/customers", "Customers", False),
     ("/plans", "Plans", False),
     ("/alerts", "Alerts", True),
+    ("/changes", "Changes", False),
     ("/providers", "Providers", False),
     ("/prices", "Prices", False),
     ("/try", "Try it", True),

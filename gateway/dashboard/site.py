@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from gateway.dashboard import alerts, calls, catalogue, customers, keys, overview, plans, trial, usage
+from gateway.dashboard import alerts, calls, catalogue, changes, customers, keys, overview, plans, trial, usage
 from gateway.dashboard.door import Door, check_source, give_cookie, read_form
 from gateway.dashboard.page import EDITION, HEADERS, ROOT, STATIC, Means, Page, rendered
 from gateway.problems import PROBLEMS, CallError, as_problem
@@ -47,6 +47,7 @@ PAGES: tuple[tuple[str, Show], ...] = (
     ("/calls/{id}", calls.show_one),
     ("/customers", customers.show_list),
     ("/customer", customers.show_one),
+    ("/changes", changes.show_list),
     ("/plans", plans.show_list),
     ("/plans/{id}", plans.show_one),
     ("/providers", catalogue.show_providers),

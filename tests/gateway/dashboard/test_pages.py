@@ -349,3 +349,32 @@ async def test_an_old_events_page_says_that_they_are_gone(tmp_path: Path) -> Non
         status, _, body = await visitor.get(f"/usage?from={day}&by=tag:x")
         assert (status, "are gone" in body) == (400, True)
         assert (await visitor.get(""))[0] == 200
+
+
+async def test_it_is_shown_who_changed_what(farthing: Running, visitor: Visitor) -> None:
+    """By the API and by the dashboard, of all or of one; a team sees its own."""
+    team = await farthing.mint(scope="team", name="Sales")
+    key = await farthing.mint(by=team["secret"], name=CANARY, max_spend_usd="1")
+    await farthing.api("PATCH", f"/v1/keys/{key['id']}", {"max_spend_usd": "2.5"}, key=team["secret"])
+    await visitor.sign_in()
+    await visitor.post(f"/keys/{key['id']}/revoke", {"confirm": "yes"})
+
+    _, _, body = await visitor.get(f"/changes?object_id={key['id']}")
+    rows = re.findall(r"<tr><td>.*?</tr>", body, re.DOTALL)
+    assert [re.search(r"<td>(key\.\w+)</td>", row)[1] for row in rows] == [  # type: ignore[index]
+        "key.revoked",
+        "key.updated",
+        "key.created",
+    ]
+    assert 'max spend: <span class="quiet">$1.00</span> → $2.50' in rows[1]
+    assert team["id"] in rows[1]
+    assert "dashboard:key_" in rows[0]
+    assert key["secret"] not in body
+    _, _, body = await visitor.get("/changes?type=key.revoked")
+    assert body.count("<td>key.revoked</td>") == 1
+    other = await farthing.mint(scope="team")
+    await visitor.post("/logout")
+    await visitor.sign_in(other["secret"])
+    _, _, body = await visitor.get("/changes")
+    assert key["id"] not in body
+    assert other["id"] in body
