@@ -8,6 +8,7 @@ CODES: dict[str, tuple[int, str]] = {
     "conflicting_credentials": (401, "the request carries two different keys"),
     "credential_in_url": (400, "a key in a URL ends up in logs; send it in a header"),
     "encoding_not_supported": (415, "a `Content-Encoding` that is not read here, or one of an upload"),
+    "end_user_disabled": (403, "the end user that the call names is disabled"),
     "end_user_required": (400, "this key's calls need an `x-end-user-id`"),
     "events_dropped": (400, "the events asked for are older than what is kept"),
     "exceeds_parent": (403, "a child would have more than its parent"),

@@ -97,4 +97,4 @@ class Holds:
             )
         if refused.reason in DENIED:
             return denied(refused.reason)
-        return CallError(403, refused.reason, "This end user is blocked.")
+        return CallError(403, "end_user_disabled", "This end user is blocked.")

@@ -107,7 +107,7 @@ def address(compose: Callable[[Told], bytes], new_id: Callable[[], str], now_ms:
     above = sorted({id_ for each in waiting for id_ in chain_of(each.path)})
     listeners = yield from hooks.active(above)
     for each in waiting:
-        told = _told(each)
+        told = _frozen(each)
         chain = frozenset(chain_of(each.path))
         body = None
         for hook in listeners:
@@ -118,7 +118,7 @@ def address(compose: Callable[[Told], bytes], new_id: Callable[[], str], now_ms:
     return len(waiting)
 
 
-def _told(row: _Waiting) -> Told:
+def _frozen(row: _Waiting) -> Told:
     data: dict[str, Any] = msgspec.json.decode(row.data)
     if row.used is not None:
         data["limit"]["used"] = row.used
