@@ -7,7 +7,7 @@ an account is what may be shown of it, and of a secret only that there is a new 
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -42,6 +42,23 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None
     before: dict[str, Any] | None
     after: dict[str, Any] | None
+
+
+class _ChangeRow(NamedTuple):
+    """What is read of a change."""
+
+    public_id: str
+    created_ms: int
+    type: str
+    object_id: str
+    actor: str
+    ip: str | None
+    request_id: str | None
+    before: str | None
+    after: str | None
+
+
+_COLUMNS = ", ".join(f"c.{name}" for name in _ChangeRow._fields)
 
 
 class ChangeQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +175,7 @@ def list_changes(query: ChangeQuery) -> Script[tuple[list[Recorded], bool]]:
             values.append(value)
     where = "".join(f" AND {condition}" for condition in conditions)
     rows = yield (
-        "SELECT c.public_id, c.created_ms, c.type, c.object_id, c.actor, c.ip, c.request_id, c.before, c.after"  # noqa: S608
+        f"SELECT {_COLUMNS}"  # noqa: S608 - constants
         " FROM changes AS c JOIN accounts AS a ON a.id = c.account_id JOIN accounts AS o ON o.id = ?"
         f" WHERE {UNDER_OWNER}{where} ORDER BY c.seq DESC LIMIT ?",
         (query.owner_id, *values, query.limit + 1),
@@ -167,17 +184,9 @@ def list_changes(query: ChangeQuery) -> Script[tuple[list[Recorded], bool]]:
 
 
 def _recorded(row: Row) -> Recorded:
-    return Recorded(
-        public_id=row[0],
-        created_ms=row[1],
-        type=row[2],
-        object_id=row[3],
-        actor=row[4],
-        ip=row[5],
-        request_id=row[6],
-        before=None if row[7] is None else msgspec.json.decode(row[7]),
-        after=None if row[8] is None else msgspec.json.decode(row[8]),
-    )
+    found = _ChangeRow._make(row)
+    before, after = (None if each is None else msgspec.json.decode(each) for each in (found.before, found.after))
+    return Recorded(**found._asdict() | {"before": before, "after": after})
 
 
 def _json(value: dict[str, Any] | None) -> str | None:

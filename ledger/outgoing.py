@@ -97,13 +97,13 @@ class Outbox:
         self._access.writer.told = ring
 
     async def address(self, compose: Callable[[Told], bytes], new_id: Callable[[], str]) -> bool:
-        """Turn messages into deliveries; whether anything may be due. Raises LedgerUnavailable."""
-        now_ms = self._access.clock_ms()
-        if not await self._access.read(lambda: deliveries.any_work(now_ms)):
-            return False
-        while await self._access.write(lambda touched: messages.address(compose, new_id, self._access.clock_ms())):
-            pass
-        return True
+        """Turn messages into deliveries; whether anything may be due for us. Raises LedgerUnavailable."""
+        now_ms, shared = self._access.clock_ms(), self._access.engine.shared
+        waiting, due = await self._access.read(lambda: deliveries.work(self._owner, now_ms, shared=shared))
+        if waiting:
+            while await self._access.write(lambda touched: messages.address(compose, new_id, self._access.clock_ms())):
+                due = True
+        return due
 
     async def claim(self, limit: int) -> list[Hook]:
         """Hooks with something due, which are ours from now on. Raises LedgerUnavailable."""

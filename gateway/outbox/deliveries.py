@@ -127,6 +127,8 @@ class Deliveries:
 
     def _served(self, hook_id: int, _: asyncio.Task[None]) -> None:
         self._serving.pop(hook_id, None)
+        now = time.monotonic()
+        self._said = {id_: at for id_, at in self._said.items() if at + slack.PAUSE_S > now}
 
     async def _serve(self, hook: Hook) -> None:
         """Send all that is due for a hook."""

@@ -104,7 +104,7 @@ class Alerts:
         legs: dict[tuple[int, int], CounterKey] = {(leg[0], leg[1]): leg[:3] for leg in event.legs}
         for owner in line:
             for limit in owner.limits:
-                counter = legs.get((limit.id, _counted_under(limit, event, line)))
+                counter = legs.get((limit.id, _counted_under(limit, event)))
                 maximum = None if counter is None else limit.max_at(now_ms)
                 if counter is None or not maximum or (own_cap and limit.is_default_cap):
                     continue
@@ -124,7 +124,7 @@ class Alerts:
             for limit in owner.limits:
                 if limit.public_id == shortfall.limit_id and limit.max_at(now_ms) == shortfall.max:
                     start_ms, _ = window_span_ms(at_ms, limit.window, limit.timezone, limit.anchor_ms)
-                    counter = (limit.id, _counted_under(limit, ask, line), start_ms)
+                    counter = (limit.id, _counted_under(limit, ask), start_ms)
                     if self._is_new((counter, REACHED, shortfall.max), 0):
                         whom = _whom(limit, owner, counter)
                         message = crossing(limit, owner.id, whom, counter, REACHED, shortfall.max)
@@ -208,7 +208,7 @@ def _line(book: Book, call: Event | Ask) -> list[Account]:
     return [found for id_ in ids if id_ > 0 and (found := book.accounts.get(id_)) is not None]
 
 
-def _counted_under(limit: Limit, call: Event | Ask, line: list[Account]) -> int:
+def _counted_under(limit: Limit, call: Event | Ask) -> int:
     """The subject under which a limit counts a call."""
     if limit.per == "key":
         return limit.subject_id

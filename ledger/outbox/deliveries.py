@@ -7,7 +7,7 @@ deliveries are sent by whoever has its lease. Knows nothing of HTTP, nor of what
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -63,21 +63,50 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 _decode_attempts = msgspec.json.Decoder(tuple[Attempt, ...]).decode
 
-_DELIVERY = (
-    "d.seq, d.public_id, h.public_id, d.account_id, d.type, d.state, d.tries, d.due_ms, d.created_ms, d.ended_ms,"
-    " d.body, d.attempts"
-)
+
+class _DeliveryRow(NamedTuple):
+    """What is read of a delivery: see `_DELIVERY`."""
+
+    seq: int
+    public_id: str
+    hook_id: str
+    account_id: int
+    type: str
+    state: State
+    tries: int
+    due_ms: int
+    created_ms: int
+    ended_ms: int | None
+    body: str
+    attempts: str
+
+
+_DELIVERY = ", ".join("h.public_id" if name == "hook_id" else f"d.{name}" for name in _DeliveryRow._fields)
 _DELIVERIES = "deliveries AS d JOIN hooks AS h ON h.id = d.hook_id"
 
 
-def any_work(now_ms: int) -> Script[bool]:
-    """Whether there is anything to address or to deliver. A look costs nothing, a transaction does."""
-    rows = yield (
-        "SELECT 1 FROM messages WHERE addressed = 0 UNION ALL"
-        " SELECT 1 FROM deliveries WHERE state = 'pending' AND due_ms <= ? LIMIT 1",
-        (now_ms,),
-    )
-    return bool(rows)
+_DUE = (
+    "h.status = 'active' AND h.id IN (SELECT d.hook_id FROM deliveries AS d WHERE d.state = 'pending'"
+    " AND d.due_ms <= ?)"
+)
+_FREE = (
+    " AND (h.lease_until_ms < ? OR h.lease_owner = ? OR h.lease_owner NOT IN"
+    " (SELECT n.owner FROM nodes AS n WHERE n.lease_until_ms >= now_ms()))"
+)
+"""Whether a hook is nobody's who lives."""
+
+
+def _claimable(owner: str, now_ms: int, *, shared: bool) -> tuple[str, tuple[Any, ...]]:
+    """The condition for a hook `h` that the owner may serve now, and its parameters."""
+    return (_DUE + _FREE, (now_ms, now_ms, owner)) if shared else (_DUE, (now_ms,))
+
+
+def work(owner: str, now_ms: int, *, shared: bool) -> Script[tuple[bool, bool]]:
+    """Whether there is anything to address, and anything to `claim`. A look costs nothing, a transaction does."""
+    waiting = yield "SELECT 1 FROM messages WHERE addressed = 0 LIMIT 1", ()
+    condition, values = _claimable(owner, now_ms, shared=shared)
+    due = yield f"SELECT 1 FROM hooks AS h WHERE {condition} LIMIT 1", values  # noqa: S608 - constants
+    return bool(waiting), bool(due)
 
 
 def claim(owner: str, limit: int, now_ms: int, *, shared: bool) -> Script[list[Hook]]:
@@ -85,12 +114,11 @@ def claim(owner: str, limit: int, now_ms: int, *, shared: bool) -> Script[list[H
 
     Where the database is `shared`, what another gateway serves is its own while that gateway lives.
     """
-    free, values = _FREE if shared else "1 = 1", (now_ms, owner) if shared else ()
+    condition, values = _claimable(owner, now_ms, shared=shared)
     rows = yield (
-        "UPDATE hooks SET lease_owner = ?, lease_until_ms = ? WHERE id IN (SELECT id FROM hooks WHERE status = 'active'"  # noqa: S608
-        f" AND {free} AND id IN (SELECT hook_id FROM deliveries WHERE state = 'pending' AND due_ms <= ?)"
-        " ORDER BY lease_until_ms LIMIT ?) RETURNING id",
-        (owner, now_ms + LEASE_MS, *values, now_ms, limit),
+        "UPDATE hooks SET lease_owner = ?, lease_until_ms = ? WHERE id IN (SELECT h.id FROM hooks AS h"  # noqa: S608
+        f" WHERE {condition} ORDER BY h.lease_until_ms LIMIT ?) RETURNING id",
+        (owner, now_ms + LEASE_MS, *values, limit),
     )
     if not rows:
         return []
@@ -100,13 +128,6 @@ def claim(owner: str, limit: int, now_ms: int, *, shared: bool) -> Script[list[H
         tuple(ids),
     )
     return [hooks.hook_of(row) for row in hook_rows]
-
-
-_FREE = (
-    "(lease_until_ms < ? OR lease_owner = ? OR lease_owner NOT IN"
-    " (SELECT owner FROM nodes WHERE nodes.lease_until_ms >= now_ms()))"
-)
-"""Whether a hook is nobody's who lives."""
 
 
 def release(owner: str, hook_id: int) -> Script[None]:
@@ -149,17 +170,13 @@ def conclude(hook_id: int, results: Sequence[Result], now_ms: int) -> Script[int
                 result.seq,
             ),
         )
-    if any(result.delivered for result in results):
-        yield "UPDATE hooks SET failing_ms = NULL WHERE id = ? AND failing_ms IS NOT NULL", (hook_id,)
-        return None
+    through = any(result.delivered for result in results)
     rows = yield (
-        "UPDATE hooks SET failing_ms = COALESCE(failing_ms, ?) WHERE id = ? RETURNING failing_ms",
-        (
-            now_ms,
-            hook_id,
-        ),
+        "UPDATE hooks SET failing_ms = CASE WHEN ? = 1 THEN NULL ELSE COALESCE(failing_ms, ?) END, lease_until_ms = ?"
+        " WHERE id = ? RETURNING failing_ms",
+        (int(through), now_ms, now_ms + LEASE_MS, hook_id),
     )
-    return int(rows[0][0]) if rows else None
+    return rows[0][0] if rows else None
 
 
 def give_up(hook_id: int, reason: str, now_ms: int, touched: set[int]) -> Script[bool]:
@@ -281,17 +298,5 @@ def replay(owner_id: int, public_id: str, from_ms: int, to_ms: int, now_ms: int)
 
 
 def _delivery(row: Row) -> Delivery:
-    return Delivery(
-        seq=row[0],
-        public_id=row[1],
-        hook_id=row[2],
-        account_id=row[3],
-        type=row[4],
-        state=row[5],
-        tries=row[6],
-        due_ms=row[7],
-        created_ms=row[8],
-        ended_ms=row[9],
-        body=row[10],
-        attempts=_decode_attempts(row[11]),
-    )
+    found = _DeliveryRow._make(row)
+    return Delivery(**found._asdict() | {"attempts": _decode_attempts(found.attempts)})

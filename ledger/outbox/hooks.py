@@ -7,7 +7,7 @@ looking, whether anything need be written for anybody.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -84,10 +84,28 @@ class HookEdit(msgspec.Struct, frozen=True, kw_only=True):
 _decode_words = msgspec.json.Decoder(tuple[str, ...]).decode
 _decode_secrets = msgspec.json.Decoder(tuple[tuple[str, int | None], ...]).decode
 
-COLUMNS = (
-    "h.id, h.public_id, h.account_id, a.public_id, a.livemode, h.kind, h.target, h.events, h.description, h.status,"
-    " h.reason, h.secrets, h.created_ms, h.failing_ms"
-)
+
+class _HookRow(NamedTuple):
+    """What is read of a hook, with its key's id and mode: see `COLUMNS`."""
+
+    id: int
+    public_id: str
+    account_id: int
+    key_id: str
+    livemode: int
+    kind: Kind
+    target: str
+    events: str
+    description: str
+    status: Status
+    reason: str | None
+    secrets: str
+    created_ms: int
+    failing_ms: int | None
+
+
+_OF_THE_KEY = {"key_id": "a.public_id", "livemode": "a.livemode"}
+COLUMNS = ", ".join(_OF_THE_KEY.get(name, f"h.{name}") for name in _HookRow._fields)
 TABLES = "hooks AS h JOIN accounts AS a ON a.id = h.account_id"
 
 
@@ -168,7 +186,8 @@ def change(owner_id: int, public_id: str, edit: HookEdit, touched: set[int]) -> 
             found.id,
         ),
     )
-    yield from count(found.account_id, touched)
+    if status != found.status:
+        yield from count(found.account_id, touched)
     changed = yield from view(owner_id, public_id)
     return changed
 
@@ -226,19 +245,10 @@ def shown(found: Hook) -> dict[str, Any]:
 
 def hook_of(row: Row) -> Hook:
     """A hook from its `COLUMNS`."""
-    return Hook(
-        id=row[0],
-        public_id=row[1],
-        account_id=row[2],
-        key_id=row[3],
-        livemode=bool(row[4]),
-        kind=row[5],
-        target=row[6],
-        events=_decode_words(row[7]),
-        description=row[8],
-        status=row[9],
-        reason=row[10],
-        secrets=_decode_secrets(row[11]),
-        created_ms=row[12],
-        failing_ms=row[13],
-    )
+    found = _HookRow._make(row)
+    read = {
+        "livemode": bool(found.livemode),
+        "events": _decode_words(found.events),
+        "secrets": _decode_secrets(found.secrets),
+    }
+    return Hook(**found._asdict() | read)

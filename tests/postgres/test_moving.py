@@ -155,6 +155,7 @@ UNDO = {
         "0004_rest_picos.sql": PICOS,
         "0005_outbox.sql": WITHOUT_OUTBOX,
         "0006_sessions.sql": ("DROP TABLE sessions",),
+        "0007_waiting.sql": ("DROP INDEX deliveries_waiting",),
     },
     "postgresql": {
         "0002_objects.sql": ("DROP TABLE objects",),
@@ -163,6 +164,7 @@ UNDO = {
         "0005_rest_picos.sql": PICOS,
         "0006_outbox.sql": WITHOUT_OUTBOX,
         "0007_sessions.sql": ("DROP TABLE sessions",),
+        "0008_waiting.sql": ("DROP INDEX deliveries_waiting",),
     },
 }
 """What takes a step of a schema back, so that a database of today becomes one of an earlier version, with its rows."""

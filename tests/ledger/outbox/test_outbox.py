@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ledger.outbox.deliveries import Attempt, Delivery, Result
+from ledger.outbox.deliveries import LEASE_MS, Attempt, Delivery, Result
 from ledger.outbox.hooks import Hook, HookEdit, NewHook, TooManyHooks
 from ledger.outbox.messages import Told
 from ledger.records import Held, Refused
@@ -329,6 +329,32 @@ async def test_a_hook_is_served_by_one_while_he_lives(world: World) -> None:
     await world.ledger.outbox.release(hook)
     world.ledger.outbox._owner = "a third"
     assert [each.id for each in await world.ledger.outbox.claim(10)] == [hook.id]
+
+
+async def test_a_hook_that_is_served_for_long_stays_his_who_serves_it(world: World) -> None:
+    """Every attempt that is written down prolongs the lease."""
+    key = await world.open(cap=10)
+    hook = await listen(world, key)
+    await world.spend(key, 10)
+    await told(world, hook)
+    await world.ledger.outbox.claim(10)
+    world.clock.now_ms += LEASE_MS - 1
+    await delivered(world, hook, delivered=True)
+    assert world.rows("SELECT lease_until_ms FROM hooks") == [(world.clock() + LEASE_MS,)]
+
+
+async def test_what_waits_for_a_hook_that_is_off_is_no_work(world: World) -> None:
+    """It stays for when it is on again, and until then nobody begins a transaction for it."""
+    key = await world.open(cap=10)
+    hook = await listen(world, key)
+    await world.spend(key, 10)
+    assert len(await told(world, hook)) == 2
+    assert await world.ledger.outbox.address(composed, lambda: "out_x")
+    await world.ledger.hooks.change(hook.account_id, hook.public_id, HookEdit(status="disabled"), None)
+    assert not await world.ledger.outbox.address(composed, lambda: "out_x")
+    await world.ledger.hooks.change(hook.account_id, hook.public_id, HookEdit(status="active"), None)
+    assert len(await world.ledger.outbox.claim(10)) == 1
+    assert len(await world.ledger.outbox.due(hook, 10)) == 2
 
 
 async def test_a_hook_that_is_given_up_says_so_to_the_others(world: World) -> None:
