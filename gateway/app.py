@@ -10,7 +10,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, MutableMapping
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -62,6 +62,7 @@ from gateway.stored.ownership import Ownership
 from gateway.stored.stages import StoredStages
 from gateway.telemetry import Metrics, WorkerSnapshots
 from gateway.upstream.clients import real
+from gateway.upstream.health import Health
 from gateway.upstream.simulated import SimulatedSockets, SimulatedUpstream
 from gateway.upstream.websocket import WebSocketUpstream
 from keys.hashing import SecretHasher
@@ -189,7 +190,12 @@ ENDPOINTS: tuple[tuple[str, str, Handler, Callable[[Key], bool]], ...] = (
 
 
 def _composed(
-    settings: Settings, ledger: Ledger, keyring: Keyring, hasher: SecretHasher, snapshots: WorkerSnapshots | None
+    settings: Settings,
+    ledger: Ledger,
+    keyring: Keyring,
+    hasher: SecretHasher,
+    snapshots: WorkerSnapshots | None,
+    down: Sequence[str],
 ) -> Services:
     """All that the process has, built once."""
     clock_ms, places = ledger.clock_ms, settings.places
@@ -221,6 +227,7 @@ def _composed(
         settlements=Settlements(ledger, metrics, catalogue, unsettled),
         errors=ProviderErrors(metrics, {name: place.credential for name, place in places.items()}, ledger.outbox.alarm),
         readings=Readings(),
+        health=Health(flights.now, ledger.outbox.upstream_turned, down),
         places=places,
         upstreams=upstreams,
         batches=Batches(ledger, catalogue, upstreams, places, clock_ms),
@@ -287,7 +294,8 @@ class Gateway:
         hasher = SecretHasher()
         try:
             keyring = await Keyring.open(ledger, hasher, clock_ms=ledger.clock_ms, master=settings.master_key)
-            services = _composed(settings, ledger, keyring, hasher, snapshots)
+            down = await ledger.outbox.upstreams_down()
+            services = _composed(settings, ledger, keyring, hasher, snapshots, down)
             gateway = cls(services)
             printed = await services.minter.first_master(settings.master_key)
             try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ledger import history
+from ledger import history, settings
 from ledger.access import Access
 from ledger.engine import Script
 from ledger.outbox import deliveries, hooks, messages
@@ -149,6 +149,23 @@ class Outbox:
             del self._alarmed[next(iter(self._alarmed))]
         written = self._access.write(lambda touched: messages.alarm(type_, facts, now_ms), alone=False)
         written.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def upstream_turned(self, name: str, why: str) -> None:
+        """Tell him that an upstream went down, for this reason, or is well again (""): once for each state.
+
+        Never awaits, never fails. Several gateways see the same: who says it first is who tells.
+        """
+        type_ = "upstream.down" if why else "upstream.recovered"
+        facts = {"provider": name, "upstream": name} | ({"reason": why} if why else {})
+        now_ms = self._access.clock_ms()
+        written = self._access.write(
+            lambda touched: messages.turned(f"upstream:{name}", type_, facts, now_ms), alone=False
+        )
+        written.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def upstreams_down(self) -> list[str]:
+        """Who was said to be down, and not to be well again since. Raises LedgerUnavailable."""
+        return await self._access.read(lambda: settings.names("upstream:", "upstream.down"))
 
     async def tell_expired(self) -> None:
         """Tell whoever listens of keys that have expired. Raises LedgerUnavailable."""

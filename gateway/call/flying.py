@@ -12,6 +12,7 @@ from gateway.call.flight import Flight
 from gateway.call.hold import Hold
 from gateway.call.records import Admitted, Ending
 from gateway.call.services import CallServices
+from gateway.upstream.base import Unsendable, UpstreamFailed
 from providers.contract.metering import Conclusion
 from providers.pricing.prices import Price
 
@@ -38,6 +39,18 @@ class FlyingCall:
         """It is sent now."""
         self._flight.stage = "dispatched"
         self._services.metrics.added(self._now() - self._started)
+
+    def _answered(self, status: int) -> None:
+        """The provider has answered: how it is doing is known by that."""
+        self._status = status
+        if self._admitted.key.livemode:
+            self._services.health.heard(self._admitted.route.provider, status)
+
+    def _unanswered(self, failure: UpstreamFailed | None = None) -> None:
+        """The provider has failed, or (None) is silent for too long, by no doing of the caller's."""
+        if self._admitted.key.livemode and not isinstance(failure, Unsendable):
+            why = "timeout" if failure is None else "broken" if failure.sent else "unreachable"
+            self._services.health.failed(self._admitted.route.provider, why)
 
     def _was_cut(self) -> bool:
         """Whether it was us who cancelled it, so that its task goes on, to say goodbye."""

@@ -102,7 +102,7 @@ class _RelayedCall(FlyingCall):
             sent = True
             self._answer = answer = await self._upstream().send(forward)
             flight.stage = "answering"
-            self._status = answer.status
+            self._answered(answer.status)
             await self._relay_answer(answer)
             ended = "complete"
         except (ClientGone, CallError) as broken:  # before it was sent whole: the provider has no request to act on
@@ -112,11 +112,14 @@ class _RelayedCall(FlyingCall):
                 await self._reply.fail(broken)
         except UpstreamFailed as failure:
             sent = failure.sent
+            self._unanswered(failure)
             ended = "cut" if self._first is not None else "error"
             self._land(ended, sent=sent)
             await self._reply.fail(_BROKEN if sent else _UNREACHABLE)
         except asyncio.CancelledError:
             ended = "cut"
+            if sent and not self._status and flight.cut_reason == "timeout":
+                self._unanswered()
             self._land(ended, sent=sent)
             if not self._was_cut():
                 raise

@@ -11,6 +11,7 @@ from gateway.call.settlement import Settlements
 from gateway.config import Place
 from gateway.telemetry import Metrics
 from gateway.upstream.base import SocketUpstream, Upstream
+from gateway.upstream.health import Health
 from ledger.ledger import Ledger
 
 
@@ -47,6 +48,7 @@ class CallServices(msgspec.Struct, frozen=True, kw_only=True):
     readings: Readings
     places: dict[str, Place]
     upstreams: Upstreams
+    health: Health
 
 
 class Patience(msgspec.Struct, kw_only=True):

@@ -28,7 +28,7 @@ TYPES: dict[str, str] = {
     "loop.detected": "{who} sends the same call again and again ({model}).",
     "end_user.first_seen": "A new end user of {who}: {end_user}.",
     "upstream.account_refused": "{provider} refuses the gateway's own account (status {status}).",
-    "upstream.down": "{provider} is down.",
+    "upstream.down": "{provider} is down: {reason}.",
     "upstream.recovered": "{provider} answers again.",
     "stripe.unmapped_price": "A price at Stripe belongs to no plan: {price}.",
     "stripe.rejected": "Stripe has refused what was sent: {reason}.",

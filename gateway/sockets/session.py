@@ -129,7 +129,8 @@ class Session(FlyingCall):
             upstream = self._services.upstreams.sockets_of(livemode=self._admitted.key.livemode)
             self._provider = await upstream.open(handshake)
             flight.stage = "answering"
-            self._status, self._opened = _SWITCHED, self._now()
+            self._answered(_SWITCHED)
+            self._opened = self._now()
             self._touch()
             if not self._client.accepted:
                 await self._client.accept(self._provider.subprotocol or answer, ours(self._admitted))
@@ -137,11 +138,12 @@ class Session(FlyingCall):
             self._land(over)
             await self._part(over)
         except HandshakeRefused as refusal:
-            self._status = refusal.status
+            self._answered(refusal.status)
             self._land(None)
             await self._relay_refusal(refusal)
         except UpstreamFailed as failure:
             sent = failure.sent
+            self._unanswered(failure)
             self._land(None, sent=sent)
             raise CallError(502, "upstream_unreachable", "The provider cannot be reached.") from None
         except asyncio.CancelledError:

@@ -31,7 +31,7 @@ from gateway.bounds import (
 from gateway.http1.fields import Fields
 from gateway.http1.heads import Ends, Malformed, checked, ends, says_no_length
 from gateway.upstream.answer import WireAnswer
-from gateway.upstream.base import Answer, Body, Forward, UpstreamFailed
+from gateway.upstream.base import Answer, Body, Forward, Unsendable, UpstreamFailed
 from gateway.upstream.origins import Origin, is_silent, patience_s, said_farewell, trusting
 
 _LOOK_S = 0.05  # how often an upload is looked after whose answer came before its end
@@ -318,7 +318,7 @@ class AiohttpUpstream:
             checked(request.method, request.target, origin.name, request.headers)
             target = _as_utf8(request.target)
         except (Malformed, UnicodeDecodeError):
-            raise UpstreamFailed("not a request that can be sent", sent=False) from None
+            raise Unsendable() from None
         scheme = "https" if origin.secure else "http"
         return URL.build(scheme=scheme, authority=authority, path=target, encoded=True), origin
 
@@ -392,7 +392,7 @@ def _framed(request: Forward, origin: Origin) -> tuple[dict[str, str], _Upload |
     try:
         headers = {"Host": origin.name} | {name: _as_utf8(value) for name, value in request.headers.items()}
     except UnicodeDecodeError:
-        raise UpstreamFailed("not a request that can be sent", sent=False) from None
+        raise Unsendable() from None
     length = len(body) if isinstance(body, bytes) else body.length
     if length is not None and not says_no_length(request.method, empty=not length and isinstance(body, bytes)):
         headers["content-length"] = str(length)

@@ -23,6 +23,13 @@ class UpstreamFailed(Exception):
         self.sent = sent
 
 
+class Unsendable(UpstreamFailed):
+    """The request is none that can be sent: that is no fault of the provider's."""
+
+    def __init__(self) -> None:
+        super().__init__("not a request that can be sent", sent=False)
+
+
 class Body(Protocol):
     """A request's body that is not here yet."""
 

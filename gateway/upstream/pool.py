@@ -25,7 +25,7 @@ from gateway.bounds import (
 )
 from gateway.http1.heads import Malformed, begun, says_no_length
 from gateway.upstream.answer import WireAnswer
-from gateway.upstream.base import Body, UpstreamFailed
+from gateway.upstream.base import Body, Unsendable, UpstreamFailed
 from gateway.upstream.connection import Connection
 from gateway.upstream.origins import Origin, is_silent, patience_s, trusting
 
@@ -93,7 +93,7 @@ class Pool:
         try:
             start = begun(method, target, self._origin.name, headers)
         except Malformed:
-            raise UpstreamFailed("not a request that can be sent", sent=False) from None
+            raise Unsendable() from None
         if len(self._heads) >= HEADS_REMEMBERED_MAX:
             self._heads.clear()
         self._heads[said] = start

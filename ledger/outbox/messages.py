@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ledger import settings
 from ledger.engine import Row, Script
 from ledger.outbox import hooks
 from ledger.outbox.alerts import Message
@@ -148,9 +149,20 @@ def deliver(
 
 def alarm(type_: str, facts: dict[str, Any], now_ms: int) -> Script[None]:
     """Tell whoever listens to the first account of all of a trouble of the operator's own, once an hour."""
+    yield from _tell_operator(
+        type_, facts, ":".join((type_, *map(str, facts.values()), str(now_ms // HOUR_MS))), now_ms
+    )
+
+
+def turned(name: str, type_: str, facts: dict[str, Any], now_ms: int) -> Script[None]:
+    """Tell him that something of his own is in another state than before; `type_` says in which."""
+    if (yield from settings.turned(name, type_)):
+        yield from _tell_operator(type_, facts, None, now_ms)
+
+
+def _tell_operator(type_: str, facts: dict[str, Any], once: str | None, now_ms: int) -> Script[None]:
     rows = yield "SELECT id FROM accounts WHERE parent_id IS NULL AND hooks > 0 ORDER BY id LIMIT 1", ()
     if rows:
-        once = ":".join((type_, *map(str, facts.values()), str(now_ms // HOUR_MS)))
         data = msgspec.json.encode(facts).decode()
         yield from tell((Message(type=type_, account_id=rows[0][0], data=data, once=once),), now_ms)
 

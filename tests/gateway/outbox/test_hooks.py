@@ -384,6 +384,57 @@ async def test_the_operator_hears_that_a_provider_refuses_his_account_once_an_ho
     assert refused[0][1]["data"]["provider"] == "openai"
 
 
+async def test_the_operator_hears_once_that_a_provider_is_down_and_once_that_it_answers_again(
+    farthing: Running, receiver: Receiver
+) -> None:
+    await hook(farthing, receiver.url, events=["upstream.*"])
+    team = await farthing.mint(scope="team")
+    await hook(farthing, receiver.url + "/team", key=team["secret"])
+    key = await farthing.mint(by=team["secret"])
+    test = await farthing.mint(livemode=False)
+    for status in (503, 500, 529, 502):
+        await farthing.call(test["secret"], CHAT, headers={"x-farthing-sim": f"status={status}"})
+    for turn in range(2):
+        for status in ("503", "500", "529", "502", "504", "503"):
+            farthing.upstream.script(f"status={status}")
+            assert (await farthing.call(key["secret"], CHAT))[0] == int(status)
+        await farthing.quiet()
+        await receiver.got(2 * turn + 1)
+        for _ in range(3):
+            assert (await farthing.call(key["secret"], CHAT))[0] == 200
+        await farthing.quiet()
+        await receiver.got(2 * turn + 2)
+    await asyncio.sleep(0.3)
+    told = [(path, json.loads(body)) for path, _, body in receiver.messages if b"upstream" in body]
+    assert [(path, each["type"]) for path, each in told] == [("/", "upstream.down"), ("/", "upstream.recovered")] * 2
+    assert told[0][1]["data"]["provider"] == told[0][1]["data"]["upstream"] == "openai"
+    assert told[0][1]["data"]["reason"] == "status 504"
+    assert len(set(receiver.ids())) == len(receiver.ids())
+
+
+async def test_a_provider_that_cannot_be_reached_is_told_by_one_of_two_gateways_and_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    """Two processes' worth of gateways on one ledger would tell it twice; a new one knows what was told."""
+    async with receiving() as receiver:
+        allowed = {"FARTHING_HOOKS_PRIVATE": "allow"}
+        async with running(tmp_path, **allowed, FARTHING_UPSTREAM_OPENAI="http://127.0.0.1:1") as first:
+            await hook(first, receiver.url, events=["upstream.*"])
+            key = await first.mint()
+            for _ in range(6):
+                assert (await first.call(key["secret"], CHAT))[0] == 502
+            outbox = first.gateway.ledger.outbox
+            outbox.upstream_turned("openai", "timeout")  # as another gateway would say
+            await receiver.got(1)
+            assert await outbox.upstreams_down() == ["openai"]
+        async with running(tmp_path, **allowed) as second:
+            assert (await second.call(key["secret"], CHAT))[0] == 200
+            await receiver.got(2)
+            await asyncio.sleep(0.2)
+        told = [(each["type"], each["data"].get("reason")) for each in receiver.bodies()]
+        assert told == [("upstream.down", "unreachable"), ("upstream.recovered", None)]
+
+
 async def test_fifty_calls_at_once_are_told_once_to_each_who_listens(farthing: Running) -> None:
     """A key, its team and the master, each with a limit that is crossed, each with a receiver of its own."""
     async with receiving() as for_master, receiving() as for_team, receiving() as for_key:
