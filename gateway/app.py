@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from gateway.api import changes, end_users, events, hooks, keys, plans, prices, reports, reservations, usage
+from gateway.api import changes, end_users, events, hooks, keys, plans, portal, prices, reports, reservations, usage
 from gateway.api.endpoint import (
     Handler,
     authenticated,
@@ -47,6 +47,7 @@ from gateway.call.services import Patience, Upstreams
 from gateway.call.settlement import Settlements, Unsettled
 from gateway.config import Settings
 from gateway.dashboard.page import Means
+from gateway.dashboard.portal.site import Portal
 from gateway.dashboard.site import Site
 from gateway.edge.cors import Cors
 from gateway.edge.headers import as_mapping
@@ -90,6 +91,7 @@ _OWN_ROOTS = frozenset(
         "deliveries",
         "changes",
         "alerts",
+        "portal_sessions",
         "prices",
         "pipelines",
         "reservations",
@@ -101,6 +103,7 @@ _OWN_PATHS = frozenset(("/", "/healthz", "/readyz", "/metrics", *(path for path,
 _WATCHED_PATHS = frozenset(("/healthz", "/readyz", "/metrics"))
 _IDS_WITH_SLASHES = "/v1/end_users/"
 _DASHBOARD = "/dashboard"
+_PORTAL = portal.PATH
 
 
 def clock_ms() -> int:
@@ -178,6 +181,7 @@ ENDPOINTS: tuple[tuple[str, str, Handler, Callable[[Key], bool]], ...] = (
     ("POST", "/v1/hooks/{id}/replay", hooks.replay, _manages),
     ("GET", "/v1/deliveries/{id}", hooks.get_delivery, _manages),
     ("POST", "/v1/deliveries/{id}/retry", hooks.retry, _manages),
+    ("POST", "/v1/portal_sessions", portal.start, _manages),
     ("POST", "/v1/reservations", reservations.reserve, _reserves),
     ("POST", "/v1/reservations/{id}/commit", reservations.commit, _reserves),
     ("POST", "/v1/reservations/{id}/release", reservations.release, _reserves),
@@ -270,6 +274,7 @@ class Gateway:
         self._sockets = Sockets(services, admission, clock_ms)
         self._management = self._made_management()
         self._dashboard = Site(Means(services=services, app=self)).app
+        self._portal = Portal(services).app
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -328,6 +333,8 @@ class Gateway:
             send = self._cors.around(send, page)
         if path == _DASHBOARD or path.startswith(f"{_DASHBOARD}/"):
             await self._dashboard(scope, receive, send)  # type: ignore[arg-type]
+        elif path == _PORTAL or path.startswith(f"{_PORTAL}/"):
+            await self._portal(scope, receive, send)  # type: ignore[arg-type]
         elif _is_own(path):
             await self._management(scope, receive, send)  # type: ignore[arg-type]
         else:

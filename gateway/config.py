@@ -25,9 +25,13 @@ WORKERS_MAX = 64
 RETENTION_DAYS_MIN = 7  # a report that is sent again is known by its event
 LOG_LEVELS = ("debug", "info", "warning", "error")
 MASTER_KEY_MIN = 24
+PORTAL_NAME_MAX = 80
+PORTAL_LOGO_BYTES_MAX = 256 * 1024  # it is kept in memory, and sent to every end user
+PORTAL_LOGO_TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 
 
 _USD = re.compile(r"\d{1,3}(?:\.\d{1,12})?")
+_COLOR = re.compile(r"#[0-9a-f]{6}")
 
 
 class BadSetting(ValueError):
@@ -74,6 +78,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: frozenset[str] | None = None  # whose pages may read answers; None = everybody's
     upstream_client: UpstreamClient = "lean"
     tls: tuple[str, str] | None = None  # files of the certificate chain and of its key, in PEM
+    public_url: str = ""  # where browsers find us; "" = where the request did
+    portal_name: str = ""
+    portal_color: str = ""  # #rrggbb; "" = our own
+    portal_logo: Path | None = None
 
     def __repr__(self) -> str:
         return f"Settings(host={self.host!r}, port={self.port}, places={self.places!r})"
@@ -139,6 +147,10 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
         cors_origins=_pages(values),
         upstream_client=_client(values),
         tls=_tls(values),
+        public_url=_origin(values, "FARTHING_PUBLIC_URL", "") if values.get("FARTHING_PUBLIC_URL") else "",
+        portal_name=_portal_name(values),
+        portal_color=_portal_color(values),
+        portal_logo=_portal_logo(values),
     )
 
 
@@ -185,6 +197,35 @@ def _tls(values: Mapping[str, str]) -> tuple[str, str] | None:
 
 def _no_password() -> str:
     raise ValueError("the key is encrypted; decrypt it first")
+
+
+def _portal_name(values: Mapping[str, str]) -> str:
+    name = values.get("FARTHING_PORTAL_NAME", "").strip()
+    if len(name) > PORTAL_NAME_MAX or not (name or "-").isprintable():
+        raise BadSetting(f"FARTHING_PORTAL_NAME must be one line of at most {PORTAL_NAME_MAX} characters")
+    return name
+
+
+def _portal_color(values: Mapping[str, str]) -> str:
+    color = values.get("FARTHING_PORTAL_COLOR", "").strip().lower()
+    if color and not _COLOR.fullmatch(color):
+        raise BadSetting("FARTHING_PORTAL_COLOR must be a colour such as #1f6feb")
+    return color
+
+
+def _portal_logo(values: Mapping[str, str]) -> Path | None:
+    name = values.get("FARTHING_PORTAL_LOGO", "").strip()
+    if not name:
+        return None
+    path = Path(name)
+    if path.suffix.lower() not in PORTAL_LOGO_TYPES:
+        kinds = ", ".join(PORTAL_LOGO_TYPES)
+        raise BadSetting(f"FARTHING_PORTAL_LOGO must name a file that ends in one of {kinds}")
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise BadSetting(f"FARTHING_PORTAL_LOGO names no file that can be read: {name}")
+    if not 0 < path.stat().st_size <= PORTAL_LOGO_BYTES_MAX:
+        raise BadSetting(f"FARTHING_PORTAL_LOGO must be a file of at most {PORTAL_LOGO_BYTES_MAX // 1024} kB")
+    return path
 
 
 def _pages(values: Mapping[str, str]) -> frozenset[str] | None:

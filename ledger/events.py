@@ -72,6 +72,7 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
     livemode: bool | None = True
     key: str | None = None
     end_user: str | None = None
+    subject_id: int | None = None
     run_id: str | None = None
     from_ms: int | None = None
     to_ms: int | None = None
@@ -138,6 +139,7 @@ def list_events(query: EventQuery) -> Script[tuple[list[EventView], bool]]:
     for condition, value in (
         ("a.livemode = ?", query.livemode),
         ("s.subject = ?", query.end_user),
+        ("e.subject_id = ?", query.subject_id),
         ("n.subject = ?", query.run_id),
         # Within the range's first and last commit, walked in their order: sorting a day's rows would be slower.
         ("e.seq >= (SELECT min(seq) FROM events WHERE created_ms >= ?)", query.from_ms),

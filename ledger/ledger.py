@@ -19,6 +19,7 @@ from ledger.calls import Calls
 from ledger.engine import Engine
 from ledger.objects import Objects
 from ledger.outgoing import Hooks, Outbox
+from ledger.portal import Portal
 from ledger.records import Unsettled
 from ledger.reports import Reports
 from ledger.sessions import Sessions
@@ -38,6 +39,7 @@ class Ledger:
         hooks: Who is told of what happens.
         outbox: What waits to be told.
         sessions: Who is signed in.
+        portal: Whose page is shown to whom.
         tending: What dead processes left, and what time is over for.
     """
 
@@ -53,6 +55,7 @@ class Ledger:
         self.hooks = Hooks(self._access)
         self.outbox = Outbox(self._access, owner)
         self.sessions = Sessions(self._access)
+        self.portal = Portal(self._access)
         self.tending = Tending(self._access, self.calls, owner)
 
     @classmethod

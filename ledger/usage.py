@@ -75,6 +75,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         key: Only this key's own calls and its subtree's, by public id; None for the whole subtree of the owner.
         end_user: Only this end user's, in the words of its key.
+        subject_id: Only this end user's, by its account.
         timezone: Whose days `by_day` means; None for UTC. Others' days are read from the events, not from the rollup.
         tag: A metadata entry to group by. It is read from the events, not from the rollup.
     """
@@ -85,6 +86,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     livemode: bool = True
     key: str | None = None
     end_user: str | None = None
+    subject_id: int | None = None
     by_day: bool = False
     by_end_user: bool = False
     timezone: str | None = None
@@ -147,6 +149,8 @@ def _scope(query: Query, account_id: int) -> Script[tuple[str, tuple[Any, ...], 
     if query.end_user is not None:
         condition += " AND r.subject_id IN (SELECT id FROM accounts WHERE kind = 'end_user' AND subject = ?)"
         parameters = (*parameters, query.end_user)
+    if query.subject_id is not None:
+        condition, parameters = f"{condition} AND r.subject_id = ?", (*parameters, query.subject_id)
     return condition, parameters, listed
 
 

@@ -25,6 +25,7 @@ from gateway.api.entry import (
 from gateway.api.events import Resolve
 from gateway.api.hooks import HookPatch, HookSpec, Overlap, Span
 from gateway.api.keys import Credits, Rotate
+from gateway.api.portal import PortalSpec
 from gateway.api.reports import Reported
 from gateway.api.stated import Commit, Estimate, Extend, Reserve
 from keys.plans import EndUserSpec, PlanSpec
@@ -342,6 +343,18 @@ ENTRIES: dict[tuple[str, str], Entry] = {
         answers=(shapes.Delivery,),
         statuses=(202,),
         scopes=MANAGES,
+    ),
+    ("POST", "/v1/portal_sessions"): Entry(
+        name="makePortalSession",
+        summary="An address, opened once, of a page for an end user: what is left, what was spent, at his own prices.",
+        body=PortalSpec,
+        example={"key_id": "key_01m8fpk316k69frb31gme07azz", "return_url": "https://app.example.com/billing"},
+        answers=(shapes.PortalSession,),
+        statuses=(201,),
+        idempotent=True,
+        makes=True,
+        scopes=MANAGES,
+        codes=("not_found", "key_revoked", "too_many_end_users"),
     ),
     ("POST", "/v1/reservations"): Entry(
         name="reserve",

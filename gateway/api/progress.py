@@ -8,6 +8,7 @@ from gateway.api.endpoint import Call
 from gateway.api.usage import by_model_of
 from gateway.problems import CallError
 from keys.policy import read_policy
+from ledger.retention import Dropped
 from ledger.usage import Query, Sums
 from ledger.views import AccountView
 from ledger.windows import DAY_MS, day_start_ms
@@ -60,13 +61,18 @@ async def priced(call: Call, account: AccountView) -> dict[str, Any]:
     policy = read_policy(account.profile, account.plan.profile if account.plan is not None else None)
     if not policy.markup_ppm:
         return {}
-    models = await usage_of(call, account)
+    try:
+        models = await usage_of(call, account)
+        spent_micros = sum(sums.price_micros for sums in models.values())
+    except Dropped:  # the window began within a day whose calls are gone
+        spent_micros = marked_up(account.cap.used, policy.markup_ppm) or 0
     return {
-        "price_spent_micros": sum(sums.price_micros for sums in models.values()),
-        "price_remaining_micros": _marked_up(account.remaining_micros, policy.markup_ppm),
-        "price_max_micros": _marked_up(account.cap.max, policy.markup_ppm),
+        "price_spent_micros": spent_micros,
+        "price_remaining_micros": marked_up(account.remaining_micros, policy.markup_ppm),
+        "price_max_micros": marked_up(account.cap.max, policy.markup_ppm),
     }
 
 
-def _marked_up(micros: int | None, markup_ppm: int) -> int | None:
+def marked_up(micros: int | None, markup_ppm: int) -> int | None:
+    """An amount at the prices of a plan, rounded down; None of none."""
     return None if micros is None else micros + micros * markup_ppm // 1_000_000

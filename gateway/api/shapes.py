@@ -155,6 +155,13 @@ class ForgottenEndUser(Struct, kw_only=True):
     deleted: Literal[True]
 
 
+class PortalSession(Struct, kw_only=True):
+    """Where an end user's page is opened, once, and until when."""
+
+    url: Annotated[str, Meta(description="Give it to the end user's browser, and to nobody else.")]
+    expires_at_ms: Ms
+
+
 class Event(Struct, kw_only=True):
     """A call that was allowed or blocked, or a correction of one. Never edited."""
 

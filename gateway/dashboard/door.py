@@ -81,7 +81,7 @@ def give_cookie(request: Request, response: Response, session: str) -> None:
         session,
         max_age=LIFE_MS // 1000 if session else 0,
         path="/",
-        secure=_is_secure(request),
+        secure=is_secure(request),
         httponly=True,
         samesite="lax",
     )
@@ -121,14 +121,14 @@ def _host(request: Request) -> str:
     return request.headers.get("host", "").lower()
 
 
-def _is_secure(request: Request) -> bool:
+def is_secure(request: Request) -> bool:
     """Whether the browser speaks TLS, be it with a proxy before us. Who says so falsely loses his own cookie only."""
     said = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip()
     return request.scope["scheme"] == "https" or said == "https"
 
 
 def _cookie(request: Request) -> str:
-    return _SECURE_COOKIE if _is_secure(request) else _PLAIN_COOKIE
+    return _SECURE_COOKIE if is_secure(request) else _PLAIN_COOKIE
 
 
 def _address(request: Request) -> int:

@@ -9,32 +9,21 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import jinja2
 import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from gateway.api.endpoint import Call, Handler
-from gateway.dashboard import words
+from gateway.dashboard.templating import Templates
 from gateway.problems import CallError
 from gateway.services import Services
 from keys.ids import new_body
 from keys.keyring import Key
 
 ROOT = "/dashboard"
-_FOLDER = Path(__file__).parent
-_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-STATIC = {
-    file.name: (file.read_bytes(), f"{_TYPES[file.suffix]}; charset=utf-8")
-    for file in sorted((_FOLDER / "static").iterdir())
-    if file.suffix in _TYPES
-}
-EDITION = blake2b(b"".join(body for body, _ in STATIC.values()), digest_size=8).hexdigest()
 NAVIGATION = (
     ("", "Overview", False),
     ("/keys", "Keys", False),
@@ -60,25 +49,8 @@ HEADERS = {
 }
 
 
-def _environment() -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters.update(words.FILTERS)
-    made.globals.update(static=lambda name: f"{ROOT}/static/{EDITION}/{name}", root=ROOT)
-    return made
-
-
-_ENVIRONMENT = _environment()
-
-
-def rendered(template: str, status: int = 200, **values: Any) -> Response:
-    """A page."""
-    return Response(_ENVIRONMENT.get_template(template).render(**values), status, media_type="text/html")
+TEMPLATES = Templates(ROOT)
+rendered = TEMPLATES.page
 
 
 class Means(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from gateway.dashboard import alerts, calls, catalogue, changes, customers, keys, overview, plans, trial, usage
 from gateway.dashboard.door import Door, check_source, give_cookie, read_form
-from gateway.dashboard.page import EDITION, HEADERS, ROOT, STATIC, Means, Page, rendered
+from gateway.dashboard.page import HEADERS, ROOT, TEMPLATES, Means, Page, rendered
 from gateway.problems import PROBLEMS, CallError, as_problem
 from keys.keyring import Key
 from ledger.records import LedgerUnavailable
@@ -102,7 +102,7 @@ class Site:
                 Route(LOGIN, _guarded(self._show_login), methods=["GET"]),
                 Route(LOGIN, _guarded(self._login), methods=["POST"]),
                 Route(f"{ROOT}/logout", _guarded(self._logout), methods=["POST"]),
-                Route(f"{ROOT}/static/{EDITION}/{{name}}", _static, methods=["GET"]),
+                Route(f"{TEMPLATES.static}/{{name}}", _static, methods=["GET"]),
                 *shown,
                 *done,
             ],
@@ -212,15 +212,7 @@ async def _front(request: Request) -> Response:
 
 
 async def _static(request: Request) -> Response:
-    found = STATIC.get(request.path_params["name"])
-    if found is None:
-        return await _missing(request, Exception())
-    body, kind = found
-    return Response(
-        body,
-        headers={"cache-control": "public, max-age=31536000, immutable", "x-content-type-options": "nosniff"},
-        media_type=kind,
-    )
+    return TEMPLATES.file(request.path_params["name"]) or await _missing(request, Exception())
 
 
 async def _missing(request: Request, error: Exception) -> Response:

@@ -11,6 +11,7 @@ import pytest
 from gateway.cli import main
 from gateway.terminal import CANNOT_START, OK, USAGE
 from ledger.outbox.hooks import NewHook
+from ledger.portal import Address
 from ledger.postgres import migrating
 from ledger.records import Recover, Report
 from ledger.replays import Origin
@@ -54,6 +55,7 @@ async def lived(world: World) -> str:
     await world.ledger.accounts.open(world.account(key), origin)
     await world.ledger.setting("name", "value")
     await world.ledger.sessions.start("hash", "locator")
+    await world.ledger.portal.start(Address(id_hash="hash", account_id=world.accounts[key], ends_ms=2**52))
     hook = NewHook(
         public_id="hook_1",
         kind="slack",
@@ -156,6 +158,7 @@ UNDO = {
         "0005_outbox.sql": WITHOUT_OUTBOX,
         "0006_sessions.sql": ("DROP TABLE sessions",),
         "0007_waiting.sql": ("DROP INDEX deliveries_waiting",),
+        "0008_portal.sql": ("DROP TABLE portal_sessions",),
     },
     "postgresql": {
         "0002_objects.sql": ("DROP TABLE objects",),
@@ -165,6 +168,7 @@ UNDO = {
         "0006_outbox.sql": WITHOUT_OUTBOX,
         "0007_sessions.sql": ("DROP TABLE sessions",),
         "0008_waiting.sql": ("DROP INDEX deliveries_waiting",),
+        "0009_portal.sql": ("DROP TABLE portal_sessions",),
     },
 }
 """What takes a step of a schema back, so that a database of today becomes one of an earlier version, with its rows."""

@@ -104,6 +104,8 @@ class Seeded:
         """A body that makes sense here."""
         if (method, template) == ("POST", "/v1/events"):
             return example | {"timestamp_ms": self.now_ms, "subject": {"key_id": self.key["id"], "end_user": "ann"}}
+        if template == "/v1/portal_sessions":
+            return example | {"key_id": self.key["id"], "end_user": "ann"}
         if template in ("/v1/reservations", "/v1/check"):
             return {"amount": 5000, "subject": {"key_id": self.key["id"], "end_user": "ann"}}
         if template == "/v1/keys/{id}/credits":

@@ -7,6 +7,7 @@ night, on a telephone and on a desk.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from gateway.dashboard.page import NAVIGATION
-from tests.harness import MASTER, Running
+from tests.harness import MASTER, Running, running
 
 CHROMIUM = "/usr/bin/chromium"
 AXE = "axe-core/axe.min.js"
@@ -178,6 +179,63 @@ async def test_everybody_can_read_it(
             if (wide := await page.evaluate("document.documentElement.scrollWidth")) > width:
                 found[path].append(f"{wide} px wide")
         assert {path: wrong for path, wrong in found.items() if wrong} == {}
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_an_end_user_can_read_his_page(
+    browser: Browser, tmp_path: Path, node_modules: Path, scheme: Any, width: int
+) -> None:
+    """The portal, in an operator's own colour: the page of a key, of a user, at the cap; and its file."""
+    logo = tmp_path / "logo.svg"
+    logo.write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><circle cx="4" cy="4" r="4"/></svg>')
+    brand = {"FARTHING_PORTAL_NAME": "Ann & Co", "FARTHING_PORTAL_COLOR": "#8ad1ff", "FARTHING_PORTAL_LOGO": str(logo)}
+    async with running(tmp_path, **brand) as farthing:
+        plan = {"name": "Gold", "markup_percent": "25", "max_spend_usd": "2", "reset": "month"}
+        plan = (await farthing.api("POST", "/v1/plans", plan))[1]
+        limits = [{"unit": "requests", "max": 100, "window": "day"}, {"unit": "tokens", "max": 10**6, "window": "week"}]
+        key = await farthing.mint(plan=plan["id"], name="A shop with a name that is long", limits=limits)
+        now_ms = farthing.gateway.ledger.clock_ms()
+        events = [
+            {
+                "idempotency_key": str(number),
+                "timestamp_ms": now_ms - number * 50_000_000,
+                "cost_micros": 15_000 * number,
+                "provider": "p",
+                "model": f"model-{number % 7}" if number else "m" * 80,
+                "subject": {"key_id": key["id"], "end_user": "ann"},
+            }
+            for number in range(12)
+        ]
+        assert (await farthing.api("POST", "/v1/events", events))[1]["accepted"] == 12
+        size: Any = {"width": width, "height": 900}
+        asked = {"key_id": key["id"], "return_url": "https://shop.example/billing"}
+        async with browsing(browser, farthing, color_scheme=scheme, viewport=size, bypass_csp=True) as page:
+            found = {}
+            for state in ("well", "ann", "disabled"):
+                url = (
+                    await farthing.api(
+                        "POST", "/v1/portal_sessions", asked | {"end_user": "ann"} if state == "ann" else asked
+                    )
+                )[1]["url"]
+                if state == "disabled":
+                    await farthing.api("PATCH", f"/v1/keys/{key['id']}", {"disabled": True, "max_spend_usd": "0"})
+                await page.goto(url)
+                assert page.url == f"{farthing.url}/portal"
+                await page.get_by_role("heading", name="Your usage").wait_for()
+                assert await page.locator("header img").evaluate("each => each.naturalWidth > 0")
+                await page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+                found[state] = await violations(page, node_modules / AXE)
+                if (wide := await page.evaluate("document.documentElement.scrollWidth")) > width:
+                    found[state].append(f"{wide} px wide")
+                if (shots := os.environ.get("FARTHING_SHOTS")) is not None:
+                    await page.screenshot(path=f"{shots}/portal-{state}-{scheme}-{width}.png", full_page=True)
+            async with page.expect_download() as file:
+                await page.get_by_role("link", name="CSV").click()
+            assert (await file.value).suggested_filename == "usage.csv"
+            link = page.get_by_role("link", name="Add credit")
+            assert await link.get_attribute("href") == "https://shop.example/billing"
+        assert {state: wrong for state, wrong in found.items() if wrong} == {}
 
 
 async def violations(page: Page, axe: Path) -> list[Any]:
