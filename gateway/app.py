@@ -54,6 +54,10 @@ from gateway.edge.headers import as_mapping
 from gateway.housework import housework
 from gateway.outbox import mail
 from gateway.outbox.deliveries import Deliveries
+from gateway.pipelines import endpoint as pipelines
+from gateway.pipelines.live import LiveRuns
+from gateway.pipelines.runner import Means as RunMeans
+from gateway.pipelines.sealing import Sealer
 from gateway.problems import PROBLEMS, as_problem
 from gateway.rates import Rate
 from gateway.services import Services
@@ -131,6 +135,14 @@ def _reserves(key: Key) -> bool:
     return key.policy.scope in ("master", "team", "standard", "ingest")
 
 
+def _calls(key: Key) -> bool:
+    return key.policy.may_infer
+
+
+def _cancels(key: Key) -> bool:
+    return key.policy.may_infer or key.policy.may_manage
+
+
 def _operates(key: Key) -> bool:
     return key.policy.scope == "master"
 
@@ -189,6 +201,9 @@ ENDPOINTS: tuple[tuple[str, str, Handler, Callable[[Key], bool]], ...] = (
     ("POST", "/v1/check", reservations.check, _reserves),
     ("POST", "/v1/estimate", reservations.estimate, _anyone),
     ("GET", "/v1/prices", prices.prices, _anyone),
+    ("POST", "/v1/pipelines/runs", pipelines.run, _calls),
+    ("DELETE", "/v1/pipelines/runs/{id}", pipelines.cancel, _cancels),
+    ("POST", "/v1/pipelines/check", pipelines.check, _calls),
 )
 """The management API: method, path, handler, and which keys are let in."""
 
@@ -248,7 +263,7 @@ def _composed(
 class Gateway:
     """The whole application. Open it with `open`; it is an ASGI callable."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, sealer: Sealer) -> None:
         self.services = services
         self.settings, self.ledger, self.flights = services.settings, services.ledger, services.flights
         settings, ledger, catalogue, clock_ms = self.settings, self.ledger, services.catalogue, services.clock_ms
@@ -272,7 +287,10 @@ class Gateway:
         self._cors = Cors(settings.cors_origins)
         self._inference = Inference(admission, self.relay, self.flights, services.metrics, self._cors, clock_ms)
         self._sockets = Sockets(services, admission, clock_ms)
+        self._runs = LiveRuns(ledger)
+        means = RunMeans(ledger, self._inference, sealer, self._runs.spawn)
         self._management = self._made_management()
+        self._management.state.pipelines = pipelines.Pipelines(means, self._runs, self._inference.quoted)
         self._dashboard = Site(Means(services=services, app=self)).app
         self._portal = Portal(services).app
 
@@ -301,7 +319,8 @@ class Gateway:
             keyring = await Keyring.open(ledger, hasher, clock_ms=ledger.clock_ms, master=settings.master_key)
             down = await ledger.outbox.upstreams_down()
             services = _composed(settings, ledger, keyring, hasher, snapshots, down)
-            gateway = cls(services)
+            secret = await ledger.setting("pipelines_secret", secrets.token_hex(32))
+            gateway = cls(services, Sealer(bytes.fromhex(secret)))
             printed = await services.minter.first_master(settings.master_key)
             try:
                 async with housework(services, beside_others=snapshots is not None):
@@ -354,6 +373,7 @@ class Gateway:
         """End what is still in flight; the server has waited for it as long as it may."""
         self._inference.draining = self._sockets.draining = True
         await self.flights.close(0)
+        await self._runs.close()
         await self.services.readings.close()
         await self.services.upstreams.close()
 

@@ -11,6 +11,21 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 CONNECTION = "farthing.connection"
 """Where a scope carries the client's `ClientConnection`."""
 
+INSIDE = "farthing.inside"
+"""Where the scope of a call that is made from within the process carries its `Inside`."""
+
+
+class Inside(Protocol):
+    """Who makes a call from within the process, and is told what a client learns from its answer only, or never."""
+
+    def admitted(self, call_id: str) -> None:
+        """The call is held for, and is made now."""
+        ...
+
+    def refused(self, error: Exception) -> None:
+        """The call was refused before it was held for."""
+        ...
+
 
 class ClientGone(Exception):
     """The client closed its connection before its request was complete."""

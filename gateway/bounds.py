@@ -100,3 +100,16 @@ BATCH_LOOKS = 4  # batches asked after at the same time
 BATCH_LOOK_FIRST_MS = 15_000  # until a new batch is asked after; then after an eighth of its age
 BATCH_LOOK_LAST_MS = 600_000  # but at least so often
 BATCH_LOOK_LEASE_MS = 900_000  # then another gateway takes a batch of which the first said no more
+
+# Pipelines (see `gateway.pipelines`).
+RUNS_MAX = 1000  # at the same time, in this process
+RUNS_OF_KEY_MAX = 200  # of them, so that one key leaves room for others
+RUN_NODES_MAX = 200  # of one specification
+RUN_PARALLEL_MAX = 64  # calls of one run at the same time
+RUN_TIMEOUT_MS_MAX = 3_600_000  # of a node, and of a run: no call takes longer
+RUN_BYTES_MAX = 4 * 1024 * 1024  # of all answers that one run keeps in memory
+CONTINUATION_BYTES_MAX = 8 * 1024 * 1024  # of a paused run, as its client keeps it
+RUN_BODY_BYTES_MAX = 12 * 1024 * 1024  # a continuation with the results of its tools
+RUN_LAND_S = 2.0  # how long the end of a canceled run waits for what its calls came to
+RUN_CHARGE_S = 10.0  # how long a node waits for the ledger to say what its call was charged
+RUN_LOOK_S = 0.5  # how late a run learns that another gateway was told to cancel it

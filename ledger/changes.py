@@ -205,8 +205,18 @@ def _cap(
     return own_micros if micros is UNSET else micros, own_window if window is UNSET else window
 
 
-def open_subject(key_id: int, kind: str, subject: str, public_id: str, balance_id: str, now_ms: int) -> Script[int]:
-    """The end user's or run's account under a key, opened at first sight.
+def open_subject(
+    key_id: int,
+    kind: str,
+    subject: str,
+    public_id: str,
+    balance_id: str,
+    now_ms: int,
+    *,
+    cap_micros: int | None = None,
+    alert_at: tuple[int, ...] | None = None,
+) -> Script[int]:
+    """The end user's or run's account under a key, opened at first sight, with a cap of its own if one is given.
 
     Raises:
         NotFound: There is no such key.
@@ -232,7 +242,9 @@ def open_subject(key_id: int, kind: str, subject: str, public_id: str, balance_i
             livemode=keys[0].livemode,
             created_ms=now_ms,
             balance_id=balance_id,
+            cap_micros=cap_micros,
             subject=subject,
+            alert_at=alert_at,
         ),
         keys,
     )

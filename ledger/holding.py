@@ -187,7 +187,7 @@ def _closed(ask: Ask, account: Account, chain: list[Account], subjects: list[Acc
         if subject.revoked_ms is not None:
             return "stale"  # forgotten since the caller looked it up
         if subject.disabled:
-            return "end_user_disabled"
+            return "run_closed" if subject.kind == "run" else "end_user_disabled"
     return None
 
 

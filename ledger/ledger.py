@@ -22,6 +22,7 @@ from ledger.outgoing import Hooks, Outbox
 from ledger.portal import Portal
 from ledger.records import Unsettled
 from ledger.reports import Reports
+from ledger.runs import Runs
 from ledger.sessions import Sessions
 from ledger.sqlite.engine import SqliteEngine
 from ledger.tending import LEASE_S, Tending
@@ -36,6 +37,7 @@ class Ledger:
         accounts: Keys, end users, runs and plans.
         objects: What providers keep for accounts.
         reports: Bills, lists, the audit.
+        runs: Pipelines' runs, each with a cap of its own.
         hooks: Who is told of what happens.
         outbox: What waits to be told.
         sessions: Who is signed in.
@@ -52,6 +54,7 @@ class Ledger:
         self.accounts = Accounts(self._access)
         self.objects = Objects(self._access)
         self.reports = Reports(self._access, self.calls.write_refusals)
+        self.runs = Runs(self._access)
         self.hooks = Hooks(self._access)
         self.outbox = Outbox(self._access, owner)
         self.sessions = Sessions(self._access)

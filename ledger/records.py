@@ -155,8 +155,8 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         reason: "spend_cap_exceeded" or "rate_limited", with a shortfall; "key_revoked", "key_disabled",
-            "key_expired", "end_user_disabled", "limit_required", "model_not_priced"; "stale": decide again on fresh
-            data.
+            "key_expired", "end_user_disabled", "run_closed", "limit_required", "model_not_priced"; "stale": decide
+            again on fresh data.
     """
 
     reason: str

@@ -6,6 +6,8 @@ CODES: dict[str, tuple[int, str]] = {
     "amount_too_large": (400, "an amount stated of one call is above a million dollars, or 10⁹ of a unit"),
     "batch_not_settled": (409, "what is to be deleted tells what a batch has cost; try again when it has ended"),
     "conflicting_credentials": (401, "the request carries two different keys"),
+    "continuation_expired": (400, "the run waited no longer for its tools' results"),
+    "continuation_used": (409, "the continuation was used before, or its run was canceled"),
     "credential_in_url": (400, "a key in a URL ends up in logs; send it in a header"),
     "encoding_not_supported": (415, "a `Content-Encoding` that is not read here, or one of an upload"),
     "end_user_disabled": (403, "the end user that the call names is disabled"),
@@ -17,6 +19,7 @@ CODES: dict[str, tuple[int, str]] = {
     "hold_open": (400, "the call is still in flight, so there is nothing to resolve"),
     "idempotency_mismatch": (422, "the `Idempotency-Key` was used with another request"),
     "internal_error": (500, "a fault of ours; the request's id finds it in the log"),
+    "invalid_continuation": (400, "no continuation that this key was given here, or not as it was given"),
     "invalid_key": (401, "no key, or none of ours"),
     "invalid_request": (400, "the field in `param` cannot be as it is, or can be read in two ways"),
     "key_revoked": (
@@ -48,6 +51,8 @@ CODES: dict[str, tuple[int, str]] = {
     "request_too_large": (413, "the body is above its bound"),
     "reservation_expired": (422, "the reservation's time was over"),
     "route_not_allowed": (403, "an operation that is not offered here, or not to this key"),
+    "run_closed": (403, "the run of a pipeline that the call names has ended"),
+    "run_not_kept": (409, "the `Idempotency-Key` has made this run; what a run answers is not kept"),
     "scope_not_allowed": (403, "the key's scope does not allow it"),
     "spend_cap_exceeded": (
         402,

@@ -5,6 +5,7 @@ own table of routes, and a test holds one against the other. `gateway.api.openap
 from __future__ import annotations
 
 from gateway.api import shapes, sums
+from gateway.api.described_pipelines import PIPELINES
 from gateway.api.entry import (
     AFTER,
     BOTH_MODES,
@@ -423,6 +424,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
         ),
         codes=("not_found",),
     ),
+    **PIPELINES,
     ("GET", "/healthz"): Entry(name="live", summary="Whether the process lives.", answers=(sums.Health,), is_open=True),
     ("GET", "/readyz"): Entry(
         name="ready",

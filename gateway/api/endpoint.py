@@ -64,7 +64,7 @@ class Call:
         """The request's body as a record. Raises CallError, naming the field."""
         return decode(await self.raw_body(), kind)
 
-    async def raw_body(self) -> bytes:
+    async def raw_body(self, bytes_max: int = API_BODY_BYTES_MAX) -> bytes:
         """The request's body, within bounds."""
         if self._body is not None:
             return self._body
@@ -72,9 +72,9 @@ class Call:
         body = b""
         async for chunk in self.request.stream():
             body += chunk
-            if len(body) > API_BODY_BYTES_MAX:
-                raise CallError(413, "request_too_large", f"The body is above {API_BODY_BYTES_MAX} bytes.")
-        self._body = body = await decoded(body, encoding, API_BODY_BYTES_MAX) if encoding else body
+            if len(body) > bytes_max:
+                raise CallError(413, "request_too_large", f"The body is above {bytes_max} bytes.")
+        self._body = body = await decoded(body, encoding, bytes_max) if encoding else body
         return body
 
     @property

@@ -33,6 +33,7 @@ class Entry(Struct, frozen=True, kw_only=True):
         listed: The answer is a page of those.
         beside: Texts that stand beside the page's own fields.
         body, example: What the request's JSON must be, and one that is.
+        or_body: What else it may be.
         many: The body may be a list of those, too.
         idempotent: It takes an `Idempotency-Key`.
         makes: It makes something, so it may be made too often.
@@ -49,6 +50,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     listed: bool = False
     beside: tuple[str, ...] = ()
     body: type[Struct] | None = None
+    or_body: type[Struct] | None = None
     example: Any = None
     many: bool = False
     query: tuple[Param, ...] = ()

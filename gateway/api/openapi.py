@@ -77,7 +77,7 @@ def document() -> Json:
     """The document. Not to be changed by those who read it."""
     examples = msgspec.json.decode(Path(__file__).with_name("examples.json").read_bytes())
     types: set[type[msgspec.Struct]] = {
-        each for entry in ENTRIES.values() for each in (*entry.answers, *([entry.body] if entry.body else []))
+        each for entry in ENTRIES.values() for each in (*entry.answers, entry.body, entry.or_body) if each is not None
     }
     ordered = sorted(types | {shapes.Error}, key=lambda each: each.__name__)
     _, schemas = msgspec.json.schema_components(ordered, ref_template=_REF)
@@ -155,6 +155,8 @@ def _operation(path: str, entry: Entry, example: Any, refusals: Json) -> Json:
         described["parameters"] = parameters
     if entry.body is not None:
         schema: Json = {"$ref": _REF.format(name=entry.body.__name__)}
+        if entry.or_body is not None:
+            schema = {"anyOf": [schema, {"$ref": _REF.format(name=entry.or_body.__name__)}]}
         if entry.many:
             schema = {"anyOf": [schema, {"type": "array", "items": schema, "maxItems": 1000}]}
         described["requestBody"] = {

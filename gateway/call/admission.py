@@ -13,7 +13,7 @@ from gateway.call.free_operations import FreeOperations
 from gateway.call.holding import Holds
 from gateway.call.options import Options, read_options
 from gateway.call.policy import Policy, no_price, unpriced
-from gateway.call.records import Admitted, Inbound, Request, admitted_as
+from gateway.call.records import Admitted, Inbound, Request, Terms, admitted_as
 from gateway.call.refusals import BLOCKS, write_down
 from gateway.call.request import Requests
 from gateway.edge.headers import HeaderFields, too_large
@@ -123,6 +123,20 @@ class Admission:
             if outcome.reason != "stale":
                 raise self._holds.refusal(outcome, key, inbound.call_id)
         raise _fought_about()
+
+    async def quoted(self, inbound: Inbound) -> tuple[Request, Terms]:
+        """What a call asks for, and on what terms it would be let in by its key's policies. Nothing is held.
+
+        Raises:
+            CallError: It would be refused.
+        """
+        try:
+            self._check_framing(inbound)
+            key = await self._callers.authenticate(self._callers.secret(inbound), inbound, fresh=True)
+            request = await self._requests.read(key, inbound)
+            return request, self._policy.decide(request, key, read_options(inbound.headers, livemode=key.livemode))
+        except PROBLEMS as error:
+            raise as_problem(error).at(inbound.route) from None
 
     async def precheck(self, inbound: Inbound) -> None:
         """Say whether a socket may be opened whose call is told by its first message: the key is good, and has money.

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from gateway.asgi import CONNECTION, ClientConnection, ClientGone, Receive, Send
+from gateway.asgi import CONNECTION, INSIDE, ClientConnection, ClientGone, Inside, Receive, Send
 from gateway.call.admission import Admission
 from gateway.call.flight import Flights
-from gateway.call.records import Inbound
+from gateway.call.records import Inbound, Request, Terms
 from gateway.call.relay import Relay
 from gateway.edge.cors import Cors
 from gateway.edge.head import Head
@@ -46,6 +46,7 @@ class Inference:
         """Answer one request."""
         started = self._flights.now()
         call_id = new_body(self._clock_ms())
+        inside: Inside | None = scope.get(INSIDE)
         connection: ClientConnection | None = scope.get(CONNECTION)
         head = Head.of(scope, connection)
         headers = head.mapping(scope["headers"])
@@ -59,28 +60,21 @@ class Inference:
             refused = CallError(found.status, found.code, found.message, allow=found.allow)
             await self._refuse(refused, "", "", found.dialect, call_id, send)
             return
-        shared, route = (found, found.first) if isinstance(found, Shared) else (None, found)
+        route = found.first if isinstance(found, Shared) else found
         if route.operation.here:
             await answer_empty(send, [])
             return
         try:
             if self.draining:
                 raise CallError(503, "overloaded", "The gateway is stopping.", retry=True, retry_after_s=1)
-            inbound = Inbound(
-                call_id=call_id,
-                route=route,
-                shared=shared,
-                head=head,
-                fields=scope["headers"],
-                headers=headers,
-                receive=receive,
-                whole=connection is not None and connection.whole,
-                expect_upload=connection.expect_upload if connection is not None else None,
-            )
-            admitted = await self._admission.admit(inbound)
+            admitted = await self._admission.admit(_inbound(call_id, scope, head, headers, receive))
+            if inside is not None:
+                inside.admitted(call_id)
             await self._relay.fly(admitted, head, connection, send, started)
         except CallError as error:
             route = error.route or route
+            if inside is not None:
+                inside.refused(error)
             await self._refuse(error, route.provider, route.operation.name, route.operation.dialect, call_id, send)
         except ClientGone:
             self._metrics.request(route.provider, route.operation.name, "client_gone")
@@ -93,12 +87,41 @@ class Inference:
                 internal = CallError(500, "internal_error", "Something went wrong here.")
                 await _answer(send, internal, route.operation.dialect, call_id)
 
+    async def quoted(self, scope: dict[str, Any], receive: Receive) -> tuple[Request, Terms]:
+        """What a request is read as, and on what terms it would be let in by its key's policies; nothing is held.
+
+        Raises:
+            CallError: It is refused.
+        """
+        head = Head.of(scope, None)
+        if isinstance(head.found, NoRoute):
+            raise CallError(head.found.status, head.found.code, head.found.message)
+        headers = head.mapping(scope["headers"])
+        return await self._admission.quoted(_inbound(new_body(self._clock_ms()), scope, head, headers, receive))
+
     async def _refuse(
         self, error: CallError, provider: str, operation: str, dialect: str, call_id: str, send: Send
     ) -> None:
         self._metrics.request(provider, operation, error.code)
         _log.debug("refused", extra={"request_id": f"req_{call_id}", "code": error.code, "status": error.status})
         await _answer(send, error, dialect, call_id)
+
+
+def _inbound(call_id: str, scope: dict[str, Any], head: Head, headers: dict[str, str], receive: Receive) -> Inbound:
+    """The request, whose head leads somewhere."""
+    found, connection = head.found, scope.get(CONNECTION)
+    assert not isinstance(found, NoRoute)  # noqa: S101 - that was refused
+    return Inbound(
+        call_id=call_id,
+        route=found.first if isinstance(found, Shared) else found,
+        shared=found if isinstance(found, Shared) else None,
+        head=head,
+        fields=scope["headers"],
+        headers=headers,
+        receive=receive,
+        whole=connection is not None and connection.whole,
+        expect_upload=connection.expect_upload if connection is not None else None,
+    )
 
 
 async def answer_empty(send: Send, fields: HeaderFields) -> None:

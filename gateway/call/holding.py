@@ -97,4 +97,6 @@ class Holds:
             )
         if refused.reason in DENIED:
             return denied(refused.reason)
+        if refused.reason == "run_closed":
+            return CallError(403, "run_closed", "This run has ended.")
         return CallError(403, "end_user_disabled", "This end user is blocked.")

@@ -219,7 +219,7 @@ class Model:
                 if subject_id and self.accounts[subject_id].revoked:
                     return {"reason": "stale"}
                 if subject_id and self.accounts[subject_id].disabled:
-                    reason = "end_user_disabled"
+                    reason = "run_closed" if self.accounts[subject_id].kind == "run" else "end_user_disabled"
                     break
         if reason is not None:
             self.blocked += [] if dry_run else [call.id]

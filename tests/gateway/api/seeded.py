@@ -6,8 +6,9 @@ import time
 from typing import Any
 from urllib.parse import quote
 
+from keys.ids import new_id
 from ledger.records import Ask, Facts, Recover
-from tests.harness import Running
+from tests.harness import MASTER, Running
 
 HOOK = "https://example.com/hooks/a-long-secret"
 
@@ -76,6 +77,18 @@ class Seeded:
         await ledger._writer.submit(Recover(id=ask.id))
         return f"hold_{ask.id}"
 
+    async def running(self) -> str:
+        """The id of a run that nobody has ended."""
+        ledger, now_ms = self.farthing.gateway.ledger, time.time_ns() // 1_000_000
+        root = await ledger.accounts.root()
+        assert root is not None
+        key = await ledger.accounts.get(root, self.key["id"])
+        return (await ledger.runs.open(key.id, new_id("run", now_ms), new_id("lim", now_ms), None))[0]
+
+    def secret(self, template: str) -> str:
+        """A key that may ask for it: the master key, but for what makes calls."""
+        return str(self.key["secret"]) if template.startswith("/v1/pipelines/") else MASTER
+
     async def path(self, template: str) -> str:
         """A path with an id in it that there is."""
         root, _, rest = template.partition("/{id}")
@@ -83,6 +96,8 @@ class Seeded:
             return template
         if root == "/v1/reservations":
             found = await self.reserved()
+        elif root == "/v1/pipelines/runs":
+            found = await self.running()
         elif root == "/v1/holds":
             found = await self.lost()
         else:

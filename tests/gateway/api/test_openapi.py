@@ -18,7 +18,7 @@ from gateway.api.codes import CODES
 from gateway.api.described import ENTRIES
 from gateway.api.openapi import document, document_json
 from tests.gateway.api.seeded import Seeded
-from tests.harness import MASTER, Running, running
+from tests.harness import Running, running
 
 ROOT = Path(__file__).parents[3]
 REQUESTS = {entry.body.__name__ for entry in ENTRIES.values() if entry.body is not None}
@@ -135,7 +135,7 @@ async def test_every_answer_is_as_described(tmp_path: Path) -> None:
                     method,
                     farthing.url + path,
                     json=seeded.body(method, template, example),
-                    headers={"authorization": f"Bearer {MASTER}", "accept": "text/html, */*"},
+                    headers={"authorization": f"Bearer {seeded.secret(template)}", "accept": "text/html, */*"},
                     allow_redirects=False,
                 ) as response:
                     text = await response.text()
