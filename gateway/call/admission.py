@@ -98,6 +98,8 @@ class Admission:
         for attempt in range(ATTEMPTS):
             if attempt:
                 key, facts = await self._callers.authenticate(secret, inbound, fresh=True), None
+                request = await self._requests.again(key, inbound, request)
+                call = request.call
             try:
                 _check_origin(key, inbound)
                 terms = self._policy.decide(request, key, options)

@@ -77,10 +77,13 @@ def quote(call: Call, price: Price, *, overdraft: str, clamp: bool) -> Quote:
         else:
             want = min(declared if declared is not None else ceiling or INFLIGHT_OUTPUT_TOKENS, INFLIGHT_OUTPUT_TOKENS)
             least = want if declared is not None and not clamp else min(want, INFLIGHT_OUTPUT_TOKENS_MIN)
-    fixed_picos = price.bound_picos(usage, cache_writes=call.cache_writes)
+    media = _any_media(usage) if never and call.unbounded else (usage,)
+    fixed_picos = max(price.bound_picos(each, cache_writes=call.cache_writes) for each in media)
     each_picos = price.output_picos_each(usage.input_tokens) if want else 0
     if tier := call.service_tier:  # a cheaper one is the provider's to give: never less than the usual one is held
-        fixed_picos = max(fixed_picos, price.bound_picos(usage, tier, cache_writes=call.cache_writes))
+        fixed_picos = max(
+            fixed_picos, *(price.bound_picos(each, tier, cache_writes=call.cache_writes) for each in media)
+        )
         each_picos = max(each_picos, price.output_picos_each(usage.input_tokens, tier) if want else 0)
     return Quote(
         fixed_picos=fixed_picos,
@@ -156,6 +159,15 @@ def _input(call: Call, price: Price, *, never: bool) -> Usage:
         return usage
     remote = REMOTE_INPUT_TOKENS if largest is None else min(REMOTE_INPUT_TOKENS, largest)
     return msgspec.structs.replace(usage, input_tokens=usage.input_tokens + remote)
+
+
+def _any_media(usage: Usage) -> tuple[Usage, Usage]:
+    """What nobody here has seen may be sound, or pictures, all of it."""
+    tokens = usage.input_tokens
+    return (
+        msgspec.structs.replace(usage, input_audio_tokens=tokens, input_image_tokens=0),
+        msgspec.structs.replace(usage, input_audio_tokens=0, input_image_tokens=tokens),
+    )
 
 
 def _sound_output(declared: int | None, ceiling: int | None, call: Call) -> int:

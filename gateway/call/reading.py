@@ -16,7 +16,7 @@ import msgspec
 from gateway.apart import Apart, Helper, HelperFailed, serve
 from gateway.bounds import READINGS_WAITING_MAX
 from gateway.problems import CallError
-from providers.contract.shapes import Asked, Call, Reference
+from providers.contract.shapes import NOTHING_ELSE, Asked, Call, Reference
 from providers.ground.errors import BadRequest
 from providers.operations import TABLE
 from providers.reading.doubles import refuse_crowds
@@ -89,9 +89,9 @@ class Body:
         """What the shape changes in it before it is forwarded."""
         return (await self._ask(_Ask("outgoing", _row(route), call=call, limit=limit))).edits
 
-    async def line(self, route: Route, number: int) -> Line:
+    async def line(self, route: Route, number: int, asked: Asked) -> Line:
         """What a line of a file says. Raises BadRequest."""
-        line = (await self._ask(_Ask("line", _row(route), number=number))).line
+        line = (await self._ask(_Ask("line", _row(route), asked=asked, number=number))).line
         assert line is not None  # noqa: S101 - promised where nothing is refused
         return line
 
@@ -171,7 +171,7 @@ def _tell(ask: _Ask, body: bytes) -> _Told:
         return _Told(makes=[number for number, each in enumerate(operation.makes) if each.by(body)])
     if ask.what == "line":
         assert isinstance(operation.shape, FileUpload)  # noqa: S101 - see `gateway.call.upload`
-        return _Told(line=operation.shape.line(ask.number, body))
+        return _Told(line=operation.shape.line(ask.number, body, ask.asked or NOTHING_ELSE))
     if ask.what == "digest":
         return _Told(digest=blake2b(body, digest_size=32).digest())
     assert ask.call is not None  # noqa: S101 - see `Body.outgoing`

@@ -59,6 +59,7 @@ class Request(msgspec.Struct, frozen=True):
         upload: A body that is still coming.
         makes: What its answer makes.
         identity: What tells it from other requests; empty where that says nothing.
+        sound: What stands inside of it was held up to the tables: its key's cap must hold; see `Asked`.
     """
 
     route: Route
@@ -67,6 +68,7 @@ class Request(msgspec.Struct, frozen=True):
     upload: Upload | None
     makes: tuple[Makes, ...]
     identity: bytes
+    sound: bool
 
 
 class Terms(msgspec.Struct, frozen=True):

@@ -57,7 +57,18 @@ class Requests:
         """The request. Raises one of `gateway.problems.PROBLEMS`, and ClientGone."""
         if inbound.route.operation.upload_bytes_max:
             return await self._upload(key, inbound)
-        body = await received(inbound) if inbound.opening is None else inbound.opening
+        return await self._whole(key, inbound, await received(inbound) if inbound.opening is None else inbound.opening)
+
+    async def again(self, key: Key, inbound: Inbound, request: Request) -> Request:
+        """The same request as its key is now: another look is taken at it where the cap must hold since. Raises as
+        `read`.
+        """
+        if request.sound or not _sound(key):
+            return request
+        return await self._whole(key, inbound, request.body)
+
+    async def _whole(self, key: Key, inbound: Inbound, body: bytes) -> Request:
+        """A request whose body is here."""
         if len(body) > READ_APART_BYTES and inbound.opening is None:
             return await self._apart(key, inbound, body)
         route = inbound.route
@@ -70,11 +81,11 @@ class Requests:
         operation = route.operation
         makes = tuple(each for each in operation.makes if each.by(body)) if operation.makes else ()
         # Conversations that begin alike are no loop.
-        return Request(route, call, body, None, makes, body if inbound.opening is None else b"")
+        return Request(route, call, body, None, makes, body if inbound.opening is None else b"", _sound(key))
 
     async def _call(self, key: Key, inbound: Inbound, route: Route, body: bytes) -> Call:
         operation = route.operation
-        asked = _asked(inbound, route, await self._named(key, route, body))
+        asked = _asked(inbound, key, route, await self._named(key, route, body))
         if operation.lists is not None:
             operation.lists.read(asked.query)
         return await self._checked(key, route, (operation.socket or operation.shape).read(body, asked))
@@ -107,10 +118,10 @@ class Requests:
                     route = await self._choose(key, inbound.shared, reading.model)
                 named = await reading.references(route) if route.operation.references is not None else []
                 own = await self._owners.check(key, route, named, lambda: reading.references(route, certain=True))
-                call = await reading.call(route, _asked(inbound, route, {each.id: each.facts for each in own}))
+                call = await reading.call(route, _asked(inbound, key, route, {each.id: each.facts for each in own}))
                 makes = await reading.makes(route) if route.operation.makes else ()
                 identity = await reading.digest() if key.policy.loop_guard is not None else body
-            return Request(route, await self._checked(key, route, call), body, None, makes, identity)
+            return Request(route, await self._checked(key, route, call), body, None, makes, identity, _sound(key))
         except PROBLEMS as error:
             raise as_problem(error).at(route) from None
 
@@ -139,16 +150,16 @@ class Requests:
             raise as_problem(error).at(route) from None
         makes = tuple(each for each in route.operation.makes if each.by(upload.head))
         identity = upload.identity(call.content_type) if key.policy.loop_guard is not None and upload.head else b""
-        return Request(route, call, upload.head, upload, makes, identity)
+        return Request(route, call, upload.head, upload, makes, identity, True)  # forms have no inside
 
     async def _decided(self, key: Key, inbound: Inbound, route: Route, upload: Upload) -> Call:
         shape = route.operation.shape
         assert isinstance(shape, Uploading)  # noqa: S101 - promised by the table of operations, and tested
-        reader = shape.arrival(_asked(inbound, route, await self._named(key, route, b"")))
+        reader = shape.arrival(_asked(inbound, key, route, await self._named(key, route, b"")))
 
         async def line(number: int, text: bytes) -> Line:
             async with self._readings.of(text) as reading:
-                return await reading.line(route, number)
+                return await reading.line(route, number, Asked(sound=_sound(key)))
 
         return await upload.decide(reader, line)
 
@@ -161,11 +172,16 @@ class Requests:
         return call
 
 
-def _asked(inbound: Inbound, route: Route, own: dict[str, dict[str, Any]]) -> Asked:
+def _sound(key: Key) -> bool:
+    return key.policy.overdraft == "never"
+
+
+def _asked(inbound: Inbound, key: Key, route: Route, own: dict[str, dict[str, Any]]) -> Asked:
     query = inbound.head.query
     return Asked(
         params=route.params,
         query=parse_qs(query.decode("latin-1"), keep_blank_values=True) if query else {},
         headers=inbound.headers,
         objects=own,
+        sound=_sound(key),
     )

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.anthropic import fields
+from providers.anthropic import fields, parts
 from providers.anthropic.hosted import CODE_EXECUTION, SPANS_HELD
 from providers.anthropic.input import Content
 from providers.anthropic.usage import messages_usage, replace
@@ -23,6 +23,7 @@ from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.ground.tiers import term
 from providers.reading.answer import BodyMeter, TextEventMeter, count, read_usage, string_member, tail_usage, visible
+from providers.reading.inside import unlisted_in
 from providers.reading.json_text import NULL, UNREADABLE, Object, given, is_list
 from providers.reading.request import count_field, flag_field, present, read_object, said_bytes, text_field, with_count
 
@@ -105,7 +106,7 @@ class _Messages(PassThrough):
             unbounded=extent.unbounded,
             endless=extent.endless,
             unpriced=extent.unpriced,
-            unlisted=fields.MESSAGES.unlisted(head),
+            unlisted=unlisted_in(fields.MESSAGES, parts.MESSAGES, head, sound=asked.sound),
             models=extent.models,
             instead=instead,
             beside=extent.beside,

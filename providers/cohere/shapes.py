@@ -12,7 +12,7 @@ import msgspec
 
 from providers.bounding.extent import Extent
 from providers.bounding.text import estimates
-from providers.cohere import fields
+from providers.cohere import fields, parts
 from providers.cohere.answer import JsonMeter, LinesMeter, StreamMeter
 from providers.cohere.input import Content, elements, refuse_kept
 from providers.contract.pass_through import PassThrough
@@ -20,6 +20,7 @@ from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Met
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.ground.usage import Usage
+from providers.reading.inside import unlisted_in
 from providers.reading.json_text import NULL, given, is_object, is_string
 from providers.reading.request import (
     Head,
@@ -97,7 +98,7 @@ class _Chat(_Unlimited):
             output_tokens_max=None if limit is None else limit + budget,
             output_field=_LIMIT,
             unbounded=extent.unbounded,
-            unlisted=fields.CHAT.unlisted(head),
+            unlisted=unlisted_in(fields.CHAT, parts.CHAT, head, sound=asked.sound),
             cache_writes=False,
         )
 
@@ -154,7 +155,7 @@ class _Embed(_Unlimited):
             input_upper=usages[1],
             input_bound=usages[2],
             unbounded=extent.unbounded,
-            unlisted=fields.EMBED.unlisted(head),
+            unlisted=unlisted_in(fields.EMBED, parts.EMBED, head, sound=asked.sound),
             cache_writes=False,
         )
 
@@ -203,7 +204,7 @@ class _Rerank(_Unlimited):
             input_typical=msgspec.structs.replace(usages[0], **by_tokens),
             input_upper=usages[1],
             input_bound=usages[2],
-            unlisted=fields.RERANK.unlisted(head),
+            unlisted=unlisted_in(fields.RERANK, parts.RERANK, head, sound=asked.sound),
             cache_writes=False,
         )
 

@@ -35,12 +35,15 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         query: The query's parameters, decoded; all values of each.
         headers: By lower-case name.
         objects: Facts of the caller's own objects that the request names, by their ids.
+        sound: The caller's cap must hold: what stands inside of the request is held up to the tables, too
+            (`providers.reading.inside`).
     """
 
     params: Mapping[str, str] = MappingProxyType({})
     query: Mapping[str, list[str]] = MappingProxyType({})
     headers: Mapping[str, str] = MappingProxyType({})
     objects: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    sound: bool = False
 
 
 NOTHING_ELSE = Asked()
@@ -87,7 +90,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
             names one, too.
         unpriced: Name of the first request field that asks for work of which nobody knows the price; "" where there is
             none. Whoever has a cap is refused that.
-        unlisted: Name of the first request field that stands in no table of the shape (`providers.contract.fields`).
+        unlisted: Name of the first request field that stands in no table of the shape (`providers.contract.fields`);
+            where `Asked.sound`, place of what stands inside of the request and in none (`providers.reading.inside`).
         models: Further models that the request names, by the field that does; each must be allowed, and have a price.
         instead: Which of those may answer instead of `model`: the dearest of them all is held for.
         beside: What further models may use beside the answer, by their names: likely most, and most.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from providers.contract.fields import Fields
 from providers.ground.names import words
 from providers.reading.frames import Messages
+from providers.reading.inside import ANYTHING
 
 _TEXT = "custom_intent custom_intent_mode custom_topic custom_topic_mode language tag extra"
 
@@ -41,7 +42,7 @@ LIVE = Fields(
 LIVE_MESSAGES = Messages(
     Fields(bounded=words("type keyterms features"), passed=words("thresholds language_hints numerals")),
     kinds=words("KeepAlive Finalize CloseStream Configure"),
-    inside={"features": Messages(Fields(bounded=frozenset(), passed=LISTEN.rows["passed"]))},
+    inside={"features": Messages(Fields(bounded=frozenset(), passed=LISTEN.rows["passed"])), "thresholds": ANYTHING},
 )
 SPEAK_MESSAGES = Messages(
     Fields(bounded=words("type text"), passed=frozenset()), kinds=words("Speak Flush Clear Close")

@@ -6,6 +6,7 @@ Source: elevenlabs 2.78's types. Sound effects and audio effects do not change w
 from __future__ import annotations
 
 from providers.contract.fields import Fields
+from providers.elevenlabs import parts
 from providers.ground.names import words
 from providers.reading.frames import Messages
 
@@ -37,7 +38,8 @@ STREAM_MESSAGES = Messages(
             "voice_settings generation_config generator_config pronunciation_dictionary_locators context_id flush "
             "try_trigger_generation close_context close_socket xi_api_key xi-api-key authorization"
         ),
-    )
+    ),
+    inside=parts.STREAM,
 )
 
 TRANSCRIBE_MESSAGES = Messages(

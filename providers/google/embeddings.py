@@ -14,13 +14,14 @@ from providers.bounding.extent import Extent
 from providers.contract.flags import MALFORMED, Flags
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
-from providers.google import fields
+from providers.google import fields, parts
 from providers.google.generate import check_model, check_query, read_content
 from providers.google.input import Content
 from providers.google.spelling import Names, each
 from providers.google.usage import gemini_usage
 from providers.ground.errors import BadRequest
 from providers.reading.answer import BodyMeter, read_usage, tail_usage
+from providers.reading.inside import unlisted_in
 from providers.reading.json_text import NULL, UNREADABLE, given, is_object
 from providers.reading.request import present
 from providers.stored.free import FreeMeter
@@ -103,7 +104,7 @@ def _embedded(body: bytes, asked: Asked, extent: Extent, content: Content, where
     for name in _READ_TOO:
         if present(config, name):
             extent.unknown(name)
-    return fields.EMBED.unlisted(head) or fields.EMBED.unlisted(config)
+    return fields.EMBED.unlisted(config) or unlisted_in(fields.EMBED, parts.EMBED, head, sound=asked.sound)
 
 
 class _CountTokens(_Fixed):

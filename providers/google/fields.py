@@ -6,6 +6,7 @@ Source: google-genai 3.6's types.
 from __future__ import annotations
 
 from providers.contract.fields import Fields
+from providers.google import parts
 from providers.google.spelling import camel
 from providers.ground.names import words
 from providers.reading.frames import Messages
@@ -55,13 +56,23 @@ LIVE = Fields(
 LIVE_MESSAGES = Messages(
     LIVE,
     inside={
-        "setup": Messages(LIVE_SETUP, inside={"generationConfig": Messages(LIVE_CONFIG, spelt=camel)}, spelt=camel),
-        "contextUpdate": Messages(Fields(bounded=words("tools systemInstruction"), passed=frozenset()), spelt=camel),
-        "clientContent": Messages(Fields(bounded=words("turns turnComplete"), passed=frozenset()), spelt=camel),
+        "setup": Messages(
+            LIVE_SETUP,
+            inside=parts.SETUP | {"generationConfig": Messages(LIVE_CONFIG, inside=parts.CONFIG, spelt=camel)},
+            spelt=camel,
+        ),
+        "contextUpdate": Messages(
+            Fields(bounded=words("tools systemInstruction"), passed=frozenset()), inside=parts.UPDATE, spelt=camel
+        ),
+        "clientContent": Messages(
+            Fields(bounded=words("turns turnComplete"), passed=frozenset()), inside=parts.TURNS, spelt=camel
+        ),
+        "toolResponse": parts.RESULTS,
         "realtimeInput": Messages(
             Fields(
                 bounded=words("mediaChunks audio video text"), passed=words("activityStart activityEnd audioStreamEnd")
             ),
+            inside=parts.SOUND,
             spelt=camel,
         ),
     },

@@ -13,13 +13,14 @@ import msgspec
 from providers.bounding.extent import Extent
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter
-from providers.google import fields
+from providers.google import fields, parts
 from providers.google.answer import ArrayMeter, JsonMeter, StreamMeter
 from providers.google.input import Content
-from providers.google.spelling import Names
+from providers.google.spelling import Names, camel
 from providers.google.usage import service_tier
 from providers.ground.errors import BadRequest
 from providers.ground.tiers import asked_tier
+from providers.reading.inside import unlisted_in
 from providers.reading.json_text import given, is_object
 from providers.reading.request import (
     Head,
@@ -121,7 +122,7 @@ class _GenerateContent(PassThrough):
             unbounded=extent.unbounded,
             endless=extent.endless,
             unpriced=extent.unpriced,
-            unlisted=fields.GENERATE.unlisted(head) or fields.GENERATE.unlisted(config),
+            unlisted=_unlisted(config) or unlisted_in(fields.GENERATE, parts.GENERATE, head, sound=asked.sound),
             cache_writes=False,  # implicit caching writes for nothing, and explicit caches are not offered
         )
 
@@ -178,6 +179,11 @@ def _config(head: Head) -> tuple[Head, int]:
         raise BadRequest("'generationConfig' must be an object.", param="generationConfig")
     config = _CONFIG.read(bytes(json_text))
     return config, len(f'"{_LIMIT}":,') + len(config[_LIMIT]) if _LIMIT in config else 0
+
+
+def _unlisted(config: Head) -> str:
+    """The first member of a config that stands in no table, in either spelling."""
+    return next((f"generationConfig.{name}" for name in config if fields.GENERATE.unlisted((camel(name),))), "")
 
 
 def _limited(config: bytes, output_tokens: int) -> bytes:

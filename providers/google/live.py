@@ -100,7 +100,7 @@ class _GeminiLive:
             output_field="maxOutputTokens",
             unbounded=f"setup.{unbounded}" if unbounded else "",
             unpriced=f"setup.{unpriced}" if unpriced else "",
-            unlisted=fields.LIVE_MESSAGES.unlisted(opening),
+            unlisted=fields.LIVE_MESSAGES.unlisted(opening) if asked.sound else "",
             hold_steps=_HOLD_STEPS,
         )
 

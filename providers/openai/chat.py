@@ -16,7 +16,7 @@ from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Fil
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.ground.quirks import PLAIN, Quirks
-from providers.openai import fields
+from providers.openai import fields, parts
 from providers.openai.chat_answer import ALWAYS, CITED, JsonMeter, StreamMeter
 from providers.openai.hosted import passes
 from providers.openai.input import Content
@@ -88,7 +88,10 @@ class Chat:
         for name, reason in self._quirks.refuses.items():
             if present(head, name):
                 raise BadRequest(reason, param=name, code="unbounded_cost")
-        return self._read(body, head, self._quirks)
+        call = self._read(body, head, self._quirks)
+        if asked.sound and not call.unlisted:
+            return msgspec.structs.replace(call, unlisted=parts.CHAT.look(head))
+        return call
 
     def prepare(self, body: bytes, call: Call) -> bytes:
         """The same bytes, with `stream_options.include_usage` true where the call needs it."""

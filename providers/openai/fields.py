@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from providers.contract.fields import Fields
 from providers.ground.names import words
+from providers.openai import realtime_parts
 from providers.reading.frames import Messages
 
 _OPENAI_PASSED = (
@@ -121,5 +122,9 @@ REALTIME_MESSAGES = Messages(
         "conversation.item.retrieve conversation.item.truncate input_audio_buffer.append input_audio_buffer.clear "
         "input_audio_buffer.commit output_audio_buffer.clear response.create response.cancel"
     ),
-    inside={"session": Messages(REALTIME_SESSION), "response": Messages(REALTIME_RESPONSE)},
+    inside={
+        "session": Messages(REALTIME_SESSION, inside=realtime_parts.SESSION),
+        "response": Messages(REALTIME_RESPONSE, inside=realtime_parts.RESPONSE),
+        "item": realtime_parts.ITEM,
+    },
 )

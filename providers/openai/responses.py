@@ -17,10 +17,11 @@ from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Met
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.ground.quirks import PLAIN, Quirks
-from providers.openai import fields
+from providers.openai import fields, parts
 from providers.openai.hosted import passes
 from providers.openai.input import Content
 from providers.openai.responses_answer import JsonMeter, StreamMeter
+from providers.reading.inside import unlisted_in
 from providers.reading.json_text import is_list, is_string
 from providers.reading.request import count_field, flag_field, present, read_object, said_bytes, text_field, with_count
 
@@ -87,6 +88,8 @@ class Responses(PassThrough):
                 extent.unknown(name, endless=name in _ENDLESS)
                 if name == "search_parameters":
                     extent.runs("web_search", 1, name)
+        if asked.sound and content.refers:  # an item's content is the provider's to know
+            extent.unknown(content.refers[0].param)
         limit = count_field(head, _LIMIT, least=0) or None
         if limit is None and count_field(head, _LIMIT, least=0) == 0:
             extent.unknown(_LIMIT, endless=True)  # some vendors take it for no limit
@@ -103,7 +106,7 @@ class Responses(PassThrough):
             unbounded=extent.unbounded,
             endless=extent.endless or passes(head),
             unpriced=extent.unpriced,
-            unlisted=fields.RESPONSES.unlisted(head),
+            unlisted=unlisted_in(fields.RESPONSES, parts.RESPONSES, head, sound=asked.sound),
             models=extent.models,
             beside=extent.beside,
             refers=tuple(content.refers),

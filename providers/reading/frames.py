@@ -12,7 +12,8 @@ from providers.contract.flags import Flags
 from providers.contract.sockets import Frame
 from providers.ground.errors import BadRequest
 from providers.reading.doubles import skeleton
-from providers.reading.json_text import UNREADABLE, Object, is_object
+from providers.reading.inside import Inside, Table
+from providers.reading.json_text import UNREADABLE, Object
 from providers.reading.request import members, read_members, read_object
 
 _LARGE_BYTES = 256 << 10
@@ -74,18 +75,18 @@ def size(frame: Frame) -> int:
     return len(frame) if isinstance(frame, bytes) or frame.isascii() else len(frame.encode("utf-8", "surrogatepass"))
 
 
-class Messages:
-    """The tables of a socket's messages, and of the objects in them that decide about the cost.
+class Messages(Inside):
+    """The tables of a socket's messages, and of what stands inside of them.
 
     Args:
-        table: Members of an object.
+        table: Members of a message.
         kinds: What the member `kind` may say; empty where there is none such.
         kind: The member that tells messages apart.
-        inside: Of its members, those that are objects with a table of their own.
+        inside: Of its members, those that are objects, or lists of such.
         spelt: How a name stands in the tables.
     """
 
-    __slots__ = ("_inside", "_kind", "_kinds", "_spelt", "_table")
+    __slots__ = ("_kind", "_kinds")
 
     def __init__(
         self,
@@ -93,25 +94,18 @@ class Messages:
         *,
         kinds: frozenset[str] = frozenset(),
         kind: str = "type",
-        inside: Mapping[str, Messages] = MappingProxyType({}),
+        inside: Mapping[str, Table] = MappingProxyType({}),
         spelt: Callable[[str], str] = str,
     ) -> None:
-        self._table, self._kinds, self._kind, self._inside, self._spelt = table, kinds, kind, inside, spelt
+        super().__init__(names=table, inside=inside, spelt=spelt)
+        self._kinds, self._kind = kinds, kind
 
     def unlisted(self, frame: Frame) -> str:
-        """The first member of a message, or kind of it, that is in no table; "" where all are. Raises BadRequest."""
-        return self._unlisted(bounded(frame))
-
-    def _unlisted(self, body: bytes) -> str:
-        head = {self._spelt(name): json_text for name, json_text in read_members(body, frozenset()).items()}
+        """The place of the first thing in a message that is in no table; "" where all is. Raises BadRequest."""
+        head = read_members(bounded(frame), frozenset())
         if self._kinds and _text(head.get(self._kind)) not in self._kinds:
             return self._kind
-        if name := self._table.unlisted(head):
-            return name
-        for name, inner in self._inside.items():
-            if name in head and is_object(head[name]) and (found := inner._unlisted(bytes(head[name]))):
-                return f"{name}.{found}"
-        return ""
+        return self.look(head)
 
 
 def _text(json_text: msgspec.Raw | None) -> str:

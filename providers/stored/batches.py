@@ -171,7 +171,7 @@ class BatchMaking(PassThrough):
             for name in _OPERATORS:
                 if present(head, name):
                     raise BadRequest(f"{name!r} is the operator's, and not offered here.", param=name)
-            return self._inline(head.get("requests", NULL), unlisted)
+            return self._inline(head.get("requests", NULL), unlisted, Asked(sound=asked.sound))
         try:
             creation = _CREATION.decode(body)
         except msgspec.ValidationError as error:
@@ -190,6 +190,8 @@ class BatchMaking(PassThrough):
         if found is None:
             raise BadRequest("Upload the file with the purpose 'batch' first.", param=name)
         facts = msgspec.convert(found, FileFacts)
+        if asked.sound and not facts.sound:  # uploaded when the cap had not to hold: nobody has looked inside
+            unlisted = unlisted or name
         url = text_field(head, "endpoint", required=True)
         if url not in self._batch.endpoints or facts.url != url:
             raise BadRequest(f"The file's requests are for {facts.url!r}, not for {url!r}.", param="endpoint")
@@ -201,7 +203,7 @@ class BatchMaking(PassThrough):
             model, facts.batch_bound, url, hours, tuple(Reference(*each) for each in facts.refers), unlisted
         )
 
-    def _inline(self, json_text: msgspec.Raw, unlisted: str) -> Call:
+    def _inline(self, json_text: msgspec.Raw, unlisted: str, asked: Asked) -> Call:
         try:
             requests = _INLINE.decode(json_text)
         except UNREADABLE:
@@ -212,7 +214,7 @@ class BatchMaking(PassThrough):
         bound, models = BatchBound(sums={}, tools={}), set()
         for at, each in enumerate(requests):
             try:
-                call = endpoint.shape.read(bytes(each.params))
+                call = endpoint.shape.read(bytes(each.params), asked)
                 add(bound, call)
             except BadRequest as error:
                 message = f"requests[{at}].params: {error.message}"

@@ -32,7 +32,7 @@ class FileArrival:
     uncovered = ""  # it is free
 
     def __init__(self, asked: Asked, endpoints: Mapping[str, Endpoint], unnamed: Mapping[str, str]) -> None:
-        self._requests: Requests | None = Requests(endpoints, unnamed, LONG_BYTES)
+        self._requests: Requests | None = Requests(endpoints, unnamed, LONG_BYTES, sound=asked.sound)
         self._refused: BadRequest | None = None
         self._form = Form(asked.headers.get("content-type", ""), _OWN, files=_FILES, content=self._content)
 
@@ -113,16 +113,16 @@ class FileUpload(PassThrough):
         """See the interface."""
         return FileArrival(asked, self._endpoints, self._unnamed)
 
-    def line(self, number: int, text: bytes) -> Line:
+    def line(self, number: int, text: bytes, asked: Asked = NOTHING_ELSE) -> Line:
         """What a line says that was too long to be read in passing. Raises BadRequest."""
-        return Requests(self._endpoints, self._unnamed).read(number, text)
+        return Requests(self._endpoints, self._unnamed, sound=asked.sound).read(number, text)
 
     def read(self, body: bytes, asked: Asked = NOTHING_ELSE) -> Call:
         """Read a request that is here already. Raises BadRequest."""
         reader = self.arrival(asked)
         reader.feed(body)
         for number, text in reader.long_lines(whole=True):
-            reader.line(number, self.line(number, text))
+            reader.line(number, self.line(number, text, asked))
         call = reader.call(len(body), whole=True)
         assert call is not None  # noqa: S101 - promised where the body is whole
         return call

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from providers.contract.batch_bound import BatchBound
-from providers.contract.shapes import Call, Reference, Shape
+from providers.contract.shapes import Asked, Call, Reference, Shape
 from providers.ground.errors import BadRequest
 from providers.reading.doubles import refuse_doubles
 from providers.reading.request import with_member
@@ -44,12 +44,14 @@ class FileFacts(msgspec.Struct, kw_only=True):
         url: The operation that all lines are for.
         model: "" where they do not say.
         refers: Objects that lines refer to: [param, kind, id].
+        sound: What stands inside of its lines was held up to the tables; see `Asked`.
     """
 
     url: str
     model: str
     batch_bound: BatchBound = msgspec.field(name="bulk")  # by which it has been stored from the first day
     refers: list[tuple[str, str, str]] = []
+    sound: bool = False
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -76,11 +78,18 @@ class Requests:
         unnamed: The one that is meant where a line names none, by a member that only its requests have.
         long_bytes: Longer lines are not read: they wait in `long`, with their numbers, for somebody who gives `take`
             what `read` says of them. None for no such.
+        sound: See `Asked`.
     """
 
     def __init__(
-        self, endpoints: Mapping[str, Endpoint], unnamed: Mapping[str, str], long_bytes: int | None = None
+        self,
+        endpoints: Mapping[str, Endpoint],
+        unnamed: Mapping[str, str],
+        long_bytes: int | None = None,
+        *,
+        sound: bool = False,
     ) -> None:
+        self._asked = Asked(sound=sound)
         self.long: list[tuple[int, bytes]] = []
         self._long_bytes = long_bytes
         self._endpoints = endpoints
@@ -117,7 +126,13 @@ class Requests:
         if not self._bound.sums:
             raise BadRequest("The file holds no requests.", param="file")
         refers = [(each.param, each.kind, each.id) for each in self._refers]
-        return FileFacts(url=self._url or "", model=self._model or "", batch_bound=self._bound, refers=refers)
+        return FileFacts(
+            url=self._url or "",
+            model=self._model or "",
+            batch_bound=self._bound,
+            refers=refers,
+            sound=self._asked.sound,
+        )
 
     def _line(self, text: bytes) -> None:
         self._number += 1
@@ -148,7 +163,7 @@ class Requests:
         if not model:  # it stands in the batch, then
             body = with_member(body, b'"model":"?"', empty=not body.strip(b"{} \t\r\n"))
         try:
-            call = endpoint.shape.read(body)
+            call = endpoint.shape.read(body, self._asked)
             references = endpoint.references.find(body) if endpoint.references is not None else []
         except BadRequest as error:
             raise _wrong(number, error) from None

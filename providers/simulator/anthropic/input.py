@@ -41,7 +41,7 @@ class Block(msgspec.Struct):
     thinking: str | None = None
     input: Any = None
     name: str | None = None
-    source: Source | None = None
+    source: Source | str | None = None  # a search result's is a text
     content: Any = None
     cache_control: CacheControl | None = None
 
@@ -143,9 +143,9 @@ def _blocks(content: str | list[Block]) -> list[Block]:
 def _block(block: Block) -> int:
     total = tokens.count(block.text or "") + tokens.count(block.thinking or "") + tokens.count(block.name or "")
     if block.type == "image":
-        total += tokens.anthropic_image(block.source.data if block.source else None)
+        total += tokens.anthropic_image(block.source.data if isinstance(block.source, Source) else None)
     elif block.type == "document":
-        source = block.source or Source()
+        source = block.source if isinstance(block.source, Source) else Source()
         total += tokens.count(source.data or "") if source.type == "text" else tokens.document(source.data)
     elif isinstance(block.content, str):
         total += tokens.count(block.content)

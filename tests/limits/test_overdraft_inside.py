@@ -1,0 +1,116 @@
+"""What stands inside of requests, under a cap that must hold: what the vendors know passes, and nothing else."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+
+from tests.harness import Running
+from tests.insides import ASKS, strangers
+from tests.providers.test_fields import camel
+
+PICTURE = {"type": "image_url", "image_url": {"url": "https://a.example/a.png"}}
+
+
+def told(content: bytes) -> dict[str, Any]:
+    """What a refusal says, in whichever vendor's words."""
+    answer = json.loads(content)
+    said = answer.get("error", answer)
+    assert isinstance(said, dict)
+    return said
+
+
+@pytest.mark.parametrize("ask", ASKS)
+async def test_what_the_vendors_know_passes_and_what_they_do_not_is_refused(gateway: Running, ask: str) -> None:
+    """Each object of a request in turn has a member or a kind that nobody knows: 400 with its place, no hold."""
+    path, body = ASKS[ask]
+    key = await gateway.mint(livemode=False, overdraft="never", max_spend_usd="50")
+    status, _, content = await gateway.call(key["secret"], body, path)
+    assert status == 200, content
+    for place, changed in itertools.islice(strangers(body), 0, None, 3):
+        status, _, content = await gateway.call(key["secret"], changed, path)
+        assert status == 400, (place, content)
+        said = told(content)["message"]
+        assert place in said or camel(place) in said, content
+    await gateway.quiet()
+    _, me = await gateway.api("GET", "/v1/me", key=key["secret"])
+    assert me["held_micros"] == 0
+
+
+@pytest.mark.parametrize("ask", ["chat", "responses", "messages", "gemini"])
+async def test_by_default_they_are_the_provider_s_to_judge(gateway: Running, ask: str) -> None:
+    """Whoever's cap may be passed by an answer in flight sends what it likes."""
+    path, body = ASKS[ask]
+    key = await gateway.mint(max_spend_usd="50")
+    for place, changed in itertools.islice(strangers(body), 0, None, 7):
+        if place.startswith("tools["):
+            continue  # a tool without a price is refused wherever there is a cap
+        status, _, content = await gateway.call(key["secret"], changed, path)
+        assert status == 200 or (status == 400 and b"unbounded_cost" not in content), content
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param", "why"),
+    [
+        (
+            "/v1/messages",
+            {"messages": [{"role": "user", "content": [{"type": "tool_addition", "tool": {
+                "type": "tool_definition", "definition": {"type": "web_search_20250305", "name": "web_search"}}}]}]},
+            "messages[0].content[0].tool.definition.type", "a tool that the provider runs",
+        ),
+        (
+            "/v1/responses",
+            {"input": [{"type": "additional_tools", "role": "developer", "tools": [{"type": "web_search"}]}]},
+            "input[0].tools[0].type", "a tool that the provider runs",
+        ),
+        ("/v1/responses", {"input": [{"type": "compaction_trigger"}]}, "input[0].type", "beside the answer"),
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": [{"type": "document_url", "document_url": "https://a.example/a"}]}]},
+            "messages[0].content[0].type", "its pages",
+        ),
+    ],
+)  # fmt: skip
+async def test_what_cannot_be_held_for_is_refused_with_the_reason(
+    gateway: Running, path: str, body: dict[str, Any], param: str, why: str
+) -> None:
+    """The vendors know it, and its cost is told by nothing in the request."""
+    model = "claude-haiku-4-5" if path == "/v1/messages" else "gpt-4o-mini"
+    limit = "max_output_tokens" if path == "/v1/responses" else "max_tokens"
+    key = await gateway.mint(livemode=False, overdraft="never", max_spend_usd="50")
+    status, _, content = await gateway.call(key["secret"], {"model": model, limit: 16} | body, path)
+    assert status == 400
+    said = told(content)["message"]
+    assert param in said
+    assert why in said
+    free = await gateway.mint(max_spend_usd="50")
+    status, _, _ = await gateway.call(free["secret"], {"model": model, limit: 16} | body, path)
+    assert gateway.upstream.requests
+
+
+async def test_a_key_whose_cap_must_hold_since_just_now(gateway: Running) -> None:
+    """What is remembered of a key decides nothing: the request is looked at as the key is."""
+    path, body = ASKS["chat"]
+    changed = body | {"messages": [{"role": "user", "content": [{"type": "hologram"}]}]}
+    key = await gateway.mint(max_spend_usd="50")
+    assert (await gateway.call(key["secret"], body, path))[0] == 200
+    status, _ = await gateway.api("PATCH", f"/v1/keys/{key['id']}", {"overdraft": "never"})
+    assert status == 200
+    status, _, content = await gateway.call(key["secret"], changed, path)
+    assert (status, told(content)["param"]) == (400, "messages[0].content[0].type")
+
+
+async def test_what_lies_elsewhere_may_be_of_the_dearest_kind(gateway: Running) -> None:
+    """Of a reference nobody knows what it is: the window is held at the dearest of what the model hears and sees."""
+    held = {}
+    for model in ("gpt-audio", "gpt-4o-mini"):
+        key = await gateway.mint(livemode=False, overdraft="never", max_spend_usd="500")
+        body = {"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": [PICTURE]}]}
+        status, headers, content = await gateway.call(key["secret"], body)
+        assert status == 200, content
+        held[model] = int(headers["x-farthing-held-micros"])
+    assert held["gpt-audio"] >= 128_000 * 32  # micros a token of sound
+    assert held["gpt-4o-mini"] < 128_000
