@@ -46,7 +46,6 @@ from gateway.call.request import Requests
 from gateway.call.services import Patience, Upstreams
 from gateway.call.settlement import Settlements, Unsettled
 from gateway.config import Settings
-from gateway.dashboard.page import Means
 from gateway.dashboard.portal.site import Portal
 from gateway.dashboard.site import Site
 from gateway.edge.cors import Cors
@@ -291,7 +290,7 @@ class Gateway:
         means = RunMeans(ledger, self._inference, sealer, self._runs.spawn)
         self._management = self._made_management()
         self._management.state.pipelines = pipelines.Pipelines(means, self._runs, self._inference.quoted)
-        self._dashboard = Site(Means(services=services, app=self)).app
+        self._dashboard = Site(services, self).app
         self._portal = Portal(services).app
 
     @classmethod

@@ -15,6 +15,7 @@ import msgspec
 from dotenv import dotenv_values
 
 from gateway.bounds import HEAD_TIMEOUT_S, SILENCE_TIMEOUT_S
+from gateway.currencies import DECIMALS
 from keys.policy import ORIGIN
 from ledger.records import Unsettled
 from providers.ground.vendors import VENDORS
@@ -31,6 +32,7 @@ PORTAL_LOGO_TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "imag
 
 
 _USD = re.compile(r"\d{1,3}(?:\.\d{1,12})?")
+_RATE = re.compile(r"\d{1,9}(?:\.\d{1,12})?", re.ASCII)
 _COLOR = re.compile(r"#[0-9a-f]{6}")
 
 
@@ -46,6 +48,24 @@ class Place(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Place({self.origin!r}, credential={'set' if self.credential else 'absent'})"
+
+
+class Face(msgspec.Struct, frozen=True, kw_only=True):
+    """How the pages look to people.
+
+    Attributes:
+        currency: What they tell amounts in, beside dollars.
+        usd_rate: How many units of it one dollar is.
+        public_url: Where browsers find us; "" is where the request did.
+        portal_name, portal_color, portal_logo: The operator's own; the colour is #rrggbb.
+    """
+
+    currency: str = "USD"
+    usd_rate: Decimal = Decimal(1)
+    public_url: str = ""
+    portal_name: str = ""
+    portal_color: str = ""
+    portal_logo: Path | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,10 +98,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: frozenset[str] | None = None  # whose pages may read answers; None = everybody's
     upstream_client: UpstreamClient = "lean"
     tls: tuple[str, str] | None = None  # files of the certificate chain and of its key, in PEM
-    public_url: str = ""  # where browsers find us; "" = where the request did
-    portal_name: str = ""
-    portal_color: str = ""  # #rrggbb; "" = our own
-    portal_logo: Path | None = None
+    face: Face = Face()
 
     def __repr__(self) -> str:
         return f"Settings(host={self.host!r}, port={self.port}, places={self.places!r})"
@@ -147,6 +164,15 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
         cors_origins=_pages(values),
         upstream_client=_client(values),
         tls=_tls(values),
+        face=_face(values),
+    )
+
+
+def _face(values: Mapping[str, str]) -> Face:
+    currency, usd_rate = _currency(values)
+    return Face(
+        currency=currency,
+        usd_rate=usd_rate,
         public_url=_origin(values, "FARTHING_PUBLIC_URL", "") if values.get("FARTHING_PUBLIC_URL") else "",
         portal_name=_portal_name(values),
         portal_color=_portal_color(values),
@@ -197,6 +223,21 @@ def _tls(values: Mapping[str, str]) -> tuple[str, str] | None:
 
 def _no_password() -> str:
     raise ValueError("the key is encrypted; decrypt it first")
+
+
+def _currency(values: Mapping[str, str]) -> tuple[str, Decimal]:
+    """What pages tell amounts in, and how many units of it one dollar is."""
+    code, text = values.get("FARTHING_CURRENCY", "").strip().upper() or "USD", values.get("FARTHING_USD_RATE", "")
+    if code not in DECIMALS:
+        raise BadSetting("FARTHING_CURRENCY must be a code of ISO 4217, such as EUR")
+    if text and (not _RATE.fullmatch(text) or not Decimal(text)):
+        raise BadSetting("FARTHING_USD_RATE must be a decimal above zero, such as 0.797, with at most 12 decimals")
+    rate = Decimal(text or 1)
+    if code == "USD" and rate != 1:
+        raise BadSetting("FARTHING_USD_RATE is of another currency than USD: set FARTHING_CURRENCY too")
+    if code != "USD" and not text:
+        raise BadSetting(f"FARTHING_USD_RATE must be set too: how many {code} one USD is")
+    return code, rate
 
 
 def _portal_name(values: Mapping[str, str]) -> str:

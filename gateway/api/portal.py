@@ -91,7 +91,7 @@ def _origin(call: Call) -> str:
     """Where browsers find us: as the operator says, or else as the caller has found us."""
     settings = call.services.settings
     scope = call.request.scope
-    found = settings.public_url or origin(scope["scheme"], as_mapping(scope["headers"]))
+    found = settings.face.public_url or origin(scope["scheme"], as_mapping(scope["headers"]))
     return found or f"http://{settings.host}:{settings.port}"
 
 

@@ -9,7 +9,6 @@ from starlette.responses import Response
 
 from gateway.api import changes
 from gateway.dashboard.page import Page
-from gateway.dashboard.words import usd
 
 PAGE = 50
 
@@ -21,7 +20,8 @@ async def show_list(page: Page) -> Response:
     for change in listed["data"]:
         before, after = change["before"] or {}, change["after"] or {}
         change["said"] = [
-            (_named(name), _said(name, before.get(name)), _said(name, after.get(name))) for name in before | after
+            (_named(name), _said(page, name, before.get(name)), _said(page, name, after.get(name)))
+            for name in before | after
         ]
     return page.show("changes.html", changes=listed)
 
@@ -30,10 +30,10 @@ def _named(name: str) -> str:
     return name.removesuffix("_micros").removesuffix("_ms").replace("_", " ")
 
 
-def _said(name: str, value: Any) -> str:
+def _said(page: Page, name: str, value: Any) -> str:
     """A value, in the fewest words."""
     if value is None or value in ([], {}):
         return "none"
     if name.endswith("_micros") and isinstance(value, int):
-        return usd(value)
+        return page.means.templates.money.said(value)
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -49,14 +49,11 @@ HEADERS = {
 }
 
 
-TEMPLATES = Templates(ROOT)
-rendered = TEMPLATES.page
-
-
 class Means(msgspec.Struct, frozen=True, kw_only=True):
     """What the pages work with. `app` is the whole gateway, to try a call."""
 
     services: Services
+    templates: Templates
     app: Any
 
 
@@ -131,7 +128,7 @@ class Page:
     def show(self, template: str, **values: Any) -> Response:
         """This page."""
         status = self.problem.status if self.problem is not None else 200
-        return rendered(template, status, page=self, once=secrets.token_urlsafe(16), **values)
+        return self.means.templates.page(template, status, page=self, once=secrets.token_urlsafe(16), **values)
 
     async def answer(
         self,

@@ -13,6 +13,7 @@ import jinja2
 from starlette.responses import Response
 
 from gateway.dashboard import words
+from gateway.dashboard.money import Money
 
 _FOLDER = Path(__file__).parent
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -25,9 +26,15 @@ _KEPT = {"cache-control": "public, max-age=31536000, immutable", "x-content-type
 
 
 class Templates:
-    """The templates of a site at `root`, with `files` beside those that all sites have: by name, bytes and type."""
+    """The templates of a site at `root`, with `files` beside those that all sites have: by name, bytes and type.
 
-    def __init__(self, root: str, files: dict[str, tuple[bytes, str]] | None = None, **known: Any) -> None:
+    `money` is how its amounts are told.
+    """
+
+    def __init__(
+        self, root: str, money: Money, files: dict[str, tuple[bytes, str]] | None = None, **known: Any
+    ) -> None:
+        self.money = money
         self._files = STATIC | (files or {})
         edition = blake2b(b"".join(body for body, _ in self._files.values()), digest_size=8).hexdigest()
         self.static = f"{root}/static/{edition}"
@@ -38,7 +45,9 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters.update(words.FILTERS)
+        self._environment.filters.update(
+            words.FILTERS, usd=money.said, own_money=money.own, usd_beside=money.beside, amount=money.amount
+        )
         self._environment.globals.update(static=lambda name: f"{self.static}/{name}", root=root, **known)
 
     def page(self, template: str, status: int = 200, **values: Any) -> Response:

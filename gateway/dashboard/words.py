@@ -1,4 +1,4 @@
-"""Amounts, times and states in words for people. Money is exact: to the micro where it is not whole cents."""
+"""Counts, times and states in words for people. What money is told in is in `gateway.dashboard.money`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any
 import msgspec
 from markupsafe import Markup
 
-from ledger.money import MICROS_PER_USD
+from gateway.dashboard.money import count, usd
 
-_CENT = MICROS_PER_USD // 100
 _SCOPES = {
     "master": "may everything",
     "team": "mints under itself and calls",
@@ -36,29 +35,9 @@ _REASONS = {
 _SPANS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
 
 
-def usd(micros: int | None) -> str:
-    """An amount of money, exactly."""
-    if micros is None:
-        return "no cap"
-    sign, micros = ("\u2212", -micros) if micros < 0 else ("", micros)
-    if micros % _CENT == 0:
-        return f"{sign}${micros // MICROS_PER_USD:,}.{micros % MICROS_PER_USD // _CENT:02}"
-    return f"{sign}${micros // MICROS_PER_USD:,}.{micros % MICROS_PER_USD:06}"
-
-
 def plain_usd(micros: int | None) -> str:
     """An amount as a form takes it."""
     return "" if micros is None else usd(micros)[1:].replace(",", "")
-
-
-def count(number: int | None) -> str:
-    """A whole number."""
-    return "\u2013" if number is None else f"{number:,}"
-
-
-def amount(number: int | None, unit: str) -> str:
-    """So much of a limit's unit."""
-    return usd(number) if unit == "micros" else f"{count(number)} {unit}"
 
 
 def when(at_ms: int | None) -> Markup:
@@ -128,10 +107,8 @@ def tojson_plain(value: Any) -> str:
 
 FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
-        "usd": usd,
         "plain_usd": plain_usd,
         "count": count,
-        "amount": amount,
         "when": when,
         "day": day,
         "short_day": short_day,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.config import PORTAL_LOGO_TYPES, Settings
+from gateway.config import PORTAL_LOGO_TYPES, Face
 
 READABLE = 4.5  # WCAG 2.2, 1.4.3
 _PAPERS = {"light": "#f2ede4", "dark": "#221f1b"}  # the less favourable of each scheme's, see farthing.css
@@ -27,15 +27,15 @@ class Brand(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, tuple[bytes, str]]
 
 
-def brand_of(settings: Settings) -> Brand:
+def brand_of(face: Face) -> Brand:
     """The operator's brand. Raises OSError if the logo is gone."""
-    files = {"brand.css": (stylesheet(settings.portal_color).encode(), "text/css; charset=utf-8")}
+    files = {"brand.css": (stylesheet(face.portal_color).encode(), "text/css; charset=utf-8")}
     logo = None
-    if settings.portal_logo is not None:
-        path = Path(settings.portal_logo)
+    if face.portal_logo is not None:
+        path = Path(face.portal_logo)
         logo = f"logo{path.suffix.lower()}"
         files[logo] = (path.read_bytes(), PORTAL_LOGO_TYPES[path.suffix.lower()])
-    return Brand(name=settings.portal_name, logo=logo, files=files)
+    return Brand(name=face.portal_name, logo=logo, files=files)
 
 
 def stylesheet(color: str) -> str:

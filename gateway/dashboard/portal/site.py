@@ -18,6 +18,7 @@ from gateway.api.portal import PATH, token_hash
 from gateway.api.tables import csv_response
 from gateway.dashboard import words
 from gateway.dashboard.door import ID_BYTES, is_secure
+from gateway.dashboard.money import money_of
 from gateway.dashboard.portal.brand import brand_of
 from gateway.dashboard.portal.statement import by_day, statement
 from gateway.dashboard.templating import Templates
@@ -46,8 +47,8 @@ class Portal:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        brand = brand_of(services.settings)
-        self._templates = Templates(PATH, brand.files, brand=brand)
+        brand = brand_of(services.settings.face)
+        self._templates = Templates(PATH, money_of(services.settings), brand.files, brand=brand)
         self.app = Starlette(
             routes=[
                 Route(PATH, self._guarded(self._page), methods=["GET"]),
