@@ -10,13 +10,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from providers.compatible import fields
+from providers.compatible import fields, parts
 from providers.contract.flags import MALFORMED, Flags
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.ground.quirks import PICOS_PER_TICK
 from providers.ground.usage import Usage
 from providers.reading.answer import BodyMeter, count, read_usage, tail_usage
+from providers.reading.inside import unlisted_in
 from providers.reading.json_text import NULL, UNREADABLE, Object, given, is_list
 from providers.reading.request import Head, count_field, present, read_object, text_field
 
@@ -45,7 +46,7 @@ class _Images(PassThrough):
             input_upper=wanted,
             input_bound=wanted,
             endless=metered,
-            unlisted=fields.IMAGES.unlisted(head),
+            unlisted=unlisted_in(fields.IMAGES, parts.IMAGES, head, sound=asked.sound),
             cache_writes=False,
         )
 

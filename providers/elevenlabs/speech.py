@@ -13,10 +13,11 @@ import msgspec
 from providers.contract.fields import Fields
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter
-from providers.elevenlabs import fields
+from providers.elevenlabs import fields, parts
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
 from providers.reading.credits import HeadMeter
+from providers.reading.inside import unlisted_in
 from providers.reading.json_text import UNREADABLE
 from providers.reading.request import Head, count_field, present, read_object, text_field
 
@@ -121,7 +122,8 @@ class _Spoken(PassThrough):
             input_upper=upper,
             input_bound=bound,
             endless=metered,
-            unlisted=self._table.unlisted(head) or fields.QUERY.unlisted(asked.query),
+            unlisted=unlisted_in(self._table, parts.SPEECH, head, sound=asked.sound)
+            or fields.QUERY.unlisted(asked.query),
             cache_writes=False,
         )
 

@@ -16,8 +16,9 @@ from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.minimax import fields
+from providers.minimax import fields, parts
 from providers.minimax.base_resp import Watch
+from providers.reading.inside import unlisted_in
 from providers.reading.json_text import is_string
 from providers.reading.request import flag_field, read_object, text_field
 
@@ -53,7 +54,7 @@ class _Speech(PassThrough):
             input_typical=counted,
             input_upper=counted,
             input_bound=Usage(characters=2 * len(text)),
-            unlisted=fields.SPEECH.unlisted(head),
+            unlisted=unlisted_in(fields.SPEECH, parts.SPEECH, head, sound=asked.sound),
             cache_writes=False,
         )
 

@@ -21,8 +21,9 @@ from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.mistral import fields
+from providers.mistral import fields, parts
 from providers.reading.answer import BodyMeter, count, read_usage
+from providers.reading.inside import unlisted_in
 from providers.reading.json_text import NULL, UNREADABLE, given, is_list, is_string
 from providers.reading.request import Head, present, read_object, text_field
 
@@ -78,7 +79,7 @@ class _Ocr(PassThrough):
             input_typical=typical,
             input_upper=upper,
             input_bound=bound,
-            unlisted=fields.OCR.unlisted(head),
+            unlisted=unlisted_in(fields.OCR, parts.OCR, head, sound=asked.sound),
             cache_writes=False,
         )
 

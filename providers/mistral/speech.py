@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.ground.usage import Usage
-from providers.mistral import fields
+from providers.mistral import fields, parts
+from providers.reading.inside import unlisted_in
 from providers.reading.request import flag_field, present, read_object, text_field
 
 _OWN = frozenset({"model", "input", "stream"})
@@ -39,7 +40,7 @@ class _Speech(PassThrough):
             input_upper=said,
             input_bound=said,
             endless=metered,
-            unlisted=fields.SPEECH.unlisted(head),
+            unlisted=unlisted_in(fields.SPEECH, parts.SPEECH, head, sound=asked.sound),
             cache_writes=False,
         )
 

@@ -15,9 +15,10 @@ from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.openai import fields
+from providers.openai import fields, parts
 from providers.openai.usage import chat_usage
 from providers.reading.answer import BodyMeter, read_usage, string_member, tail_usage
+from providers.reading.inside import unlisted_in
 from providers.reading.json_text import NULL, UNREADABLE, given, is_list, is_string
 from providers.reading.request import count_field, read_object, text_field
 
@@ -59,7 +60,7 @@ class _Embeddings(PassThrough):
             input_upper=upper,
             input_bound=bound,
             cache_writes=False,
-            unlisted=fields.EMBEDDINGS.unlisted(head),
+            unlisted=unlisted_in(fields.EMBEDDINGS, parts.EMBEDDINGS, head, sound=asked.sound),
         )
 
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:

@@ -20,9 +20,10 @@ from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import JSON, NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.openai import fields
+from providers.openai import fields, parts
 from providers.openai.usage import responses_usage
 from providers.reading.answer import BodyMeter, EventMeter, count, later, read_usage, tail_usage
+from providers.reading.inside import unlisted_in
 from providers.reading.json_text import NULL, UNREADABLE, Object, given, is_list
 from providers.reading.multipart import Form, boundary_of, is_form
 from providers.reading.request import Head, members, read_object, replaced, with_member
@@ -82,7 +83,7 @@ def _read_form(body: bytes, content_type: str) -> _Asks:
     return _Asks(asks, len(form.file_parts), form.content_type, form.unlisted)
 
 
-def _read_json(body: bytes) -> _Asks:
+def _read_json(body: bytes, asked: Asked) -> _Asks:
     head = read_object(body, _OWN | _BROUGHT)
     brought = 0
     for name in _BROUGHT & head.keys():
@@ -92,7 +93,8 @@ def _read_json(body: bytes) -> _Asks:
             raise BadRequest(f"{name!r} is not valid.", param=name) from None
     if brought > _IMAGES_GIVEN_MAX + len(_FILES):
         raise BadRequest(f"A request brings {_IMAGES_GIVEN_MAX} images at most.", param="images")
-    return _Asks(_members(head), brought, JSON, fields.IMAGES.unlisted(head))
+    unlisted = unlisted_in(fields.IMAGES, parts.IMAGES, head, sound=asked.sound)
+    return _Asks(_members(head), brought, JSON, unlisted)
 
 
 def _integer(members: Mapping[str, str], name: str, otherwise: int, most: int) -> int:
@@ -120,7 +122,7 @@ class _Images(PassThrough):
             BadRequest: As the interface says.
         """
         content_type = asked.headers.get("content-type", "")
-        whole = _read_form(body, content_type) if is_form(content_type) else _read_json(body)
+        whole = _read_form(body, content_type) if is_form(content_type) else _read_json(body, asked)
         asks, given_images, read_as = whole.members, whole.given, whole.read_as
         model = asks.get("model") or self._model or _default(asks)
         written = not (asks.get("model") or self._model)

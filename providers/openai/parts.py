@@ -191,3 +191,10 @@ RESPONSES = Inside(
     every=True,
 )
 """A request for an answer."""
+
+# ---- what is no talk
+
+EMBEDDINGS = Inside("metadata{*}", every=True)
+SPEECH = Inside("voice{id}", every=True)
+IMAGES = Inside("image{image_url file_id} images{image_url file_id} mask{image_url file_id} svg{*}", every=True)
+"""Requests for embeddings, for speech, and, where they are no form, for pictures. Pictures that lie elsewhere, too."""

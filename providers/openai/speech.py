@@ -18,9 +18,10 @@ from providers.contract.pass_through import PassThrough
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Meter, Reading
 from providers.ground.errors import BadRequest
 from providers.ground.usage import Usage
-from providers.openai import fields
+from providers.openai import fields, parts
 from providers.openai.usage import responses_usage
 from providers.reading.answer import EventMeter, read_usage
+from providers.reading.inside import unlisted_in
 from providers.reading.json_text import NULL, given
 from providers.reading.request import present, read_object, text_field
 
@@ -53,7 +54,7 @@ class _Speech(PassThrough):
             said = Usage(characters=len(spoken))
             return Call(
                 model=model, stream=sse, input_typical=said, input_upper=said, input_bound=said, cache_writes=False,
-                noted=noted, unlisted=fields.SPEECH.unlisted(head),
+                noted=noted, unlisted=unlisted_in(fields.SPEECH, parts.SPEECH, head, sound=asked.sound),
             )  # fmt: skip
         text = (spoken + text_field(head, "instructions")).encode()
         typical, upper = estimates(text)
@@ -66,7 +67,7 @@ class _Speech(PassThrough):
             input_bound=_tokens(len(text), characters * _MOST // 1_000 + 200),
             cache_writes=False,
             noted=noted,
-            unlisted=fields.SPEECH.unlisted(head),
+            unlisted=unlisted_in(fields.SPEECH, parts.SPEECH, head, sound=asked.sound),
         )
 
     def meter(self, call: Call, *, streamed: bool, headers: Mapping[str, str] = NO_HEADERS) -> Meter:

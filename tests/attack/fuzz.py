@@ -1,10 +1,10 @@
 """Requests that are almost right, by lot, and a provider that reads each of them in the dearest way there is.
 
 Promises: the same seed gives the same requests. A request is a good one of some shape with a few things wrong or odd in
-its bytes: members twice or in another case, escapes, numbers in strange forms, unknown fields, tools, tiers, white
-space. The provider shares no code with what it is compared with: it reads a body with every parser of others at hand,
-and bills the dearest reading at the catalogue's price. It keeps its promises, and no more: not above the output limit
-that it read, not above a token for a byte of text.
+its bytes: members twice or in another case, escapes, numbers in strange forms, unknown fields, unknown things at any
+depth of what is said, tools, tiers, white space. The provider shares no code with what it is compared with: it reads a
+body with every parser of others at hand, and bills the dearest reading at the catalogue's price. It keeps its promises,
+and no more: not above the output limit that it read, not above a token for a byte of text.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from providers.ground.usage import Usage
 from providers.pricing.catalogue import Catalogue
 from providers.pricing.prices import Price
 from tests.attack.node import Node
+from tests.insides import SETTINGS, objects
 
 CATALOGUE = Catalogue.load()
 NOW_MS = 1_795_000_000_000
@@ -40,6 +41,35 @@ KNOWN = {
     "/v1/responses": _RESPONSES,
     "/v1/messages": _MESSAGES,
     "/v1/embeddings": frozenset(("model", "input")),
+}
+# What is said in a request, as deep as it goes, of text alone: by the member that says it.
+STRANGER = "hologram"
+_SAID = {"type": "text", "text": "hi"}
+_CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+_DOCUMENT = {"type": "document", "source": {"type": "content", "content": [_SAID]}, "title": "t"}
+INSIDES: dict[str, list[Any]] = {
+    "/v1/chat/completions": [
+        {"role": "system", "content": [_SAID]},
+        {"role": "user", "content": [_SAID, _SAID | {"prompt_cache_breakpoint": {"mode": "explicit"}}]},
+        {"role": "assistant", "content": None, "tool_calls": [_CALL]},
+        {"role": "tool", "tool_call_id": "c", "content": [_SAID]},
+    ],
+    "/v1/messages": [
+        {"role": "user", "content": [_SAID | {"cache_control": {"type": "ephemeral"}}, _DOCUMENT]},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [_SAID, _DOCUMENT]}]},
+    ],
+    "/v1/responses": [
+        {"role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "42"}]},
+        {"type": "web_search_call", "id": "w", "status": "completed", "action": {"type": "search", "query": "q"}},
+    ],
+    "google": [
+        {"role": "user", "parts": [{"text": "hi"}]},
+        {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {}}}]},
+        {"role": "user", "parts": [{"function_response": {"name": "f", "response": {}, "parts": [{"text": "x"}]}}]},
+    ],
 }
 TEXT = ("hi", "tell me", "é" * 20, "\U0001f600" * 5, "x" * 400, "日本語" * 10, "\\", '"', "\u0000")
 
@@ -193,10 +223,28 @@ class Fuzzer:
         """The next request."""
         dice = self._dice
         sent, members = dice.choice((self._chat, self._responses, self._messages, self._embeddings, self._gemini))()
+        if dice.random() < 0.25:
+            self._inside(sent, members)
         for _ in range(dice.choice((0, 0, 1, 1, 2, 3))):
             dice.choice((self._odd_number, self._stranger, self._tool, self._nested, self._content))(members)
         sent.body = self._written(members)
         return sent
+
+    def _inside(self, sent: Sent, members: list[tuple[str, Any]]) -> None:
+        """Say much instead of little, and most often something in it that nobody knows."""
+        said = INSIDES.get("google" if sent.provider == "google" else sent.path)
+        if said is None:
+            return
+        said = json.loads(json.dumps(said))
+        if self._dice.random() < 0.8:
+            place, found = self._dice.choice([each for each in objects(said) if each[0]])
+            if "type" in found and not place.endswith(SETTINGS) and self._dice.random() < 0.5:
+                found["type"] = STRANGER
+            else:
+                found[STRANGER] = self._dice.choice((1, "x", None, {}, {"type": "text"}, [STRANGER]))
+        for at, (name, _) in enumerate(members):
+            if name in ("messages", "input", "contents"):
+                members[at] = (name, said)
 
     def _limit(self) -> Any:
         return self._dice.choice((1, 16, 100, 700, 3000, 20_000))

@@ -21,7 +21,7 @@ import aiohttp
 import pytest
 
 from gateway.config import Place
-from tests.attack.fuzz import READERS, Bill, Fuzzer, Sent, bills, dearest, decisive
+from tests.attack.fuzz import READERS, STRANGER, Bill, Fuzzer, Sent, bills, dearest, decisive, readings
 from tests.attack.node import Node
 from tests.harness import PROVIDER_KEY, Running, running
 
@@ -40,6 +40,7 @@ class Provider:
         self.invoice: dict[str, Bill] = {}
         self.readings = 0
         self.otherwise: list[str] = []  # what not all read alike
+        self.strangers: list[str] = []  # what somebody reads in it that nobody knows
         self._node = node
         self._dice = random.Random(seed)  # noqa: S311 - repeatable on purpose
         self._serving: set[asyncio.Task[None]] = set()
@@ -75,6 +76,8 @@ class Provider:
         alike = decisive(sent, body, self._node, model)
         if len({bill.picos for bill in alike.values()}) > 1 or len({bill.model for bill in alike.values()}) > 1:
             self.otherwise.append(f"{sent.path} {body!r} {alike}")
+        if any(f'"{STRANGER}"' in json.dumps(read) for _, read in readings(body, self._node)):
+            self.strangers.append(f"{sent.path} {body!r}")
         bill = dearest(found)
         assert mark not in self.invoice, "forwarded twice"
         if bill is None:
@@ -203,8 +206,9 @@ async def test_no_reading_of_any_request_passes_the_cap(
 ) -> None:
     """What the dearest reader invoices is charged to the pico, or all that was held for it counts.
 
-    Under `never` that is all there is, for every single call, and below the cap in all. What is forwarded says the same
-    of all that has a price to every parser that reads it at all.
+    Under `never` that is all there is, for every single call, and below the cap in all, and nothing is forwarded that
+    holds something unknown, at whatever depth. What is forwarded says the same of all that has a price to every parser
+    that reads it at all.
     """
     caplog.set_level(logging.WARNING, logger="farthing")
     node = Node()
@@ -226,6 +230,10 @@ async def test_no_reading_of_any_request_passes_the_cap(
         finding = await farthing.audited()
         assert finding.open_holds == 0
     assert not provider.otherwise, "\n".join(provider.otherwise[:5])
+    if overdraft == "never":
+        assert not provider.strangers, "\n".join(provider.strangers[:5])
+    else:
+        assert provider.strangers
     assert provider.readings > passed * len(READERS)
     if "FARTHING_ATTACKS" in os.environ:
         told = f"{overdraft}: {sum(tally.statuses.values())} requests, {passed} forwarded, {provider.readings} readings"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.gateway.stored.test_batches import BATCH, jsonl, line, upload
 from tests.harness import Running
 from tests.insides import ASKS, strangers
 from tests.providers.test_fields import camel
@@ -114,3 +115,26 @@ async def test_what_lies_elsewhere_may_be_of_the_dearest_kind(gateway: Running) 
         held[model] = int(headers["x-farthing-held-micros"])
     assert held["gpt-audio"] >= 128_000 * 32  # micros a token of sound
     assert held["gpt-4o-mini"] < 128_000
+
+
+async def test_a_file_of_requests_that_nobody_has_looked_into(gateway: Running) -> None:
+    """Uploaded by a key whose cap need not hold, it cannot be used once it must; uploaded again, it can."""
+    key = await gateway.mint(max_spend_usd="50")
+    _, file = await upload(gateway, key["secret"], jsonl(line(1)))
+    await gateway.api("PATCH", f"/v1/keys/{key['id']}", {"overdraft": "never"})
+    status, _, content = await gateway.call(key["secret"], BATCH | {"input_file_id": file["id"]}, "/v1/batches")
+    assert (status, told(content)["param"]) == (400, "input_file_id")
+    _, file = await upload(gateway, key["secret"], jsonl(line(1)))
+    status, _, content = await gateway.call(key["secret"], BATCH | {"input_file_id": file["id"]}, "/v1/batches")
+    assert status == 200, content
+
+
+async def test_requests_that_stand_in_a_batch_are_looked_into(gateway: Running) -> None:
+    """Anthropic's batches bring their requests with them."""
+    key = await gateway.mint(max_spend_usd="50", overdraft="never")
+    _, params = ASKS["messages"]
+    for content, wanted in ([{"type": "text", "text": "hi"}], 200), ([{"type": "hologram"}], 400):
+        asked = {"custom_id": "1", "params": params | {"messages": [{"role": "user", "content": content}]}}
+        status, _, answer = await gateway.call(key["secret"], {"requests": [asked]}, "/v1/messages/batches")
+        assert status == wanted, answer
+    assert told(answer)["param"] == "messages[0].content[0].type"

@@ -17,17 +17,24 @@ import pytest
 import typing_extensions
 from anthropic.types.beta import message_create_params as anthropic
 from cerebras.cloud.sdk.types.chat import completion_create_params as cerebras
+from elevenlabs.music.client import MusicClient
+from elevenlabs.text_to_dialogue.client import TextToDialogueClient
+from elevenlabs.text_to_speech.client import TextToSpeechClient
 from google.genai import types as google
 from mistralai.client import models as mistral
+from openai.types import embedding_create_params as embeddings
 from openai.types import realtime
+from openai.types.audio import speech_create_params as speech
 from openai.types.chat import completion_create_params as chat
 from openai.types.responses import response_create_params as responses
 
 from providers.anthropic import parts as anthropic_parts
 from providers.cohere import parts as cohere_parts
 from providers.contract.shapes import Asked
+from providers.elevenlabs import parts as elevenlabs_parts
 from providers.google import fields as google_fields
 from providers.google import parts as google_parts
+from providers.mistral import parts as mistral_parts
 from providers.openai import fields as openai_fields
 from providers.openai import parts as openai_parts
 from providers.operations import TABLE
@@ -114,7 +121,7 @@ def _anything(table: Table) -> bool:
     return isinstance(table, Inside) and table.anything
 
 
-def _cohere(method: Any) -> Any:
+def _sent(method: Any) -> Any:
     hints = typing_extensions.get_type_hints(method, include_extras=True)
     sent = {name: hint for name, hint in hints.items() if name not in ("return", "request_options")}
     return typing_extensions.TypedDict(method.__qualname__, sent)  # type: ignore[operator]
@@ -129,10 +136,18 @@ SENT: dict[str, tuple[list[Any], Table]] = {
     "gemini": ([google.Content], google_parts.CONTENTS),
     "gemini config": ([google.GenerateContentConfig], google_parts.GENERATE),
     "cohere chat": (
-        [_cohere(cohere.v2.client.V2Client.chat), _cohere(cohere.Client.chat)], cohere_parts.CHAT
+        [_sent(cohere.v2.client.V2Client.chat), _sent(cohere.Client.chat)], cohere_parts.CHAT
     ),
-    "cohere embed": ([_cohere(cohere.v2.client.V2Client.embed)], cohere_parts.EMBED),
-    "cohere rerank": ([_cohere(cohere.v2.client.V2Client.rerank)], cohere_parts.RERANK),
+    "cohere embed": ([_sent(cohere.v2.client.V2Client.embed)], cohere_parts.EMBED),
+    "cohere rerank": ([_sent(cohere.v2.client.V2Client.rerank)], cohere_parts.RERANK),
+    "embeddings": ([embeddings.EmbeddingCreateParams, mistral.EmbeddingRequest], openai_parts.EMBEDDINGS),
+    "speech": ([speech.SpeechCreateParams], openai_parts.SPEECH),
+    "ocr": ([mistral.OCRRequest, mistral.ResponseFormat], mistral_parts.OCR),
+    "mistral speech": ([mistral.SpeechRequest], mistral_parts.SPEECH),
+    "elevenlabs": (
+        [_sent(each) for each in (MusicClient.compose, TextToDialogueClient.convert, TextToSpeechClient.convert)],
+        elevenlabs_parts.SPEECH,
+    ),
     "realtime": (list(EVENTS), openai_fields.REALTIME_MESSAGES),
     "live": ([google.LiveClientMessage], google_fields.LIVE_MESSAGES),
 }  # fmt: skip
@@ -155,7 +170,7 @@ def test_every_object_of_the_sdks_types_stands_in_a_table(shape: str) -> None:
     for model in models:
         missing.walk(model, table, shape)
     assert sorted(set(missing.found)) == []
-    assert missing.objects > 1
+    assert missing.objects > 0
 
 
 READERS = {row.operation.shape.name: row.operation.shape for row in TABLE if row.operation.billable}

@@ -118,6 +118,14 @@ def test_every_kind_of_event_is_known(event: Any) -> None:
     assert OPENAI_REALTIME.unlisted(said(type=kind)) == ""
 
 
+def _update(**session: Any) -> dict[str, Any]:
+    return {"type": "session.update", "session": {"type": "realtime"} | session}
+
+
+def _item(**item: Any) -> dict[str, Any]:
+    return {"type": "conversation.item.create", "item": item}
+
+
 @pytest.mark.parametrize(
     ("shape", "message", "named"),
     [
@@ -136,6 +144,44 @@ def test_every_kind_of_event_is_known(event: Any) -> None:
         (DEEPGRAM_LISTEN, {"type": "Configure", "features": {"numerals": True}}, ""),
         (DEEPGRAM_LISTEN, {"type": "Configure", "features": {"diarize": True}}, "features.diarize"),
         (DEEPGRAM_SPEAK, {"type": "Sing", "text": "la"}, "type"),
+        (OPENAI_REALTIME, _update(audio={"input": {"brand_new": 1}}), "session.audio.input.brand_new"),
+        (
+            OPENAI_REALTIME,
+            _update(audio={"input": {"turn_detection": {"brand_new": 1}}}),
+            "session.audio.input.turn_detection.brand_new",
+        ),
+        (OPENAI_REALTIME, _update(tools=[{"type": "hologram"}]), "session.tools[0].type"),
+        (OPENAI_REALTIME, _update(voice={"id": "v", "brand_new": 1}), "session.voice.brand_new"),
+        (OPENAI_REALTIME, _item(type="hologram"), "item.type"),
+        (OPENAI_REALTIME, _item(type="message", content=[{"type": "input_text", "text": "x"}]), ""),
+        (OPENAI_REALTIME, _item(type="message", content=[{"type": "hologram"}]), "item.content[0].type"),
+        (
+            OPENAI_REALTIME,
+            {"type": "response.create", "response": {"input": [{"type": "hologram"}]}},
+            "response.input[0].type",
+        ),
+        (
+            GEMINI_LIVE,
+            {"clientContent": {"turns": [{"parts": [{"hologram": {}}]}]}},
+            "clientContent.turns[0].parts[0].hologram",
+        ),
+        (
+            GEMINI_LIVE,
+            {"client_content": {"turns": [{"parts": [{"inline_data": {"brand_new": 1}}]}]}},
+            "clientContent.turns[0].parts[0].inlineData.brandNew",
+        ),
+        (
+            GEMINI_LIVE,
+            {"realtimeInput": {"audio": {"data": "", "mimeType": "audio/pcm", "brandNew": 1}}},
+            "realtimeInput.audio.brandNew",
+        ),
+        (GEMINI_LIVE, {"toolResponse": {"functionResponses": [{"name": "f", "response": {"a": {}}}]}}, ""),
+        (
+            GEMINI_LIVE,
+            {"toolResponse": {"functionResponses": [{"parts": [{"hologram": {}}]}]}},
+            "toolResponse.functionResponses[0].parts[0].hologram",
+        ),
+        (ELEVENLABS_STREAM_INPUT, {"text": " ", "voice_settings": {"brand_new": 1}}, "voice_settings.brand_new"),
         (ELEVENLABS_TRANSCRIBE, {"message_type": "edit"}, "message_type"),
     ],
 )
