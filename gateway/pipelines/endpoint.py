@@ -26,7 +26,7 @@ from gateway.pipelines.spec import Unreadable
 from gateway.problems import CallError
 from keys.ids import new_id
 from keys.limits import Invalid
-from ledger.money import usd_to_micros
+from ledger.money import is_plain_decimal, usd_to_micros
 from providers.contract.tool_use import text
 
 NDJSON = "application/x-ndjson"
@@ -50,8 +50,9 @@ async def check(call: Call) -> Response:
     call.parameters()
     try:
         body = await call.raw_body()
-        workflow = spec.read(body, Workflow, spec.tree_of(body))
-        budget_of(workflow)
+        tree = spec.tree_of(body)
+        workflow = spec.read(body, Workflow, tree)
+        budget_of(workflow, tree)
     except Unreadable as unreadable:
         return _checked([unreadable.issue], None)
     except Invalid as invalid:
@@ -107,7 +108,7 @@ async def _new(call: Call, body: bytes, tree: Any, headers: dict[str, str]) -> R
     options = read_options(_all_headers(call), livemode=call.key.livemode)
     if options.run is not None:
         raise CallError(400, "invalid_request", "A pipeline's run has an id of its own.", param="x-farthing-run-id")
-    budgets = [each for each in (budget_of(workflow), options.call_cap_micros) if each is not None]
+    budgets = [each for each in (budget_of(workflow, tree), options.call_cap_micros) if each is not None]
     pipelines, now_ms = of(call), call.services.clock_ms()
     run_id, is_replay = await pipelines.means.ledger.runs.open(
         call.key.account_id,
@@ -172,12 +173,14 @@ def _results(asked: Resumption, going_on: Run) -> dict[str, dict[str, str]]:
     return found
 
 
-def budget_of(workflow: Workflow) -> int | None:
+def budget_of(workflow: Workflow, tree: Any) -> int | None:
     """What a run may cost in all, in micros; None for no bound of its own. Raises Invalid."""
     usd, micros = workflow.execution.max_cost_usd, workflow.execution.max_cost_micros
     if usd is None:
         return micros
     try:
+        if isinstance(said := tree["execution"]["max_cost_usd"], str) and not is_plain_decimal(said):
+            raise ValueError("must be a plain decimal, such as '0.25'")
         found = usd_to_micros(usd)
     except ValueError as error:
         raise Invalid("execution.max_cost_usd", f"max_cost_usd {error}") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -26,6 +27,8 @@ from ledger.ledger import Ledger
 from ledger.records import LedgerUnavailable
 from ledger.runs import Charge
 from ledger.views import NotFound
+
+_log = logging.getLogger("farthing.pipelines")
 
 AGAIN_S = 0.2  # between two times that a ledger which does not answer is asked
 _LAST = {
@@ -127,7 +130,7 @@ class Run:
                 for action in self.scheduler.advance():
                     match action:
                         case Call():
-                            task = asyncio.create_task(self._call(action))
+                            task = asyncio.create_task(self._called(action))
                             self._nodes.add(task)
                             task.add_done_callback(self._nodes.discard)
                         case Succeeded(node_id=node_id, called=called):
@@ -155,6 +158,13 @@ class Run:
             await asyncio.wait(set(self._nodes), timeout=RUN_LAND_S)
 
     # ---- one node
+
+    async def _called(self, action: Call) -> None:
+        try:
+            await self._call(action)
+        except Exception:  # noqa: BLE001 - whatever went wrong, the run must end, and its client learn of it
+            _log.exception("unexpected error", extra={"run_id": self.id})
+            self.scheduler.failed(action.node_id, Failure("internal_error", "Something went wrong here."))
 
     async def _call(self, action: Call) -> None:
         """Make one call of a node, and tell the scheduler how it went."""

@@ -1,8 +1,8 @@
 """What a run does next: a plan and what has happened go in, actions come out. Pure: no clock, no network, no money.
 
 Promises: a node is called once for each of its steps, after all that it needs; nothing is started after a failure, or
-after a call that the budget had no room for, and what is running then may finish; a run ends exactly once. Everything
-that it knows is in `states` and `order`, which can be kept elsewhere and put back.
+after a call that the budget had no room for, and what is running then may finish; a run ends exactly once. While
+nothing has failed, all that it knows is in `states` and `order`, which can be kept elsewhere and put back.
 """
 
 from __future__ import annotations
