@@ -40,7 +40,7 @@ from keys.requests import (
 )
 from ledger.changes import Edit, NewAccount
 from ledger.ledger import Ledger
-from ledger.replays import Origin
+from ledger.replays import Answer, Origin
 from ledger.views import AccountView, NotFound
 
 MARKUP_PERCENT_MAX = 10_000
@@ -139,8 +139,15 @@ class EndUsers:
 
     async def put(
         self, caller: Key, key_id: str, subject: str, asked: EndUserSpec, origin: Origin | None = None
-    ) -> AccountView:
-        """Say something of an end user, seen before or not. Raises NotFound, Invalid, Exceeds, LedgerUnavailable."""
+    ) -> tuple[AccountView, bool]:
+        """Say something of an end user, seen before or not; and whether an earlier request did.
+
+        Raises:
+            NotFound, Invalid, Exceeds, ReplayMismatch, LedgerUnavailable: See there.
+        """
+        earlier = None if origin is None else await self._ledger.repeats.find(origin, Answer)
+        if earlier is not None:  # nobody is opened again who was forgotten since
+            return earlier.account, True
         key = await self._ledger.accounts.get(caller.account_id, key_id)
         cap_micros = cap_of(asked)
         within(cap_micros, key)
@@ -166,17 +173,17 @@ class EndUsers:
         answer = await self._ledger.accounts.edit(
             caller.account_id, current.public_id, edit, kind="end_user", origin=origin
         )
-        return answer.account
+        return answer.account, answer.replayed
 
     async def get(self, caller: Key, key_id: str, subject: str) -> AccountView:
         """An end user. Raises NotFound."""
         key = await self._ledger.accounts.get(caller.account_id, key_id)
         return await self._ledger.accounts.subject(key.id, "end_user", subject)
 
-    async def forget(self, caller: Key, key_id: str, subject: str, origin: Origin | None = None) -> None:
-        """Forget who an end user is; the sums stay. Raises NotFound."""
+    async def forget(self, caller: Key, key_id: str, subject: str, origin: Origin | None = None) -> bool:
+        """Forget who an end user is; the sums stay. Whether an earlier request did. Raises NotFound, ReplayMismatch."""
         key = await self._ledger.accounts.get(caller.account_id, key_id)
-        await self._ledger.accounts.forget_subject(key.id, "end_user", subject, origin)
+        return await self._ledger.accounts.forget_subject(key.id, "end_user", subject, origin)
 
 
 def _profile(asked: PlanSpec) -> dict[str, Any]:

@@ -88,18 +88,27 @@ class Accounts:
         now_ms = self._access.clock_ms()
         return await self._access.read(lambda: lookup.subject_view(key_id, kind, subject, now_ms))
 
-    async def forget_subject(self, key_id: int, kind: str, subject: str, origin: Origin | None = None) -> None:
-        """Forget who an end user is, wherever his name stands; the sums stay. Raises NotFound."""
+    async def forget_subject(self, key_id: int, kind: str, subject: str, origin: Origin | None = None) -> bool:
+        """Forget who an end user is, wherever his name stands; the sums stay. Whether an earlier request did.
+
+        Raises:
+            NotFound, ReplayMismatch: There is nobody of this name; the earlier request was another one.
+        """
         now_ms = self._access.clock_ms()
 
-        def script(touched: set[int]) -> Script[None]:
+        def script(touched: set[int]) -> Script[bool]:
             user = yield from lookup.subject_view(key_id, kind, subject, now_ms)
             yield from changes.forget_subject(key_id, kind, subject, now_ms=now_ms, touched=touched)
             yield from messages.forget(user.id)
             yield from history.forget(user.public_id)
+            yield from replays.forget(user.chain, user.public_id)
             yield from history.record(f"{kind}.forgotten", user.id, user.public_id, None, None, origin, now_ms)
+            return True
 
-        await self._access.write(script)
+        _, replayed = await self._access.write(
+            lambda touched: replays.made_once(origin, now_ms, bool, lambda: script(touched))
+        )
+        return replayed
 
     async def revoke(self, owner_id: int, public_id: str, *, origin: Origin | None = None) -> Answer:
         """Close an account and its subtree for ever. Raises NotFound."""

@@ -21,6 +21,7 @@ from ledger.objects import Objects
 from ledger.outgoing import Hooks, Outbox
 from ledger.portal import Portal
 from ledger.records import Unsettled
+from ledger.repeats import Repeats
 from ledger.reports import Reports
 from ledger.runs import Runs
 from ledger.sessions import Sessions
@@ -42,6 +43,7 @@ class Ledger:
         outbox: What waits to be told.
         sessions: Who is signed in.
         portal: Whose page is shown to whom.
+        repeats: What requests were answered that may come again.
         tending: What dead processes left, and what time is over for.
     """
 
@@ -59,6 +61,7 @@ class Ledger:
         self.outbox = Outbox(self._access, owner)
         self.sessions = Sessions(self._access)
         self.portal = Portal(self._access)
+        self.repeats = Repeats(self._access)
         self.tending = Tending(self._access, self.calls, owner)
 
     @classmethod

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from ledger import history, settings
 from ledger.access import Access
 from ledger.engine import Script
@@ -181,11 +183,22 @@ class Outbox:
             count += dropped
         return count
 
-    async def send_test(self, owner_id: int, public_id: str, delivery_id: str, body: bytes) -> Delivery:
-        """Send a hook a message that says only that it hears. Raises NotFound."""
+    async def send_test(
+        self, owner_id: int, public_id: str, delivery_id: str, body: bytes, origin: Origin | None = None
+    ) -> tuple[Delivery, bool]:
+        """Send a hook a message that says only that it hears; whether an earlier request did.
+
+        Raises:
+            NotFound, ReplayMismatch: There is no such hook; the earlier request was another one.
+        """
         now_ms = self._access.clock_ms()
         return await self._access.write(
-            lambda touched: deliveries.send_test(owner_id, public_id, delivery_id, body, now_ms)
+            lambda touched: made_once(
+                origin,
+                now_ms,
+                Delivery,
+                lambda: deliveries.send_test(owner_id, public_id, delivery_id, body, now_ms),
+            )
         )
 
     async def deliveries(
@@ -201,12 +214,32 @@ class Outbox:
         """One delivery. Raises NotFound."""
         return await self._access.read(lambda: deliveries.delivery(owner_id, public_id))
 
-    async def retry(self, owner_id: int, public_id: str) -> Delivery:
-        """Send a delivery again now. Raises NotFound."""
+    async def retry(self, owner_id: int, public_id: str, origin: Origin | None = None) -> tuple[Delivery, bool]:
+        """Send a delivery again now; whether an earlier request did. Raises NotFound, ReplayMismatch."""
         now_ms = self._access.clock_ms()
-        return await self._access.write(lambda touched: deliveries.retry(owner_id, public_id, now_ms))
 
-    async def replay(self, owner_id: int, public_id: str, from_ms: int, to_ms: int) -> int:
-        """Send again what was written for a hook in `[from_ms, to_ms)`; how many there are. Raises NotFound."""
+        def again() -> Script[Delivery]:
+            found = yield from deliveries.retry(owner_id, public_id, now_ms)
+            return msgspec.structs.replace(found, body="")  # nothing but the delivery itself says whom it tells of
+
+        def script() -> Script[tuple[Delivery, bool]]:
+            answer, replayed = yield from made_once(origin, now_ms, Delivery, again)
+            found = yield from deliveries.delivery(owner_id, public_id)
+            return msgspec.structs.replace(answer, body=found.body), replayed
+
+        return await self._access.write(lambda touched: script())
+
+    async def replay(
+        self, owner_id: int, public_id: str, from_ms: int, to_ms: int, origin: Origin | None = None
+    ) -> tuple[int, bool]:
+        """Send again what was written for a hook in `[from_ms, to_ms)`; how many; whether an earlier request did.
+
+        Raises:
+            NotFound, ReplayMismatch: There is no such hook; the earlier request was another one.
+        """
         now_ms = self._access.clock_ms()
-        return await self._access.write(lambda touched: deliveries.replay(owner_id, public_id, from_ms, to_ms, now_ms))
+        return await self._access.write(
+            lambda touched: made_once(
+                origin, now_ms, int, lambda: deliveries.replay(owner_id, public_id, from_ms, to_ms, now_ms)
+            )
+        )

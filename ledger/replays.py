@@ -5,7 +5,7 @@ A change and the answer to its key are one transaction. Scripts only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -72,18 +72,39 @@ def made_once(
     if origin is None or origin.key is None:
         answer = yield from change()
         return answer, False
-    yield "DELETE FROM replays WHERE expires_ms <= ?", (now_ms,)
-    rows = yield (
-        "SELECT fingerprint, answer FROM replays WHERE account_id = ? AND key = ?",
-        (origin.account_id, origin.key),
-    )
-    if rows:
-        if rows[0][0] != origin.fingerprint:
-            raise ReplayMismatch(origin.key)
-        return msgspec.json.decode(rows[0][1], type=kind), True
+    earlier = yield from recalled(origin, now_ms, kind)
+    if earlier is not None:
+        return earlier, True
     answer = yield from change()
+    yield from keep(origin, answer, now_ms)
+    return answer, False
+
+
+def recalled(origin: Origin, now_ms: int, kind: type[T]) -> Script[T | None]:
+    """What the earlier request with the same Idempotency-Key was answered, if there was one. Raises ReplayMismatch."""
+    rows = yield (
+        "SELECT fingerprint, answer FROM replays WHERE account_id = ? AND key = ? AND expires_ms > ?",
+        (origin.account_id, origin.key, now_ms),
+    )
+    if not rows:
+        return None
+    if rows[0][0] != origin.fingerprint:
+        raise ReplayMismatch(origin.key)
+    return msgspec.json.decode(rows[0][1], type=kind)
+
+
+def keep(origin: Origin, answer: object, now_ms: int) -> Script[None]:
+    """Remember what a request was answered; what is remembered for long enough goes."""
+    yield "DELETE FROM replays WHERE expires_ms <= ?", (now_ms,)
     yield (
         "INSERT INTO replays (account_id, key, fingerprint, answer, expires_ms) VALUES (?, ?, ?, ?, ?)",
         (origin.account_id, origin.key, origin.fingerprint, msgspec.json.encode(answer).decode(), origin.expires_ms),
     )
-    return answer, False
+
+
+def forget(account_ids: Sequence[int], public_id: str) -> Script[None]:
+    """No answer to one of these accounts tells of an end user any more."""
+    yield (
+        f"DELETE FROM replays WHERE account_id IN ({', '.join('?' * len(account_ids))}) AND answer LIKE ?",  # noqa: S608
+        (*account_ids, f'%"{public_id}"%'),
+    )

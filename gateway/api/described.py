@@ -5,6 +5,7 @@ own table of routes, and a test holds one against the other. `gateway.api.openap
 from __future__ import annotations
 
 from gateway.api import shapes, sums
+from gateway.api.described_hooks import HOOKS
 from gateway.api.described_pipelines import PIPELINES
 from gateway.api.entry import (
     AFTER,
@@ -24,7 +25,6 @@ from gateway.api.entry import (
     Param,
 )
 from gateway.api.events import Resolve
-from gateway.api.hooks import HookPatch, HookSpec, Overlap, Span
 from gateway.api.keys import Credits, Rotate
 from gateway.api.portal import PortalSpec
 from gateway.api.reports import Reported
@@ -179,6 +179,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
         body=Resolve,
         example={"action": "release"},
         answers=(shapes.Event, shapes.Hold),
+        idempotent=True,
         scopes=("master",),
         codes=("hold_open",),
     ),
@@ -235,6 +236,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
         example={"max_spend_usd": "1", "reset": "month"},
         answers=(shapes.EndUser,),
         query=(OF_KEY,),
+        idempotent=True,
         makes=True,
         scopes=MANAGES,
         codes=("exceeds_parent", "too_many_end_users", *_CLOSED),
@@ -244,6 +246,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
         summary="Forget who a user is. The sums stay.",
         answers=(shapes.ForgottenEndUser,),
         query=(OF_KEY,),
+        idempotent=True,
         scopes=MANAGES,
     ),
     ("GET", "/v1/changes"): Entry(
@@ -262,89 +265,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
         scopes=READS,
         codes=("not_found",),
     ),
-    ("POST", "/v1/hooks"): Entry(
-        name="makeHook",
-        summary="Have somebody told. A webhook's secret is in the answer, once.",
-        body=HookSpec,
-        example={"kind": "webhook", "url": "https://example.com/farthing", "events": ["limit.*"]},
-        answers=(shapes.HookWithSecret,),
-        statuses=(201,),
-        idempotent=True,
-        makes=True,
-        scopes=MANAGES,
-        codes=("not_found", "too_many_hooks", *_CLOSED),
-    ),
-    ("GET", "/v1/hooks"): Entry(
-        name="listHooks",
-        summary="The hooks of the caller's subtree.",
-        answers=(shapes.Hook,),
-        listed=True,
-        query=(LIMIT, AFTER),
-        scopes=MANAGES,
-        codes=("not_found",),
-    ),
-    ("GET", "/v1/hooks/{id}"): Entry(name="getHook", summary="One hook.", answers=(shapes.Hook,), scopes=MANAGES),
-    ("PATCH", "/v1/hooks/{id}"): Entry(
-        name="changeHook",
-        summary="Change a hook, or set it to work again.",
-        body=HookPatch,
-        example={"events": ["key.*"], "status": "active"},
-        answers=(shapes.Hook,),
-        idempotent=True,
-        scopes=MANAGES,
-    ),
-    ("DELETE", "/v1/hooks/{id}"): Entry(
-        name="deleteHook",
-        summary="Remove a hook, with all that was to go to it.",
-        answers=(shapes.DeletedHook,),
-        idempotent=True,
-        scopes=MANAGES,
-    ),
-    ("POST", "/v1/hooks/{id}/rotate"): Entry(
-        name="rotateHook",
-        summary="A webhook's new secret, once; both sign while they overlap.",
-        body=Overlap,
-        example={"overlap_seconds": 3600},
-        answers=(shapes.HookWithSecret,),
-        idempotent=True,
-        makes=True,
-        scopes=MANAGES,
-    ),
-    ("POST", "/v1/hooks/{id}/test"): Entry(
-        name="testHook",
-        summary="Send a hook a message, whatever it listens to.",
-        answers=(shapes.Delivery,),
-        statuses=(202,),
-        makes=True,
-        scopes=MANAGES,
-    ),
-    ("GET", "/v1/hooks/{id}/deliveries"): Entry(
-        name="listDeliveries",
-        summary="What went, or is to go, to a hook; newest first.",
-        answers=(shapes.Delivery,),
-        listed=True,
-        query=(LIMIT, AFTER, Param("state", {"enum": ["pending", "delivered", "dead"]}, "Only those.")),
-        scopes=MANAGES,
-    ),
-    ("POST", "/v1/hooks/{id}/replay"): Entry(
-        name="replayHook",
-        summary="Send again what was written for a hook in a span of time.",
-        body=Span,
-        example={"from_ms": 1_764_000_000_000, "to_ms": 1_764_003_600_000},
-        answers=(shapes.Replay,),
-        statuses=(202,),
-        scopes=MANAGES,
-    ),
-    ("GET", "/v1/deliveries/{id}"): Entry(
-        name="getDelivery", summary="One delivery.", answers=(shapes.Delivery,), scopes=MANAGES
-    ),
-    ("POST", "/v1/deliveries/{id}/retry"): Entry(
-        name="retryDelivery",
-        summary="Send it again now, under the same id and in the same bytes.",
-        answers=(shapes.Delivery,),
-        statuses=(202,),
-        scopes=MANAGES,
-    ),
+    **HOOKS,
     ("POST", "/v1/portal_sessions"): Entry(
         name="makePortalSession",
         summary="An address, opened once, of a page for an end user: what is left, what was spent, at his own prices.",
@@ -375,6 +296,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
         body=Commit,
         example={"actual": 4200},
         answers=(sums.EndedReservation,),
+        idempotent=True,
         scopes=RESERVES,
         codes=("reservation_expired", "exceeds_reservation"),
     ),
@@ -382,6 +304,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
         name="releaseReservation",
         summary="Give all of it back.",
         answers=(sums.EndedReservation,),
+        idempotent=True,
         scopes=RESERVES,
         codes=("reservation_expired",),
     ),
@@ -391,6 +314,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
         body=Extend,
         example={"ttl_seconds": 120},
         answers=(sums.ExtendedReservation, sums.EndedReservation),
+        idempotent=True,
         scopes=RESERVES,
         codes=("reservation_expired",),
     ),

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from gateway.api.endpoint import Call, json_response
+from gateway.api.endpoint import Call, json_response, replayed
 from gateway.api.keys import limit_object
 from gateway.bounds import SUBJECT_BYTES_MAX
 from gateway.problems import CallError
@@ -56,15 +56,15 @@ async def get(call: Call) -> Response:
 async def put(call: Call) -> Response:
     """PUT /v1/end_users/{id}?key_id=."""
     key_id, subject = _names(call)
+    origin = await call.origin()
     asked = await call.body(EndUserSpec)
     call.may_make()
-    return json_response(
-        end_user_object(await call.services.end_users.put(call.key, key_id, subject, asked, call.asker))
-    )
+    user, is_replay = await call.services.end_users.put(call.key, key_id, subject, asked, origin)
+    return json_response(end_user_object(user), headers=replayed(is_replay))
 
 
 async def forget(call: Call) -> Response:
     """DELETE /v1/end_users/{id}?key_id=: the person is forgotten, the sums stay."""
     key_id, subject = _names(call)
-    await call.services.end_users.forget(call.key, key_id, subject, call.asker)
-    return json_response({"id": subject, "object": "end_user", "deleted": True})
+    is_replay = await call.services.end_users.forget(call.key, key_id, subject, await call.origin())
+    return json_response({"id": subject, "object": "end_user", "deleted": True}, headers=replayed(is_replay))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from starlette.responses import Response
 
-from gateway.api.endpoint import Call, choice, integer, json_response, list_response, livemode, page_size
+from gateway.api.endpoint import Call, choice, integer, json_response, list_response, livemode, page_size, replayed
 from gateway.api.keys import key_object
 from gateway.api.progress import progress, usage_of
 from gateway.api.tables import csv_response, jsonl_response
@@ -122,26 +122,42 @@ class Resolve(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     cost_micros: Annotated[int, msgspec.Meta(ge=0, le=CHARGE_MICROS_MAX)] | None = None
 
 
+class Word(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator's word came to: the event that the call became, or the hold that was kept."""
+
+    event_id: str = ""
+    hold: dict[str, Any] = {}
+
+
 async def resolve(call: Call) -> Response:
-    """POST /v1/holds/{id}/resolve: an operator's word on a call whose end nobody saw."""
+    """POST /v1/holds/{id}/resolve: an operator's word on a call whose end nobody saw. The first word stands."""
     call.parameters()
     asked = await call.body(Resolve)
+    origin, repeats = await call.origin(), call.services.ledger.repeats
+    earlier = await repeats.find(origin, Word)
+    word = earlier if earlier is not None else await repeats.keep(origin, await _resolved(call, asked))
+    headers = replayed(earlier is not None)
+    if word.hold:
+        return json_response(word.hold, headers=headers)
+    event = await call.services.ledger.calls.promise(call.key.account_id, word.event_id)
+    return json_response(event_object(event) if isinstance(event, EventView) else hold_object(event), headers=headers)
+
+
+async def _resolved(call: Call, asked: Resolve) -> Word:
     hold_id = str(call.request.path_params["id"]).removeprefix("hold_")
     found = await call.services.ledger.calls.promise(call.key.account_id, hold_id)
     if isinstance(found, EventView):  # ended already: the first word stands
         with contextlib.suppress(NotFound):
             found = await call.services.ledger.calls.promise(call.key.account_id, f"{hold_id}-late")
     if isinstance(found, EventView):
-        return json_response(event_object(found))
+        return Word(event_id=found.id)
     if found.state != "unsettled":
         raise CallError(400, "hold_open", "The call is still in flight; it will settle by itself.")
     if asked.action == "keep":
-        return json_response(hold_object(found))
+        return Word(hold=hold_object(found))
     micros = found.amount_micros if asked.cost_micros is None else asked.cost_micros
     settled = await call.services.ledger.calls.resolve(hold_id, asked.action, micros)
-    event_id = hold_id if settled is None else settled.id
     await call.services.ledger.reports.note(
         "hold.resolved", call.key.account_id, f"hold_{hold_id}", {"action": asked.action, "micros": micros}, call.asker
     )
-    resolved = await call.services.ledger.calls.promise(call.key.account_id, event_id)
-    return json_response(event_object(resolved) if isinstance(resolved, EventView) else hold_object(resolved))
+    return Word(event_id=hold_id if settled is None else settled.id)

@@ -184,13 +184,16 @@ async def rotate(call: Call) -> Response:
 
 async def test(call: Call) -> Response:
     """POST /v1/hooks/{id}/test: send it a message, whatever it listens to."""
+    origin = await call.origin()
     call.may_make()
     hook = await call.services.ledger.hooks.view(call.key.account_id, _id(call))
     now_ms = call.services.clock_ms()
     body = words.body("hook.test", now_ms, hook.livemode, {"key_id": hook.key_id, "hook_id": hook.public_id})
-    sent = await call.services.ledger.outbox.send_test(call.key.account_id, hook.public_id, new_id("out", now_ms), body)
+    sent, is_replay = await call.services.ledger.outbox.send_test(
+        call.key.account_id, hook.public_id, new_id("out", now_ms), body, origin
+    )
     call.services.ring()
-    return json_response(delivery_object(sent), 202)
+    return json_response(delivery_object(sent), 202, replayed(is_replay))
 
 
 async def deliveries(call: Call) -> Response:
@@ -211,9 +214,11 @@ async def replay(call: Call) -> Response:
     asked = await call.body(Span)
     if asked.from_ms >= asked.to_ms:
         raise Invalid("to_ms", "must be after from_ms")
-    count = await call.services.ledger.outbox.replay(call.key.account_id, _id(call), asked.from_ms, asked.to_ms)
+    count, is_replay = await call.services.ledger.outbox.replay(
+        call.key.account_id, _id(call), asked.from_ms, asked.to_ms, await call.origin()
+    )
     call.services.ring()
-    return json_response({"object": "replay", "hook_id": _id(call), "deliveries": count}, 202)
+    return json_response({"object": "replay", "hook_id": _id(call), "deliveries": count}, 202, replayed(is_replay))
 
 
 async def get_delivery(call: Call) -> Response:
@@ -224,9 +229,9 @@ async def get_delivery(call: Call) -> Response:
 
 async def retry(call: Call) -> Response:
     """POST /v1/deliveries/{id}/retry: send it again now, under the same id and in the same bytes."""
-    again = await call.services.ledger.outbox.retry(call.key.account_id, _id(call))
+    again, is_replay = await call.services.ledger.outbox.retry(call.key.account_id, _id(call), await call.origin())
     call.services.ring()
-    return json_response(delivery_object(again), 202)
+    return json_response(delivery_object(again), 202, replayed(is_replay))
 
 
 def _with_secret(hook: Hook) -> dict[str, Any]:

@@ -6,6 +6,7 @@ itself. It ends once; a second word is answered with the first.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from ledger.records import UNSEEN, Ask, Facts, Held, Prolong, Refused, Settlemen
 from ledger.replays import Origin, ReplayMismatch
 from ledger.views import AccountView, NotFound
 
+_Said = dict[str, Any]
 STANDARD_TTL_S_MAX = 3600  # of a key that is in others' hands: it holds back what its parents could spend
 
 _MAY_EXCEED = frozenset(("master", "team", "ingest"))
@@ -250,6 +252,10 @@ async def estimate(call: Call) -> Response:
 async def commit(call: Call) -> Response:
     """POST /v1/reservations/{id}/commit: charge what was used; the rest goes back."""
     asked = await call.body(Commit)
+    return await _once(call, lambda: _committed(call, asked))
+
+
+async def _committed(call: Call, asked: Commit) -> _Said:
     found = await _open(call)
     if isinstance(found, HoldView):
         unit, amount = found.reserved or ("micros", found.amount_micros)
@@ -270,11 +276,15 @@ async def commit(call: Call) -> Response:
             flags=("over_reserved",) if asked.actual > amount else (),
         )
         found = await _end(call, settlement)
-    return json_response(_ended(found))
+    return _ended(found)
 
 
 async def release(call: Call) -> Response:
     """POST /v1/reservations/{id}/release: all of it goes back."""
+    return await _once(call, lambda: _released(call))
+
+
+async def _released(call: Call) -> _Said:
     found = await _open(call)
     if isinstance(found, HoldView):
         unit, amount = found.reserved or ("micros", found.amount_micros)
@@ -287,15 +297,19 @@ async def release(call: Call) -> Response:
             reason="released",
         )
         found = await _end(call, settlement)
-    return json_response(_ended(found))
+    return _ended(found)
 
 
 async def extend(call: Call) -> Response:
     """POST /v1/reservations/{id}/extend: it lives on, counted from now."""
     asked = await call.body(Extend)
+    return await _once(call, lambda: _extended(call, asked))
+
+
+async def _extended(call: Call, asked: Extend) -> _Said:
     found = await _open(call)
     if isinstance(found, EventView):
-        return json_response(_ended(found))
+        return _ended(found)
     _check_ttl(call, asked.ttl_seconds)
     now_ms = call.services.clock_ms()
     expires_ms = now_ms + asked.ttl_seconds * 1000
@@ -303,18 +317,30 @@ async def extend(call: Call) -> Response:
         message = f"ttl_seconds: a reservation of a {call.key.policy.scope} key lives {TTL_S_MAX} s in all."
         raise CallError(400, "invalid_request", message, param="ttl_seconds")
     if not await call.services.ledger.calls.prolong(Prolong(id=found.id, expires_ms=expires_ms)):
-        return json_response(_ended(await _event(call, found.id)))
+        return _ended(await _event(call, found.id))
     unit, amount = found.reserved or ("micros", found.amount_micros)
-    return json_response(
-        {
-            "id": f"rsv_{found.id}",
-            "object": "reservation",
-            "state": "open",
-            "unit": unit,
-            "amount": amount,
-            "expires_at_ms": expires_ms,
-        }
-    )
+    return {
+        "id": f"rsv_{found.id}",
+        "object": "reservation",
+        "state": "open",
+        "unit": unit,
+        "amount": amount,
+        "expires_at_ms": expires_ms,
+    }
+
+
+async def _once(call: Call, act: Callable[[], Awaitable[_Said]]) -> Response:
+    """The answer of the earlier request with the same Idempotency-Key, or else of this one.
+
+    What ends a reservation, or lets it live on, may be done again: so the answer need not be kept in the same
+    transaction.
+    """
+    call.parameters()
+    origin, repeats = await call.origin(), call.services.ledger.repeats
+    earlier = await repeats.find(origin, dict[str, Any])
+    if earlier is not None:
+        return json_response(earlier, headers=replayed(True))
+    return json_response(await repeats.keep(origin, await act()))
 
 
 async def _open(call: Call) -> HoldView | EventView:
@@ -324,7 +350,6 @@ async def _open(call: Call) -> HoldView | EventView:
         CallError: 422 `reservation_expired`.
         NotFound: It is none of the caller's.
     """
-    call.parameters()
     found = await call.services.ledger.calls.promise(call.key.account_id, _id(call))
     if found.mode != "reservation":
         raise NotFound(_id(call))

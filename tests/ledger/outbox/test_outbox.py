@@ -303,13 +303,13 @@ async def test_a_delivery_lives_until_it_is_delivered_or_dead_and_can_be_sent_ag
     _, dead = await delivered(world, hook, delivered=False)
     assert (dead.state, dead.tries, len(dead.attempts)) == ("dead", 2, 2)
 
-    again = await world.ledger.outbox.retry(hook.account_id, dead.public_id)
+    again, _ = await world.ledger.outbox.retry(hook.account_id, dead.public_id)
     assert (again.state, again.public_id, again.body) == ("pending", dead.public_id, dead.body)
     failing, done = await delivered(world, hook, delivered=True)
     assert (failing, done.state) == (None, "delivered")
     span = (world.clock() - 60_000, world.clock() + 1)
-    assert await world.ledger.outbox.replay(hook.account_id, hook.public_id, *span) == 1
-    assert await world.ledger.outbox.replay(hook.account_id, hook.public_id, 0, 1) == 0
+    assert await world.ledger.outbox.replay(hook.account_id, hook.public_id, *span) == (1, False)
+    assert await world.ledger.outbox.replay(hook.account_id, hook.public_id, 0, 1) == (0, False)
     assert len(await world.ledger.outbox.due(hook, 10)) == 1
 
 
