@@ -13,7 +13,7 @@ _PICTURE = f"data:image/png;base64,{PNG}"
 NEW = "brand_new_member"
 # Members that are the caller's own, whatever is in them.
 # Settings whose `type` is a value like others: it tells no kind of object.
-SETTINGS = ("cache_control", "annotations[0]", "tool_choice", "thinking", "custom.format")
+SETTINGS = ()
 FREE = frozenset(
     {"arguments", "parameters", "metadata", "input_schema", "args", "response", "schema", "input", "data", "documents"}
 )

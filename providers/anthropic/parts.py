@@ -10,8 +10,8 @@ from typing import Final
 
 from providers.reading.inside import ANYTHING, Inside, Kinds, Table
 
-_CACHE: Final = "cache_control{type ttl}"
-_CALLER: Final = "caller{type tool_id}"
+_CACHE: Final = "cache_control{type=ephemeral ttl}"
+_CALLER: Final = "caller{type=direct|code_execution_20250825|code_execution_20260120 tool_id}"
 _HOSTED: Final = "a tool that the provider runs is not held for where the conversation brings it."
 
 # ---- tools
@@ -56,7 +56,8 @@ class _Blocks(Kinds):
     def __init__(self) -> None:
         super().__init__({})
         citations = Inside(
-            "enabled type cited_text document_index document_title file_id title url source encrypted_index "
+            "enabled type=char_location|page_location|content_block_location|web_search_result_location|"
+            "search_result_location cited_text document_index document_title file_id title url source encrypted_index "
             "start_char_index end_char_index start_page_number end_page_number start_block_index end_block_index "
             "search_result_index"
         )
@@ -86,7 +87,8 @@ class _Blocks(Kinds):
             ),
             "tool_reference": "tool_name",
             "browser_state": "tabs{tab_id title url active} "
-            "state_changes{type tab_id download_id url path size_bytes error}",
+            "state_changes{type=tab_opened|download_started|download_completed|download_failed tab_id "
+            "download_id url path size_bytes error}",
             "container_upload": "file_id",
             "compaction": Inside(
                 f"type {_CACHE} content encrypted_content signature",
@@ -101,7 +103,7 @@ class _Blocks(Kinds):
 
 def _results(blocks: Kinds) -> Kinds:
     """What tools that the provider runs have answered."""
-    outputs = "content{type file_id}"
+    outputs = "content{type=code_execution_output|bash_code_execution_output file_id}"
     return Kinds(
         {
             "web_search_tool_result_error web_fetch_tool_result_error advisor_tool_result_error "
@@ -116,7 +118,8 @@ def _results(blocks: Kinds) -> Kinds:
             "text_editor_code_execution_view_result": "content file_type num_lines start_line total_lines",
             "text_editor_code_execution_create_result": "is_file_update",
             "text_editor_code_execution_str_replace_result": "lines new_lines new_start old_lines old_start",
-            "tool_search_tool_search_result": "tool_references{type tool_name cache_control{type ttl}}",
+            "tool_search_tool_search_result": "tool_references{type=tool_reference tool_name "
+            "cache_control{type=ephemeral ttl}}",
         }
     )
 
@@ -126,12 +129,18 @@ BLOCKS = _Blocks()
 
 # ---- the request
 
-_EFFORT: Final = "effort format{type schema{*} name description strict} task_budget{type total remaining}"
-_THINKING: Final = "thinking{type budget_tokens block_binding{prefix_mismatch_behavior} display}"
+_EFFORT: Final = (
+    "effort format{type=json_schema schema{*} name description strict} task_budget{type=tokens total remaining}"
+)
+_THINKING: Final = (
+    "thinking{type=enabled|disabled|between_tools|adaptive budget_tokens display "
+    "block_binding{prefix_mismatch_behavior}}"
+)
 
 MESSAGES = Inside(
-    f"{_CACHE} {_THINKING} output_config{{{_EFFORT}}} output_format{{type schema{{*}} name description strict}} "
-    "metadata{*} tool_choice{type name disable_parallel_tool_use} diagnostics{previous_message_id} "
+    f"{_CACHE} {_THINKING} output_config{{{_EFFORT}}} output_format{{type=json_schema schema{{*}} name "
+    "description strict} "
+    "metadata{*} tool_choice{type=auto|any|tool|none name disable_parallel_tool_use} diagnostics{previous_message_id} "
     # Held for, or refused, by their names.
     "container{*} context_management{*} compaction{*} fallbacks{*} fallback_credit_token{*} billing_policy{*} "
     "mcp_servers{*} thread{*}",

@@ -12,13 +12,17 @@ _PARTS = Kinds(
         "document": "document{id data{*}} id",
     }
 )
-_CITED = "citations{start end text content_index type sources{type id tool_output{*} document{*}}}"
+_CITED = (
+    "citations{start end text content_index type=TEXT_CONTENT|THINKING_CONTENT|PLAN "
+    "sources{type=tool|document id tool_output{*} document{*}}}"
+)
 _CALLS_1 = "tool_calls{name parameters{*}}"
 _RESULTS_1 = "tool_results{call{name parameters{*}} outputs{*}}"
 _SCHEMAS = Kinds({"text": "", "json_object": "json_schema{*} schema{*}"})
 
 CHAT = Inside(
-    f"documents{{*}} citation_options{{mode}} thinking{{type token_budget}} {_RESULTS_1} connectors{{*}}",
+    f"documents{{*}} citation_options{{mode}} thinking{{type=enabled|disabled token_budget}} {_RESULTS_1} "
+    f"connectors{{*}}",
     inside={
         "messages": Inside(
             f"role tool_call_id tool_plan {_CITED}",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from providers.reading.inside import Inside, Kinds
 
-_FORMAT = "{type json_schema{name description schema{*} strict}}"
+_FORMAT = "{type=text|json_object|json_schema json_schema{name description schema{*} strict}}"
 
 OCR = Inside(
     f"bbox_annotation_format{_FORMAT} document_annotation_format{_FORMAT}",

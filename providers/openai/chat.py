@@ -89,8 +89,8 @@ class Chat:
             if present(head, name):
                 raise BadRequest(reason, param=name, code="unbounded_cost")
         call = self._read(body, head, self._quirks)
-        if asked.sound and not call.unlisted:
-            return msgspec.structs.replace(call, unlisted=parts.CHAT.look(head))
+        if asked.sound and not call.unlisted and (unlisted := parts.CHAT.look(head)):
+            return msgspec.structs.replace(call, unlisted=unlisted)
         return call
 
     def prepare(self, body: bytes, call: Call) -> bytes:

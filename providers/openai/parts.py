@@ -12,7 +12,7 @@ from typing import Final
 from providers.openai.hosted import BY_RUN, IN_TOKENS
 from providers.reading.inside import ANYTHING, Inside, Kinds
 
-_CACHES: Final = "prompt_cache_breakpoint{mode ttl} cache_control{type ttl}"
+_CACHES: Final = "prompt_cache_breakpoint{mode ttl} cache_control{type=ephemeral ttl}"
 _PAGES: Final = "its pages are read for a price of their own, and how many there are is not in the request."
 _HOSTED: Final = "a tool that the provider runs is not held for where the conversation brings it."
 _BESIDE: Final = "what it makes the provider write is beside the answer, and no limit holds for it."
@@ -21,6 +21,8 @@ _PICTURE: Final = "a picture that the provider keeps, or that lies elsewhere, is
 # ---- chat
 
 _SAID = Kinds({"text": "text", "reference": "reference_ids", "tool_reference": "tool title url favicon description"})
+
+_RESOURCE = Kinds({"text": "text", "image_url": "image_url{url detail}"})
 
 CHAT_PARTS = Kinds(
     {
@@ -36,6 +38,8 @@ CHAT_PARTS = Kinds(
         "video": "video fps min_pixels max_pixels total_pixels",
         # Mistral
         "reference": "reference_ids",
+        "resource_link": "uri metadata{*}",
+        "resource": Inside("type uri", inside={"content": _RESOURCE}),
         "thinking": Inside(f"type signature closed {_CACHES}", inside={"thinking": _SAID}),
     },
     common=_CACHES,
@@ -55,7 +59,7 @@ _CITATION = "url_citation{end_index start_index title url}"
 MESSAGES = Inside(
     # What an answer's message holds is sent back as it came; what follows `prefix` is other vendors'.
     "role name refusal tool_call_id audio{id data expires_at transcript} function_call{name arguments} "
-    f"annotations{{type {_CITATION}}} prefix partial reasoning_content encrypted_content "
+    f"annotations{{type=url_citation {_CITATION}}} prefix partial reasoning_content encrypted_content "
     "reasoning_details{type id index format text summary data signature} "
     f"extra_content{{google{{thought thought_signature}}}} {_CACHES}",
     inside={"content": CHAT_PARTS, "tool_calls": _CALLS, "reasoning": Kinds({"text": "text"})},
@@ -64,13 +68,22 @@ MESSAGES = Inside(
 _JSON_SCHEMA = "name description schema{*} strict"
 _GRAMMAR = "definition syntax grammar{definition syntax}"
 # Tools that are held for, or refused, by their type.
-_HOSTED_KINDS = (*BY_RUN, *IN_TOKENS, "code_interpreter", "image_generation", "shell", "builtin_function")
+_HOSTED_KINDS = (
+    *BY_RUN,
+    *IN_TOKENS,
+    "code_interpreter",
+    "image_generation",
+    "shell",
+    "builtin_function",
+    "connector",
+    "document_library",
+)
 _RUN: dict[str, str | Inside] = dict.fromkeys(_HOSTED_KINDS, ANYTHING)
 
 _CHAT_TOOLS = Kinds(
     {
         "function": f"function{{name description parameters{{*}} strict}} {_CACHES}",
-        "custom": f"custom{{name description format{{type {_GRAMMAR}}}}}",
+        "custom": f"custom{{name description format{{type=text|grammar {_GRAMMAR}}}}}",
         **_RUN,
     }
 )
@@ -82,13 +95,15 @@ _SHARED = (
 
 CHAT = Inside(
     f"{_SHARED} logit_bias{{*}} audio{{format voice{{id}}}} function_call{{name}} documents{{*}} plugins{{*}} "
-    "functions{name description parameters{*}} web_search_options{*} thinking{type budget_tokens keep} "
-    "tool_choice{type name function{name} custom{name} allowed_tools{mode tools{*}}} search_options{*} "
+    "functions{name description parameters{*}} web_search_options{*} "
+    "thinking{type=enabled|disabled|adaptive|auto budget_tokens keep} "
+    "tool_choice{type=function|custom|allowed_tools name function{name} custom{name} allowed_tools{mode "
+    "tools{*}}} search_options{*} "
     "translation_options{source_lang target_lang domains terms{source target} tm_list{source target}}",
     inside={
         "messages": MESSAGES,
         "tools": _CHAT_TOOLS,
-        "prediction": Inside("type", inside={"content": CHAT_PARTS}),
+        "prediction": Inside("type=content", inside={"content": CHAT_PARTS}),
         "response_format": Kinds({"text json_object json_schema": f"json_schema{{{_JSON_SCHEMA}}} schema{{*}}"}),
     },
     every=True,
@@ -100,7 +115,8 @@ CHAT = Inside(
 _INPUT_PARTS = Kinds(
     {
         "text input_text summary_text reasoning_text": "text",
-        "output_text": "text annotations{type file_id filename index container_id start_index end_index title url} "
+        "output_text": "text annotations{type=file_citation|url_citation|container_file_citation|file_path "
+        "file_id filename index container_id start_index end_index title url} "
         "logprobs{token bytes logprob top_logprobs{token bytes logprob}}",
         "refusal": "refusal",
         "input_image computer_screenshot": "detail file_id image_url",
@@ -111,7 +127,7 @@ _INPUT_PARTS = Kinds(
 )
 
 _FUNCTION = "name description parameters{*} strict async allowed_callers defer_loading output_schema{*}"
-_CUSTOM = f"name description format{{type {_GRAMMAR}}} async allowed_callers defer_loading"
+_CUSTOM = f"name description format{{type=text|grammar {_GRAMMAR}}} async allowed_callers defer_loading"
 _CLIENT: dict[str, str | Inside] = {
     "function": _FUNCTION,
     "custom": _CUSTOM,
@@ -125,8 +141,11 @@ _TOOLS = Kinds({**_CLIENT, **_RUN})
 _BROUGHT = Kinds(_CLIENT, refused=dict.fromkeys(_RUN, _HOSTED))
 
 _CHECKS = "{id code message}"
-_MOVES = "{type button x y keys path{x y} scroll_x scroll_y text}"
-_CALLER = "caller{type caller_id}"
+_MOVES = (
+    "{type=click|double_click|drag|keypress|move|screenshot|scroll|type|wait button x y keys path{x y} "
+    "scroll_x scroll_y text}"
+)
+_CALLER = "caller{type=direct|program caller_id}"
 _FORMATS = Kinds({"text json_object": "", "json_schema": _JSON_SCHEMA}, common="schema{*}")
 
 ITEMS = Kinds(
@@ -136,7 +155,7 @@ ITEMS = Kinds(
         "file_search_call": "queries results{attributes{*} file_id filename score text}",
         "computer_call": f"call_id pending_safety_checks{_CHECKS} action{_MOVES} actions{_MOVES}",
         "computer_call_output": f"call_id output acknowledged_safety_checks{_CHECKS}",
-        "web_search_call": "action{type query queries sources{type url} url pattern}",
+        "web_search_call": "action{type=search|open_page|find_in_page queries query sources{type=url url} url pattern}",
         "function_call": f"async arguments call_id name namespace {_CALLER}",
         "function_call_output": f"call_id output name namespace {_CALLER}",
         "custom_tool_call": f"async call_id input name namespace {_CALLER}",
@@ -156,19 +175,21 @@ ITEMS = Kinds(
             "type id status code container_id",
             inside={"outputs": Kinds({"logs": "logs"}, refused={"image": _PICTURE})},
         ),
-        "local_shell_call": "call_id action{type command env{*} timeout_ms user working_directory}",
+        "local_shell_call": "call_id action{type=exec command env{*} timeout_ms user working_directory}",
         "local_shell_call_output": "call_id output",
         "shell_call": f"call_id action{{commands max_output_length timeout_ms}} {_CALLER} "
-        "environment{type container_id skills{name description path}}",
+        "environment{type=local|container_reference container_id skills{name description path}}",
         "shell_call_output": Inside(
-            f"type id status call_id max_output_length output{{stdout stderr outcome{{type exit_code}}}} {_CALLER}"
+            f"type id status call_id max_output_length output{{stdout stderr outcome{{type=timeout|exit "
+            f"exit_code}}}} {_CALLER}"
         ),
-        "apply_patch_call": f"call_id operation{{type diff path}} {_CALLER}",
+        "apply_patch_call": f"call_id operation{{type=create_file|delete_file|update_file diff path}} {_CALLER}",
         "apply_patch_call_output": f"call_id output {_CALLER}",
         "mcp_list_tools": "server_label error tools{name description input_schema{*} annotations{*}}",
         "mcp_approval_request": "arguments name server_label",
         "mcp_approval_response": "approval_request_id approve reason",
-        "mcp_call": "arguments name server_label approval_request_id output error{type code message content{*}}",
+        "mcp_call": "arguments name server_label approval_request_id output "
+        "error{type=mcp_protocol_error|mcp_tool_execution_error|http_error code message content{*}}",
         "program": "call_id code fingerprint",
         "program_output": "call_id result",
     },
@@ -178,10 +199,16 @@ ITEMS = Kinds(
 )
 """Items of a Responses conversation."""
 
+_CHOICE: Final = (
+    "tool_choice{type=allowed_tools|file_search|web_search_preview|computer|computer_use_preview|computer_use|"
+    "web_search_preview_2025_03_11|web_search|image_generation|code_interpreter|function|mcp|custom|"
+    "programmatic_tool_calling|apply_patch|shell name server_label mode tools{*}}"
+)
+
 RESPONSES = Inside(
     f"{_SHARED} conversation{{id}} prompt{{*}} reasoning{{context effort generate_summary mode summary}} "
     "context_management{type compact_threshold} image{context_compression} access_programs{cyber} "
-    "background_options{*} tool_choice{type name server_label mode tools{*}}",
+    f"background_options{{*}} {_CHOICE}",
     inside={
         "input": ITEMS,
         "instructions": ITEMS,

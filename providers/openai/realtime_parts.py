@@ -15,7 +15,7 @@ _PARTS = Kinds(
         "text audio transcript image_url detail format",
     )
 )
-_ERROR: Final = "error{type code message}"
+_ERROR: Final = "error{type=protocol_error|tool_execution_error|http_error code message}"
 
 ITEM = Kinds(
     {
@@ -42,20 +42,23 @@ _TOOLS = Kinds(
         "tool_search": "*",
     }
 )
-_FORMAT: Final = "format{type rate}"
+_FORMAT: Final = "format{type=audio/pcm|audio/pcmu|audio/pcma rate}"
 _HEARD: Final = "{delay keywords language languages model prompt}"
 _TURNS: Final = (
-    "{type create_response idle_timeout_ms interrupt_response prefix_padding_ms silence_duration_ms threshold "
+    "{type=server_vad|semantic_vad create_response idle_timeout_ms interrupt_response prefix_padding_ms "
+    "silence_duration_ms threshold "
     "eagerness}"
 )
-_NOISE: Final = "{strength type}"
-_SHARED: Final = "prompt{id version variables{*}} reasoning{effort} tool_choice{type name server_label} metadata{*}"
+_NOISE: Final = "{strength type=near_field|far_field}"
+_SHARED: Final = (
+    "prompt{id version variables{*}} reasoning{effort} tool_choice{type=function|mcp name server_label} metadata{*}"
+)
 
 SESSION: dict[str, Table] = Inside(
     f"{_SHARED} audio{{input{{{_FORMAT} noise_reduction{_NOISE} transcription{_HEARD} turn_detection{_TURNS}}} "
     f"output{{{_FORMAT} speed voice{{id}}}}}} voice{{id}} input_audio_transcription{_HEARD} "
     f"input_audio_noise_reduction{_NOISE} turn_detection{_TURNS} tracing{{group_id metadata{{*}} workflow_name}} "
-    "truncation{type retention_ratio token_limits{post_instructions}}",
+    "truncation{type=retention_ratio retention_ratio token_limits{post_instructions}}",
     inside={"tools": _TOOLS},
 ).tables
 """Inside of a session."""

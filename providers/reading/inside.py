@@ -55,14 +55,15 @@ class Inside:
 
     Args:
         text: Names of its members. `name{…}` is an object or a list of such, with these members; `name{*}` may hold
-            anything; `*` alone says so of all. A name without braces is a value, or a list of values.
+            anything; `*` alone says so of all. A name without braces is a value, or a list of values; of `name=a|b` the
+            value says one of these.
         inside: Members that have a table of their own.
         names: Instead of the text's names: a table that lists them, or None where they are judged elsewhere.
         refused: Members that are refused, and why.
         spelt: How a name stands in the tables.
     """
 
-    __slots__ = ("_spelt", "free", "inside", "names", "refused")
+    __slots__ = ("_spelt", "free", "inside", "names", "refused", "said")
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class Inside:
         refused: Mapping[str, str] = _NONE,
         spelt: Callable[[str], str] = str,
     ) -> None:
-        own, nested, free = _parsed(iter(_WORD.findall(text)), spelt)
+        own, nested, free, self.said = _parsed(iter(_WORD.findall(text)), spelt)
         listed = frozenset[str]().union(*names.rows.values()) if names is not None else frozenset()
         self.names = None if every or "*" in own else frozenset(own) | listed | inside.keys() | refused.keys()
         self.inside: dict[str, Table] = {**nested, **inside}
@@ -104,6 +105,8 @@ class Inside:
                 return f".{name}"
             if name in self.refused:
                 why.append(self.refused[name])
+                return f".{name}"
+            if name in self.said and _said(json_text) not in self.said[name]:
                 return f".{name}"
             first = memoryview(json_text)[0]
             if first not in _NESTED or name in self.free:
@@ -164,16 +167,21 @@ class Kinds:
 
     def _members(self, head: Head, why: list[str], depth: int) -> str:
         said = head.get(self._by)
-        try:
-            kind = "" if said is None else _TEXT.decode(said) or ""
-        except UNREADABLE:
-            kind = _NEITHER
+        kind = "" if said is None else _said(said)
         table = self.kinds.get(kind)
         if table is None:
             if kind in self.refused:
                 why.append(self.refused[kind])
             return f".{self._by}"
         return "" if table.anything else table.members(head, why, depth)
+
+
+def _said(json_text: msgspec.Raw) -> str:
+    """The text of a value; "" where it is null."""
+    try:
+        return _TEXT.decode(json_text) or ""
+    except UNREADABLE:
+        return _NEITHER
 
 
 def _find(json_text: msgspec.Raw, why: list[str], depth: int, members: Callable[[Head, list[str], int], str]) -> str:
@@ -195,25 +203,37 @@ def _find(json_text: msgspec.Raw, why: list[str], depth: int, members: Callable[
     return ""
 
 
-def _parsed(words: Iterator[str], spelt: Callable[[str], str]) -> tuple[list[str], dict[str, Table], list[str]]:
-    """(names, tables of those in braces, those that are free) up to the closing brace or the end."""
+_Words = tuple[list[str], dict[str, "Table"], list[str], dict[str, frozenset[str]]]
+
+
+def _parsed(words: Iterator[str], spelt: Callable[[str], str], *, nested_in: str = "") -> _Words:
+    """(names, tables of those in braces, those that are free, what values say) up to the closing brace or the end."""
     names: list[str] = []
     nested: dict[str, Table] = {}
     free: list[str] = []
+    said: dict[str, frozenset[str]] = {}
     for word in words:
         if word == "}":
-            break
+            if not nested_in:
+                raise ValueError("a brace too many")
+            return names, nested, free, said
         if word != "{":
-            names.append(word)
+            name, _, values = word.partition("=")
+            names.append(name)
+            if values:
+                said[name] = frozenset(values.split("|")) | {""}
             continue
-        own, tables, inner_free = _parsed(words, spelt)
+        own, tables, inner_free, inner_said = _parsed(words, spelt, nested_in=names[-1])
         table = Inside(spelt=spelt)
         table.names, table.inside, table.free = frozenset(own), tables, frozenset(inner_free)
+        table.said = inner_said
         if own == ["*"]:
             free.append(names[-1])
         else:
             nested[names[-1]] = table
-    return names, nested, free
+    if nested_in:
+        raise ValueError(f"no brace closes {nested_in}")
+    return names, nested, free, said
 
 
 ANYTHING = Inside("*")
