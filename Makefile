@@ -86,8 +86,9 @@ matrix: .venv/dev $(CLIENTS) $(JAVASCRIPT) ## run the conformance matrix, and wr
 	$(BIN)/python -m pytest -q tests/conformance/test_cells.py
 	$(BIN)/python -m scripts.matrix --write
 
-openapi: .venv/dev ## write the API's description, docs/openapi.json
+openapi: .venv/dev ## write the API's description, docs/openapi.json, and the clients that follow it
 	$(BIN)/python -m gateway.api.openapi docs/openapi.json
+	$(BIN)/python -m scripts.clients
 
 prices: ## rebuild the price catalogue from its sources, and report where they disagree (build time only)
 	$(PYTHON) -m venv build/prices

@@ -365,6 +365,12 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     ),
     ("GET", "/openapi.json"): Entry(name="openapi", summary="This document.", is_open=True),
     ("GET", "/docs"): Entry(name="docs", summary="This document, to be read.", forms=("text/html",), is_open=True),
+    ("GET", "/clients/farthing.py"): Entry(
+        name="pythonClient", summary="A client of this API in one Python file.", is_open=True, forms=("text/x-python",)
+    ),
+    ("GET", "/clients/farthing.js"): Entry(
+        name="javascriptClient", summary="The same in JavaScript.", is_open=True, forms=("text/javascript",)
+    ),
     ("GET", "/docs/style.css"): Entry(name="docsStyle", summary="How it looks.", forms=("text/css",), is_open=True),
     ("GET", "/"): Entry(name="front", summary="Leads a browser to the dashboard.", is_open=True, statuses=(303,)),
 }

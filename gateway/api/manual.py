@@ -41,8 +41,29 @@ async def style(request: Request) -> Response:
     return Response(_style(), headers=_HEADERS, media_type="text/css")
 
 
-PAGES = (("/openapi.json", openapi), ("/docs", docs), ("/docs/style.css", style))
+async def python_client(request: Request) -> Response:
+    """GET /clients/farthing.py."""
+    return Response(_client("farthing.py"), headers=_HEADERS, media_type="text/x-python")
+
+
+async def javascript_client(request: Request) -> Response:
+    """GET /clients/farthing.js."""
+    return Response(_client("farthing.js"), headers=_HEADERS, media_type="text/javascript")
+
+
+PAGES = (
+    ("/openapi.json", openapi),
+    ("/docs", docs),
+    ("/docs/style.css", style),
+    ("/clients/farthing.py", python_client),
+    ("/clients/farthing.js", javascript_client),
+)
 """What is open to all: path and answer."""
+
+
+@functools.cache
+def _client(name: str) -> bytes:
+    return Path(__file__).with_name("clients").joinpath(name).read_bytes()
 
 
 @functools.cache
