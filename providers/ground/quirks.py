@@ -29,6 +29,8 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
         calls: Functions whose call in an answer has a price, and the name under which it is priced.
         server_tools: Members of `server_side_tool_usage_details` (calls of tools that the vendor ran), likewise.
         base_resp: Every answer says how it went in `base_resp`, also where its HTTP status says that all is well.
+        searches_files: A file among the parts makes the vendor search it, as often as the model likes, for a price
+            of its own.
         refuses: Request fields that are refused while they ask for something, and why.
     """
 
@@ -38,6 +40,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     calls: Mapping[str, str] = _NONE
     server_tools: Mapping[str, str] = _NONE
     base_resp: bool = False
+    searches_files: bool = False
     refuses: Mapping[str, str] = _NONE
 
 

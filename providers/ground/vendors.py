@@ -251,6 +251,7 @@ _ROWS = (
         quirks=Quirks(
             beside=True,
             ticks=True,
+            searches_files=True,
             server_tools={
                 "web_search_calls": "web_search",
                 "x_search_calls": "x_search",

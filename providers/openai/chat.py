@@ -64,7 +64,7 @@ class Chat:
         self,
         name: str,
         limits: tuple[str, ...],
-        read: Callable[[bytes, Head, Quirks], Call],
+        read: Callable[[bytes, Head, Quirks, bool], Call],
         own: frozenset[str],
         quirks: Quirks = PLAIN,
     ) -> None:
@@ -88,7 +88,7 @@ class Chat:
         for name, reason in self._quirks.refuses.items():
             if present(head, name):
                 raise BadRequest(reason, param=name, code="unbounded_cost")
-        call = self._read(body, head, self._quirks)
+        call = self._read(body, head, self._quirks, asked.sound)
         if asked.sound and not call.unlisted and (unlisted := parts.CHAT.look(head)):
             return msgspec.structs.replace(call, unlisted=unlisted)
         return call
@@ -110,7 +110,7 @@ class Chat:
         return UsageFilter() if call.splice else None
 
 
-def _read_chat(body: bytes, head: Head, quirks: Quirks) -> Call:
+def _read_chat(body: bytes, head: Head, quirks: Quirks, sound: bool) -> Call:
     model = text_field(head, "model", required=True)
     messages = head.get("messages")
     if messages is None or not is_list(messages):
@@ -118,6 +118,8 @@ def _read_chat(body: bytes, head: Head, quirks: Quirks) -> Call:
     extent = Extent()
     content = Content(extent, model)
     content.messages(messages)
+    if sound:
+        content.unseen(searches_files=quirks.searches_files)
     if "tools" in head or "functions" in head:
         content.tools(head, "tools", calls=quirks.calls)
         content.tools(head, "functions")
@@ -145,7 +147,7 @@ def _read_chat(body: bytes, head: Head, quirks: Quirks) -> Call:
     return _call(body, head, model, extent, _larger(declared, legacy), field, choices, quirks, (searches,))
 
 
-def _read_completions(body: bytes, head: Head, quirks: Quirks) -> Call:
+def _read_completions(body: bytes, head: Head, quirks: Quirks, sound: bool) -> Call:
     model = text_field(head, "model", required=True)
     extent = Extent()
     prompts = 1

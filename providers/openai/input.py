@@ -94,12 +94,13 @@ def read_parts(json_text: msgspec.Raw, where: str) -> Iterable[Part]:
 class Content:
     """Reads the content of one request into an extent."""
 
-    __slots__ = ("_extent", "_model", "_places", "refers")
+    __slots__ = ("_extent", "_model", "_places", "file", "refers")
 
     def __init__(self, extent: Extent, model: str) -> None:
         self._extent = extent
         self.refers: list[Reference] = []  # to stored items, by their ids
         self._places: list[int] = []
+        self.file = ""  # where the first file is
         self._model = model
 
     def messages(self, json_text: msgspec.Raw) -> None:
@@ -152,6 +153,13 @@ class Content:
                 names = [member.name for member in members(bytes(items[at]))]
                 if len(names) != len(set(names)):
                     raise BadRequest("A reference to an item says something twice.", param=f"input[{at}]")
+
+    def unseen(self, *, searches_files: bool) -> None:
+        """What a cap that must hold has to know besides: items that the provider keeps, files that it searches."""
+        if searches_files and self.file:
+            self._extent.unknown(self.file, endless=True)
+        if self.refers:
+            self._extent.unknown(self.refers[0].param)
 
     def value(self, json_text: msgspec.Raw, owner: str, at: int) -> None:
         """What a message says: a text, a list of parts, or one part."""
@@ -242,6 +250,7 @@ class Content:
         self._extent.audio(len(data), media.openai_audio(sound), media.duration_ms(sound) if by_time else None)
 
     def _file(self, part: Part, where: str) -> None:
+        self.file = self.file or where
         if part.type == "file":
             part = self._object(part.file, f"{where}.file")
             where += ".file"

@@ -88,8 +88,8 @@ class Responses(PassThrough):
                 extent.unknown(name, endless=name in _ENDLESS)
                 if name == "search_parameters":
                     extent.runs("web_search", 1, name)
-        if asked.sound and content.refers:  # an item's content is the provider's to know
-            extent.unknown(content.refers[0].param)
+        if asked.sound:
+            content.unseen(searches_files=self._quirks.searches_files)
         limit = count_field(head, _LIMIT, least=0) or None
         if limit is None and count_field(head, _LIMIT, least=0) == 0:
             extent.unknown(_LIMIT, endless=True)  # some vendors take it for no limit

@@ -138,3 +138,29 @@ async def test_requests_that_stand_in_a_batch_are_looked_into(gateway: Running) 
         status, _, answer = await gateway.call(key["secret"], {"requests": [asked]}, "/v1/messages/batches")
         assert status == wanted, answer
     assert told(answer)["param"] == "messages[0].content[0].type"
+
+
+@pytest.mark.parametrize(
+    ("path", "member", "part", "place"),
+    [
+        ("/v1/chat/completions", "messages", {"type": "file", "file": {"file_data": "data:text/plain;base64,aGk="}},
+         "messages[0].content[0]"),
+        ("/v1/responses", "input", {"type": "input_file", "file_data": "data:text/plain;base64,aGk="},
+         "input[0].content[0]"),
+    ],
+)  # fmt: skip
+async def test_a_file_that_the_vendor_searches_is_a_tool_s_work(
+    gateway: Running, path: str, member: str, part: dict[str, Any], place: str
+) -> None:
+    """xAI searches what is attached, by the call; elsewhere a file of text costs its text."""
+    limit = "max_output_tokens" if member == "input" else "max_tokens"
+    body = {limit: 16, member: [{"role": "user", "content": [part]}]}
+    for model, overdraft, wanted in (
+        ("grok-4", "never", 400),
+        ("grok-4", "inflight", 200),
+        ("gpt-4o-mini", "never", 200),
+    ):
+        key = await gateway.mint(livemode=False, overdraft=overdraft, max_spend_usd="50")
+        status, _, content = await gateway.call(key["secret"], body | {"model": model}, path)
+        assert status == wanted, (model, overdraft, content)
+        assert status == 200 or place in json.loads(content)["error"]["param"]
