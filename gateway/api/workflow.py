@@ -28,11 +28,21 @@ class _Said(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tru
     """A part of a specification: a field that is not known is refused by name."""
 
 
+class When(_Said, frozen=True):
+    """A condition: what stands in a node's output at a path (`$.name[0]`) is there, or is this very value."""
+
+    op: Literal["equals", "exists"]
+    path: Annotated[str, Meta(pattern=r"^\$", max_length=1024)] = "$"
+    value: Any = None
+    source: Literal["node_output"] = "node_output"
+
+
 class Edge(_Said, frozen=True):
-    """One node comes after another."""
+    """One node comes after another; with `when`, only if the condition holds of what the first puts out."""
 
     from_: Id = msgspec.field(name="from")
     to: Id
+    when: When | UnsetType = UNSET
 
 
 class Source(_Said, frozen=True):

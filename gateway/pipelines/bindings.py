@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gateway.api.workflow import Binding, Source, TransformInput
-from gateway.pipelines.pointers import NoSuchPlace, find, put
+from gateway.api.workflow import Binding, Source, TransformInput, When
+from gateway.pipelines.pointers import NoSuchPlace, find, pointer_of_path, put
 
 Outputs = Mapping[str, Any]
 
@@ -47,6 +47,64 @@ def taken(outputs: Outputs, source: Source) -> Any:
         return find(outputs[source.from_], source.pointer)
     except NoSuchPlace as missing:
         raise NotBound(f"In the output of {source.from_!r}, {missing}.") from None
+
+
+def holds(when: When, output: Any) -> bool:
+    """Whether a condition holds of an output. A number equals a number, and true is none."""
+    try:
+        found = find(output, pointer_of_path(when.path))
+    except NoSuchPlace:
+        return False
+    return when.op == "exists" or _same(found, when.value)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are the same; it goes no further than the smaller of the two."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
+
+
+def weight(value: Any, most: int) -> int:
+    """About how many bytes a value has as JSON; once that is more than `most`, any larger number.
+
+    Outputs share what they are made of, so a few nodes could make a value that nobody has room for.
+    """
+    total, left = 0, [value]
+    while left and total <= most:
+        each = left.pop()
+        if isinstance(each, str):
+            total += len(each) + 2
+        elif isinstance(each, dict):
+            total += 2 + sum(len(name) + 4 for name in each)
+            left += each.values()
+        elif isinstance(each, list):
+            total += 2 + len(each)
+            left += each
+        else:
+            total += 8
+    return total
+
+
+def bound_bytes(body: dict[str, Any], bindings: Sequence[Binding], outputs: Outputs, most: int) -> int:
+    """About how many bytes the bindings put into a request; once that is more than `most`, any larger number.
+
+    Raises:
+        NotBound: An output is not what a binding says of it.
+    """
+    total = 0
+    request = json.dumps(body) if any(isinstance(each.to_placeholder, str) for each in bindings) else ""
+    for each in bindings:
+        value = taken(outputs, Source(from_=each.from_, pointer=each.pointer))
+        times = request.count(f"{{{{{each.to_placeholder}}}}}") if isinstance(each.to_placeholder, str) else 1
+        total += weight(value, most) * times
+        if total > most:
+            break
+    return total
 
 
 def transformed(said: TransformInput, outputs: Outputs) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import msgspec
 
 from gateway.asgi import CONNECTION, INSIDE
 from gateway.bounds import RUN_BYTES_MAX
+from gateway.pipelines.spec import is_shallow
 
 Inference = Callable[[dict[str, Any], Callable[[], Awaitable[dict[str, Any]]], Callable[[Any], Awaitable[None]]], Any]
 PASSED_ON = ("x-end-user-id", "x-end-user-cap-usd", "x-farthing-metadata", "x-farthing-sim")
@@ -150,9 +151,11 @@ def _read(kind: str, content: bytes) -> Any:
     media = kind.partition(";")[0].strip().lower()
     if media == "application/json" or media.endswith("+json"):
         try:
-            return msgspec.json.decode(content)
+            if is_shallow(found := msgspec.json.decode(content)):
+                return found
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            media = "text/plain"
+            pass
+        media = "text/plain"
     if media.startswith("text/"):
         return {"content_type": media, "text": content.decode("utf-8", "replace")}
     return {"content_type": media, "base64": base64.b64encode(content).decode()}

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.api.workflow import Issue, JoinAll, JoinAny, LlmNode, Node, Source, Transform, Workflow
+from gateway.api.workflow import Issue, JoinAll, JoinAny, LlmNode, Node, Source, Transform, When, Workflow
 from gateway.pipelines.bindings import holds_placeholder
-from gateway.pipelines.pointers import NoSuchPlace, parts, pointer_to, put
+from gateway.pipelines.pointers import NoSuchPlace, parts, pointer_of_path, pointer_to, put
 from gateway.pipelines.requests import PathRefused, Request, request_of
 
 Need = tuple[str, str]
@@ -28,12 +28,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         nodes: By id, each after those that it needs.
         needs: The ids of the nodes that each node needs, in the order in which they are named.
         requests: Of the nodes that call, as they are before anything is bound into them.
+        conditions: Of a node, by the node that they are about.
     """
 
     workflow: Workflow
     nodes: Mapping[str, Node]
     needs: Mapping[str, tuple[str, ...]]
     requests: Mapping[str, Request]
+    conditions: Mapping[str, Mapping[str, tuple[When, ...]]]
 
 
 def compiled(workflow: Workflow) -> tuple[Plan | None, list[Issue]]:
@@ -70,12 +72,13 @@ def compiled(workflow: Workflow) -> tuple[Plan | None, list[Issue]]:
     if cycle:
         at = next(at for node_id in cycle for each, at in needed[node_id] if each in cycle)
         issues.append(Issue("cycle", at, f"These nodes wait for each other: {', '.join(cycle)}."))
+    issues += _of_conditions(workflow)
     issues += _of_sources(workflow, nodes, needs)
     issues += _of_outputs(workflow, nodes, needs, set(cycle))
     if issues:
         return None, issues
-    plan = Plan(workflow=workflow, nodes={each: nodes[each] for each in ordered}, needs=needs, requests=requests)
-    return plan, []
+    ready = {each: nodes[each] for each in ordered}
+    return Plan(workflow=workflow, nodes=ready, needs=needs, requests=requests, conditions=_conditions(workflow)), []
 
 
 def _issue(code: str, message: str, *where: str | int) -> Issue:
@@ -169,6 +172,24 @@ def _cycle(left: Mapping[str, tuple[str, ...]]) -> list[str]:
         way.append(here)
         here = next(each for each in left[here] if each in left)
     return way[way.index(here) :]
+
+
+def _of_conditions(workflow: Workflow) -> Iterator[Issue]:
+    for number, edge in enumerate(workflow.edges):
+        if isinstance(edge.when, When):
+            try:
+                pointer_of_path(edge.when.path)
+            except NoSuchPlace as wrong:
+                yield _issue("invalid_spec", f"{wrong}.", "edges", number, "when", "path")
+
+
+def _conditions(workflow: Workflow) -> dict[str, dict[str, tuple[When, ...]]]:
+    found: dict[str, dict[str, tuple[When, ...]]] = {}
+    for edge in workflow.edges:
+        if isinstance(edge.when, When):
+            of_node = found.setdefault(edge.to, {})
+            of_node[edge.from_] = (*of_node.get(edge.from_, ()), edge.when)
+    return found
 
 
 def _of_sources(workflow: Workflow, nodes: Mapping[str, Node], needs: Mapping[str, tuple[str, ...]]) -> Iterator[Issue]:

@@ -128,7 +128,7 @@ async def _gone_on(call: Call, body: bytes, tree: Any, headers: dict[str, str]) 
     """A run that waited, with the results of its tools; then its continuation is used. Raises CallError."""
     asked: Resumption = _said(lambda: spec.read(body, Resumption, tree))
     pipelines = of(call)
-    kept = pipelines.means.sealer.open(asked.continuation, call.key.public_id, Kept)
+    kept = await asyncio.to_thread(pipelines.means.sealer.open, asked.continuation, call.key.public_id, Kept)
     if kept is None:
         message = "This is no continuation that this key was given here."
         raise CallError(400, "invalid_continuation", message, param="continuation")

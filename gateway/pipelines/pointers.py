@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 
@@ -16,6 +17,20 @@ def parts(pointer: str) -> list[str]:
     if pointer[0] != "/" or "~" in pointer.replace("~0", "").replace("~1", ""):
         raise NoSuchPlace(f"{pointer!r} is no JSON pointer")
     return [part.replace("~1", "/").replace("~0", "~") for part in pointer[1:].split("/")]
+
+
+_STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_-]*)|\[(0|[1-9]\d{0,8})\]")
+
+
+def pointer_of_path(path: str) -> str:
+    """The pointer that leads where a JSON path does, of names and numbers: `$.a[0].b`. Raises NoSuchPlace."""
+    at, names = 1, []
+    while path[:1] == "$" and at < len(path) and (step := _STEP.match(path, at)):
+        names.append(step[1] or step[2])
+        at = step.end()
+    if path[:1] != "$" or at != len(path):
+        raise NoSuchPlace(f"{path!r} is no path of names and numbers")
+    return pointer_to(*names)
 
 
 def pointer_to(*names: str | int) -> str:

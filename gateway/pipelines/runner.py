@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 
 from gateway.api.workflow import Failure, LineItem, LlmNode
-from gateway.bounds import CONTINUATION_BYTES_MAX, RUN_BYTES_MAX, RUN_CHARGE_S, RUN_LAND_S
+from gateway.bounds import CONTINUATION_BYTES_MAX, RUN_CHARGE_S, RUN_LAND_S
 from gateway.pipelines.calling import Answer, Inference, NodeCall
 from gateway.pipelines.compiling import Plan
-from gateway.pipelines.scheduler import Call, End, Failed, NodeState, Scheduler, Succeeded, Waits
+from gateway.pipelines.scheduler import TOO_LARGE, Call, End, Failed, NodeState, Scheduler, Skipped, Succeeded, Waits
 from gateway.pipelines.sealing import Sealer
 from gateway.problems import CallError
 from keys.keyring import Key
@@ -30,6 +30,7 @@ from ledger.views import NotFound
 
 _log = logging.getLogger("farthing.pipelines")
 
+_INTERNAL = Failure("internal_error", "Something went wrong here.")
 AGAIN_S = 0.2  # between two times that a ledger which does not answer is asked
 _LAST = {
     "succeeded": "run_completed",
@@ -48,7 +49,8 @@ class Kept(msgspec.Struct, kw_only=True):
         spec: The specification, as it was sent.
         headers: Those that hold for its calls.
         left_ms: What is left of its own time.
-        kept_bytes: Of its calls' answers.
+        kept_bytes: Of its nodes' outputs.
+        bound_bytes: Of what went from them into requests.
     """
 
     run_id: str
@@ -61,6 +63,7 @@ class Kept(msgspec.Struct, kw_only=True):
     number: int = 0
     expires_ms: int = 0
     kept_bytes: int = 0
+    bound_bytes: int = 0
     items: list[LineItem] = []
 
 
@@ -82,7 +85,9 @@ class Run:
         self.events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self.over = asyncio.Event()
         self.last: dict[str, Any] = {}
-        self.scheduler = Scheduler(plan, kept.states, kept.order)
+        self.scheduler = Scheduler(
+            plan, kept.states, kept.order, kept_bytes=kept.kept_bytes, bound_bytes=kept.bound_bytes
+        )
         self._means = means
         self._secret = secret
         self._plan = plan
@@ -91,6 +96,7 @@ class Run:
         self._nodes: set[asyncio.Task[None]] = set()
         self._calls: dict[NodeCall, asyncio.Task[None]] = {}
         self._refused: dict[str, Any] | None = None
+        self._fault: Exception | None = None
 
     def cancel(self) -> None:
         """End it now."""
@@ -112,6 +118,9 @@ class Run:
             except TimeoutError:
                 failure = Failure("run_timeout", "The run took longer than run_timeout_ms.")
                 end = self.scheduler.abandoned("failed", failure)
+            except Exception:  # noqa: BLE001 - whatever went wrong, the run must end, and its client learn of it
+                _log.exception("unexpected error", extra={"run_id": self.id})
+                end = self.scheduler.abandoned("failed", _INTERNAL)
             self._kept.left_ms -= min(int((now() - began) * 1000), self._kept.left_ms - 1)
             await self._leave()
             await self._finish(end)
@@ -137,6 +146,8 @@ class Run:
                             if not called:
                                 self._emit("node_started", node_id=node_id)
                             self._emit("node_succeeded", node_id=node_id)
+                        case Skipped(node_id=node_id):
+                            self._emit("node_skipped", node_id=node_id)
                         case Failed(node_id=node_id, failure=failure):
                             self._emit("node_failed", node_id=node_id, error=failure)
                         case Waits(node_id=node_id, step=step, pending=pending):
@@ -144,6 +155,8 @@ class Run:
                             self._emit("node_waiting", node_id=node_id, waiting=waiting)
                         case End():
                             return action
+                if self._fault is not None:
+                    raise self._fault
                 if self._canceled.is_set():
                     return self.scheduler.abandoned("canceled")
                 await asyncio.wait({*self._nodes, canceled}, return_when=asyncio.FIRST_COMPLETED)
@@ -162,9 +175,9 @@ class Run:
     async def _called(self, action: Call) -> None:
         try:
             await self._call(action)
-        except Exception:  # noqa: BLE001 - whatever went wrong, the run must end, and its client learn of it
-            _log.exception("unexpected error", extra={"run_id": self.id})
-            self.scheduler.failed(action.node_id, Failure("internal_error", "Something went wrong here."))
+        except Exception as error:  # noqa: BLE001 - it is told where the run is carried out
+            self._fault = error
+            self.cancel()
 
     async def _call(self, action: Call) -> None:
         """Make one call of a node, and tell the scheduler how it went."""
@@ -196,7 +209,6 @@ class Run:
 
     def _conclude(self, node_id: str, call: NodeCall) -> None:
         error, answer = call.error, call.answer()
-        self._kept.kept_bytes += answer.size
         if isinstance(error, CallError):
             farthing = error.farthing or {}
             if farthing.get("cap") == "run" and farthing.get("unit") == "micros":
@@ -205,11 +217,10 @@ class Run:
                 return
             failure = Failure(error.code, error.message, status=error.status, body=answer.output)
             self.scheduler.failed(node_id, failure)
-        elif answer.too_large or self._kept.kept_bytes > RUN_BYTES_MAX:
-            message = f"A run keeps at most {RUN_BYTES_MAX} bytes of answers."
-            self.scheduler.failed(node_id, Failure("run_too_large", message))
+        elif answer.too_large:
+            self.scheduler.failed(node_id, TOO_LARGE)
         elif 200 <= answer.status < 300:
-            self.scheduler.answered(node_id, answer.output)
+            self.scheduler.answered(node_id, answer.output, answer.size)
         else:
             self.scheduler.failed(node_id, _failure_of(answer))
 
@@ -282,8 +293,10 @@ class Run:
             return ""
         kept.number, kept.expires_ms = number, ledger.clock_ms() + ttl_ms
         kept.states, kept.order = self.scheduler.states, self.scheduler.order
+        kept.kept_bytes, kept.bound_bytes = self.scheduler.kept_bytes, self.scheduler.bound_bytes
         sealed = msgspec.structs.replace(kept, seq=kept.seq + 1)  # with the event that carries it
-        continuation = self._means.sealer.seal(sealed, self.key.public_id)
+        # In a thread: it may be some megabytes, and packing and sealing leave the interpreter to others.
+        continuation = await asyncio.to_thread(self._means.sealer.seal, sealed, self.key.public_id)
         return continuation if len(continuation) <= CONTINUATION_BYTES_MAX else ""
 
     async def _spent(self) -> int | None:

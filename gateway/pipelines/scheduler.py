@@ -2,7 +2,7 @@
 
 Promises: a node is called once for each of its steps, after all that it needs; nothing is started after a failure, or
 after a call that the budget had no room for, and what is running then may finish; a run ends exactly once. While
-nothing has failed, all that it knows is in `states` and `order`, which can be kept elsewhere and put back.
+nothing has failed, all that it knows is in `states`, `order` and two sums, which can be kept elsewhere and put back.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.api.workflow import Failure, JoinAll, JoinAny, LlmNode, Source, Transform
-from gateway.pipelines.bindings import NotBound, bound, taken, transformed
+from gateway.bounds import RUN_BOUND_BYTES_MAX, RUN_BYTES_MAX
+from gateway.pipelines.bindings import NotBound, bound, bound_bytes, holds, taken, transformed, weight
 from gateway.pipelines.compiling import Plan
 from providers.contract.tool_use import ToolCall
 
+TOO_LARGE = Failure("run_too_large", f"A run keeps at most {RUN_BYTES_MAX} bytes, and passes on a few times as many.")
 Status = Literal["succeeded", "failed", "budget_exceeded", "waiting", "canceled"]
 
 
@@ -30,7 +32,7 @@ class NodeState(msgspec.Struct, kw_only=True):
         calls: How many calls were made.
     """
 
-    status: Literal["pending", "running", "waiting", "ready", "succeeded", "failed", "refused"] = "pending"
+    status: Literal["pending", "running", "waiting", "ready", "succeeded", "failed", "refused", "skipped"] = "pending"
     output: Any = None
     body: dict[str, Any] | None = None
     answer: dict[str, Any] | None = None
@@ -52,6 +54,12 @@ class Succeeded(msgspec.Struct, frozen=True):
 
     node_id: str
     called: bool
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """A node is not run: a condition does not hold, or what it needs was skipped."""
+
+    node_id: str
 
 
 class Failed(msgspec.Struct, frozen=True):
@@ -77,18 +85,25 @@ class End(msgspec.Struct, frozen=True):
     failure: Failure | None = None
 
 
-Action = Call | Succeeded | Failed | Waits | End
+Action = Call | Succeeded | Skipped | Failed | Waits | End
 
 
 class Scheduler:
     """One run's. Tell it what has happened, and carry out what `advance` says."""
 
     def __init__(
-        self, plan: Plan, states: Mapping[str, NodeState] | None = None, order: list[str] | None = None
+        self,
+        plan: Plan,
+        states: Mapping[str, NodeState] | None = None,
+        order: list[str] | None = None,
+        *,
+        kept_bytes: int = 0,
+        bound_bytes: int = 0,
     ) -> None:
         self._plan = plan
         self.states = dict(states) if states is not None else {node_id: NodeState() for node_id in plan.nodes}
         self.order = list(order or ())  # in which nodes have got their outputs
+        self.kept_bytes, self.bound_bytes = kept_bytes, bound_bytes
         self._outcome: Status | None = None
         self._failure: Failure | None = None
         self._ended = False
@@ -96,8 +111,12 @@ class Scheduler:
 
     # ---- what has happened
 
-    def answered(self, node_id: str, answer: Any) -> None:
-        """A call was answered with this: a node's output, unless its model asks for tools."""
+    def answered(self, node_id: str, answer: Any, size: int = 0) -> None:
+        """A call was answered with this, of so many bytes: a node's output, unless its model asks for tools."""
+        self.kept_bytes += size
+        if self.kept_bytes > RUN_BYTES_MAX:
+            self.failed(node_id, TOO_LARGE)
+            return
         state, node, request = self.states[node_id], self._plan.nodes[node_id], self._plan.requests[node_id]
         assert isinstance(node, LlmNode)  # noqa: S101 - others make no calls
         pending = request.tool_use.pending(answer) if request.tool_use and isinstance(answer, dict) else []
@@ -148,8 +167,8 @@ class Scheduler:
         """What is to be done now; nothing where the run waits for its calls, or is over."""
         if self._ended:
             return []
-        while self._outcome is None and (made := self._make_one()):
-            self._succeed(*made, called=False)
+        while self._outcome is None and (self._skip() or self._make()):
+            pass
         actions = self._told
         self._told = []
         if self._outcome is None:
@@ -173,31 +192,58 @@ class Scheduler:
     def _running(self) -> int:
         return sum(state.status == "running" for state in self.states.values())
 
+    def _verdict(self, node_id: str) -> bool | None:
+        """Whether a pending node is due (True), never will be (False), or nobody knows yet."""
+        verdicts = [self._leads_on(each, node_id) for each in self._plan.needs[node_id]]
+        if isinstance(self._plan.nodes[node_id], JoinAny):
+            return True if True in verdicts else None if None in verdicts else False
+        return False if False in verdicts else None if None in verdicts else True
+
+    def _leads_on(self, needed: str, node_id: str) -> bool | None:
+        """Whether a node that another needs is there, and all conditions between them hold."""
+        state = self.states[needed]
+        if state.status != "succeeded":
+            return False if state.status == "skipped" else None
+        conditions = self._plan.conditions.get(node_id, {}).get(needed, ())
+        return all(holds(each, state.output) for each in conditions)
+
     def _is_due(self, node_id: str) -> bool:
         state = self.states[node_id]
-        if state.status != "pending":
-            return state.status == "ready"
-        done = [self.states[each].status == "succeeded" for each in self._plan.needs[node_id]]
-        return any(done) if isinstance(self._plan.nodes[node_id], JoinAny) else all(done)
+        return state.status == "ready" or (state.status == "pending" and self._verdict(node_id) is True)
 
-    def _make_one(self) -> tuple[str, Any] | None:
-        """The next node that needs no call, and its output; None where there is none, or it fails."""
+    def _skip(self) -> bool:
+        """Skip the next node that never will be due; whether there was one."""
+        for node_id, state in self.states.items():
+            if state.status == "pending" and self._verdict(node_id) is False:
+                state.status = "skipped"
+                self._told.append(Skipped(node_id))
+                return True
+        return False
+
+    def _make(self) -> bool:
+        """Make the output of the next node that needs no call; whether there was one, and it did not fail."""
         for node_id, node in self._plan.nodes.items():
             if isinstance(node, LlmNode) or not self._is_due(node_id):
                 continue
             try:
-                return node_id, self._made(node)
+                made = self._made(node)
             except NotBound as unbound:
                 self.failed(node_id, Failure("pointer_not_found", str(unbound)))
-                return None
-        return None
+                return False
+            self.kept_bytes += weight(made, RUN_BYTES_MAX)
+            if self.kept_bytes > RUN_BYTES_MAX:
+                self.failed(node_id, TOO_LARGE)
+                return False
+            self._succeed(node_id, made, called=False)
+            return True
+        return False
 
     def _made(self, node: JoinAll | JoinAny | Transform) -> Any:
         if isinstance(node, Transform):
             return transformed(node.input, self._results())
         needed = self._plan.needs[node.id]
         if isinstance(node, JoinAny):
-            needed = (next(each for each in self.order if each in needed),)
+            needed = (next(each for each in self.order if each in needed and self._leads_on(each, node.id)),)
         return {each: self.states[each].output for each in needed}
 
     def _calls(self) -> Iterator[Call]:
@@ -210,8 +256,13 @@ class Scheduler:
                 continue
             state, request = self.states[node_id], self._plan.requests[node_id]
             if state.status == "pending":
+                results = self._results()
                 try:
-                    state.body = bound(request.body, node.input.bindings, self._results())
+                    self.bound_bytes += bound_bytes(request.body, node.input.bindings, results, RUN_BOUND_BYTES_MAX)
+                    if self.bound_bytes > RUN_BOUND_BYTES_MAX:
+                        self.failed(node_id, TOO_LARGE)
+                        return
+                    state.body = bound(request.body, node.input.bindings, results)
                 except NotBound as unbound:
                     self.failed(node_id, Failure("pointer_not_found", str(unbound)))
                     return
@@ -233,15 +284,19 @@ class Scheduler:
     def _outputs(self) -> dict[str, Any]:
         """The run's outputs as far as they are there."""
         found: dict[str, Any] = {}
-        results = self._results()
+        results, room = self._results(), RUN_BOUND_BYTES_MAX
         for output in self._plan.workflow.outputs:
             if output.from_ in results:
                 try:
-                    found[output.name] = taken(results, Source(from_=output.from_, pointer=output.pointer))
+                    value = taken(results, Source(from_=output.from_, pointer=output.pointer))
                 except NotBound as missing:
-                    failure = Failure("pointer_not_found", f"The output {output.name!r}: {missing}")
-                    if self._outcome is None:
-                        self._outcome, self._failure = "failed", failure
+                    self.stop("failed", Failure("pointer_not_found", f"The output {output.name!r}: {missing}"))
+                    continue
+                room -= weight(value, room)
+                if room < 0:
+                    self.stop("failed", TOO_LARGE)
+                    break
+                found[output.name] = value
         return found
 
     def _end(self) -> End:

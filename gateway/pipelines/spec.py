@@ -23,17 +23,37 @@ class Unreadable(Exception):
         self.issue = issue
 
 
+DEPTH_MAX = 100  # what works on requests and answers goes down by itself, and so deep is nobody's
 _AT = re.compile(r"^(?P<what>.*) - at (?:`key` in )?`(?P<path>.*)`$")
 _NAMED = re.compile(r"(?:unknown|missing required) field `([^`]*)`")
 _STEPS = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
 def tree_of(body: bytes) -> Any:
-    """The JSON of a body. Raises Unreadable: it is none, or a member stands twice in it."""
+    """The JSON of a body. Raises Unreadable: it is none, a member stands twice in it, or it is nested too deep."""
     try:
-        return json.loads(body.decode(), object_pairs_hook=_once)
+        tree = json.loads(body.decode(), object_pairs_hook=_once)
     except (ValueError, RecursionError):
         raise Unreadable(Issue("invalid_spec", "", "The body is not JSON.")) from None
+    if not is_shallow(tree):
+        raise Unreadable(Issue("invalid_spec", "", f"The JSON is nested deeper than {DEPTH_MAX} levels."))
+    return tree
+
+
+def is_shallow(tree: Any) -> bool:
+    """Whether JSON is nested no deeper than `DEPTH_MAX` levels."""
+    level = [tree]
+    for _ in range(DEPTH_MAX):
+        below: list[Any] = []
+        for each in level:
+            if isinstance(each, dict):
+                below += each.values()
+            elif isinstance(each, list):
+                below += each
+        level = below
+        if not level:
+            return True
+    return False
 
 
 def read(body: bytes, kind: type[Any], tree: Any) -> Any:

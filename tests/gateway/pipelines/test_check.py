@@ -50,6 +50,8 @@ WRONG: list[tuple[str, str, Callable[[Json], Any]]] = [
     ("unknown_target", "/nodes/4/input/bindings/0/to", lambda s: bind(s, to="/a/b", to_placeholder=None)),
     ("invalid_spec", "/nodes/4/input/bindings/0", lambda s: bind(s, to="/input")),
     ("invalid_spec", "/nodes/4/input/bindings/0", lambda s: bind(s, to_placeholder=None)),
+    ("invalid_spec", "/edges/0/when/path", lambda s: s["edges"][0].update({"when": {"op": "exists", "path": "$..x"}})),
+    ("invalid_spec", "/edges/0/when/op", lambda s: s["edges"][0].update({"when": {"op": "matches", "path": "$"}})),
     ("unreachable_output", "/outputs/0/from", lambda s: s["outputs"][0].update({"from": "x"})),
     ("unreachable_output", "/outputs/1/pointer", lambda s: s["outputs"][1].update({"pointer": "/three"})),
     ("duplicate_id", "/nodes/1/id", lambda s: s["nodes"][1].update({"id": "one"})),
@@ -162,6 +164,27 @@ async def test_the_estimate_is_above_what_it_costs(farthing: Running) -> None:
     told = await run(farthing, key["secret"], spec)
     assert told[-1]["status"] == "succeeded"
     assert 0 < told[-1]["cost_micros"] <= found["max_cost_micros"]
+
+
+async def test_an_estimate_is_made_of_nothing_large(farthing: Running) -> None:
+    """Of what would grow without bound, it is only told what it may cost."""
+    key = await farthing.mint(livemode=False)
+    nodes = [says("n0", "x")]
+    for level in range(1, 60):
+        twice = {name: {"from": f"n{level - 1}"} for name in ("a", "b")}
+        nodes.append({"id": f"n{level}", "type": "transform.json", "input": {"object": twice}})
+    nodes.append(says("end", "{{all}} " * 10_000, bindings=[{"from": "n59", "to_placeholder": "all"}]))
+    spec = workflow(*nodes, outputs={"o": ("end", "")})
+    status, found = await farthing.api("POST", "/v1/pipelines/check", spec, key=key["secret"])
+    assert (status, found["issues"]) == (200, [])
+    assert found["max_cost_micros"] > 1_000_000
+    chat = {"model": "gpt-4o-mini", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
+    listed = native(
+        "two", "/v1/chat/completions", chat, bindings=[{"from": "one", "pointer": "/list", "to": "/messages"}]
+    )
+    spec = workflow(says("one", "x"), listed, outputs={"o": ("two", "")})
+    _, found = await farthing.api("POST", "/v1/pipelines/check", spec, key=key["secret"])
+    assert found["issues"] == []
 
 
 async def test_only_keys_that_call_may(farthing: Running) -> None:

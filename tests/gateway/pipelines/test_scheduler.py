@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.api.workflow import Failure, Issue, Workflow
 from gateway.pipelines.compiling import Plan, compiled
-from gateway.pipelines.scheduler import Call, End, NodeState, Scheduler, Waits
+from gateway.pipelines.scheduler import Call, End, NodeState, Scheduler, Skipped, Waits
 from gateway.pipelines.spec import read, tree_of
 
 Json = dict[str, Any]
@@ -60,6 +60,17 @@ def graphs(draw: st.DrawFn) -> Json:
             sources = [{"from": each, "pointer": draw(st.sampled_from(["", "", "/v"]))} for each in draw(several)]
             said: Json = {"merge": sources} if kind == "merge" else {"object": {"v": sources[0], "é/": sources[-1]}}
             nodes.append({"id": name, "type": "transform.json", "input": said})
+    conditions = st.sampled_from(
+        [
+            {"op": "exists", "path": "$.v[1]"},
+            {"op": "exists", "path": "$.nothing"},
+            {"op": "equals", "path": "$.v[1].asked.model", "value": "m"},
+            {"op": "equals", "path": "$.v[1]", "value": {"asked": 1}},
+        ]
+    )
+    for edge in edges:
+        if draw(st.integers(0, 3)) == 0:
+            edge["when"] = draw(conditions)
     outputs = [{"name": node["id"], "from": node["id"]} for node in nodes]
     parallel = draw(st.integers(1, 4))
     return {
@@ -91,13 +102,31 @@ def answer_to(body: Json) -> Json:
 
 
 def naive(spec: Json) -> dict[str, Any]:
-    """Every node's output: what it needs is worked out first, by itself, one after the other."""
+    """Every node's output: what it needs is worked out first, one after the other. Skipped ones have none."""
+    skipped = object()
     by_id = {node["id"]: node for node in spec["nodes"]}
     done: dict[str, Any] = {}
 
     def output(name: str) -> Any:
-        if name in done:
-            return done[name]
+        if name not in done:
+            done[name] = skipped if leads_nowhere(by_id[name]) else worked_out(name)
+        return done[name]
+
+    def leads_nowhere(node: Json) -> bool:
+        said = node.get("input", {})
+        sources = [*said.get("bindings", []), *said.get("merge", []), *said.get("object", {}).values()]
+        edges = [edge for edge in spec["edges"] if edge["to"] == node["id"]]
+        found = [output(each["from"]) is skipped for each in [*sources, *edges]]
+        return any(found) or not all(met(edge["when"], output(edge["from"])) for edge in edges if "when" in edge)
+
+    def met(when: Json, value: Any) -> bool:
+        try:
+            there = at(value, when["path"].removeprefix("$").replace(".", "/").replace("[", "/").replace("]", ""))
+        except Wrong:
+            return False
+        return when["op"] == "exists" or there == when["value"]
+
+    def worked_out(name: str) -> Any:
         node = by_id[name]
         before = [edge["from"] for edge in spec["edges"] if edge["to"] == name]
         for each in before:
@@ -116,7 +145,6 @@ def naive(spec: Json) -> dict[str, Any]:
             result = {key: at(output(source["from"]), source["pointer"]) for key, source in said["object"].items()}
         else:
             result = answer_to(filled(said))
-        done[name] = result
         return result
 
     def filled(said: Json) -> Json:
@@ -144,7 +172,7 @@ def naive(spec: Json) -> dict[str, Any]:
 
     for node in spec["nodes"]:
         output(node["id"])
-    return done
+    return {name: value for name, value in done.items() if value is not skipped}
 
 
 def carried_out(spec: Json, data: st.DataObject) -> tuple[End, int]:
@@ -193,7 +221,7 @@ def test_it_comes_to_what_a_naive_interpreter_does(spec: Json, data: st.DataObje
     plan, issues = compile_(spec)
     if plan is None:  # only where it surely cannot be done
         assert {issue.code for issue in issues} == {"unknown_binding"}
-        assert expected is None
+        assert expected is None or any("when" in edge for edge in spec["edges"])  # which may skip it
         return
     end, most = carried_out(spec, data)
     if expected is None:
@@ -253,6 +281,42 @@ def test_any_of_several_is_enough() -> None:
     end = scheduler.advance()[-1]
     assert isinstance(end, End)
     assert end.outputs == {"any": {"two": {"v": 2}}}
+
+
+def test_conditions_choose_a_way() -> None:
+    """Of two ways one is skipped, with all that is behind it; `join.any` goes on with the other."""
+    call = {"type": "llm.responses", "input": {"request": {"model": "m", "input": "x"}}}
+    spec = {
+        "kind": "workflow.v0",
+        "nodes": [{"id": name, **call} for name in ("ask", "yes", "no", "more")] + [{"id": "any", "type": "join.any"}],
+        "edges": [
+            {"from": "ask", "to": "yes", "when": {"op": "equals", "path": "$.v", "value": 1}},
+            {"from": "ask", "to": "no", "when": {"op": "equals", "path": "$.v", "value": True}},
+            {"from": "no", "to": "more"},
+            {"from": "yes", "to": "any"},
+            {"from": "more", "to": "any"},
+        ],
+        "outputs": [{"name": name, "from": name} for name in ("any", "more")],
+    }
+    scheduler = Scheduler(planned(spec))
+    scheduler.advance()
+    scheduler.answered("ask", {"v": True})
+    actions = scheduler.advance()
+    assert [action.node_id for action in actions if isinstance(action, Skipped)] == ["yes"]
+    scheduler.answered("no", {"v": 2})
+    scheduler.advance()
+    scheduler.answered("more", {"v": 3})
+    end = scheduler.advance()[-1]
+    assert isinstance(end, End)
+    assert (end.status, end.outputs) == ("succeeded", {"any": {"more": {"v": 3}}, "more": {"v": 3}})
+    scheduler = Scheduler(planned(spec))
+    scheduler.advance()
+    scheduler.answered("ask", {"v": "neither"})
+    actions = scheduler.advance()
+    assert {action.node_id for action in actions if isinstance(action, Skipped)} == {"yes", "no", "more", "any"}
+    end = actions[-1]
+    assert isinstance(end, End)
+    assert (end.status, end.outputs) == ("succeeded", {})
 
 
 def test_a_run_waits_only_when_nothing_else_can_be_done() -> None:
