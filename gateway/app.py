@@ -19,9 +19,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from gateway.api import changes, end_users, events, hooks, keys, plans, portal, prices, reports, reservations, usage
+from gateway.api import portal
 from gateway.api.endpoint import (
-    Handler,
     authenticated,
     endpoint,
     error_response,
@@ -50,6 +49,7 @@ from gateway.dashboard.portal.site import Portal
 from gateway.dashboard.site import Site
 from gateway.edge.cors import Cors
 from gateway.edge.headers import as_mapping
+from gateway.endpoints import ENDPOINTS, is_own, may_watch
 from gateway.housework import housework
 from gateway.outbox import mail
 from gateway.outbox.deliveries import Deliveries
@@ -64,6 +64,9 @@ from gateway.sockets.endpoint import Sockets
 from gateway.stored.batches import Batches
 from gateway.stored.ownership import Ownership
 from gateway.stored.stages import StoredStages
+from gateway.switching.known import KnownRoutes
+from gateway.switching.rests import Rests
+from gateway.switching.switch import Switch
 from gateway.telemetry import Metrics, WorkerSnapshots
 from gateway.upstream.clients import real
 from gateway.upstream.health import Health
@@ -71,7 +74,7 @@ from gateway.upstream.simulated import SimulatedSockets, SimulatedUpstream
 from gateway.upstream.websocket import WebSocketUpstream
 from keys.hashing import SecretHasher
 from keys.ids import new_body
-from keys.keyring import Key, Keyring
+from keys.keyring import Keyring
 from keys.minting import Minter
 from keys.plans import EndUsers, Plans
 from ledger.ledger import Ledger
@@ -80,29 +83,6 @@ from providers.pricing.catalogue import Catalogue
 
 READY_TIMEOUT_S = 2.0
 
-_OWN_ROOTS = frozenset(
-    (
-        "keys",
-        "me",
-        "usage",
-        "events",
-        "holds",
-        "plans",
-        "limits",
-        "end_users",
-        "hooks",
-        "deliveries",
-        "changes",
-        "alerts",
-        "portal_sessions",
-        "prices",
-        "pipelines",
-        "reservations",
-        "check",
-        "estimate",
-    )
-)
-_OWN_PATHS = frozenset(("/", "/healthz", "/readyz", "/metrics", *(path for path, _ in PAGES)))
 _WATCHED_PATHS = frozenset(("/healthz", "/readyz", "/metrics"))
 _IDS_WITH_SLASHES = "/v1/end_users/"
 _DASHBOARD = "/dashboard"
@@ -112,99 +92,6 @@ _PORTAL = portal.PATH
 def clock_ms() -> int:
     """Unix time in milliseconds."""
     return time.time_ns() // 1_000_000
-
-
-def _is_own(path: str) -> bool:
-    return path in _OWN_PATHS or (path.startswith("/v1/") and path[4:].partition("/")[0] in _OWN_ROOTS)
-
-
-def _manages(key: Key) -> bool:
-    return key.policy.may_manage
-
-
-def _reads(key: Key) -> bool:
-    return key.policy.may_read
-
-
-def _reports(key: Key) -> bool:
-    return key.policy.scope in ("master", "team", "ingest")
-
-
-def _reserves(key: Key) -> bool:
-    return key.policy.scope in ("master", "team", "standard", "ingest")
-
-
-def _calls(key: Key) -> bool:
-    return key.policy.may_infer
-
-
-def _cancels(key: Key) -> bool:
-    return key.policy.may_infer or key.policy.may_manage
-
-
-def _operates(key: Key) -> bool:
-    return key.policy.scope == "master"
-
-
-def _may_watch(key: Key) -> bool:
-    """Metrics tell of all tenants: for the operator, and for keys that he has made himself to read."""
-    scope = key.policy.scope
-    return scope == "master" or (scope == "read" and all(policy.scope == "master" for policy in key.policies[1:]))
-
-
-def _anyone(key: Key) -> bool:
-    return True
-
-
-ENDPOINTS: tuple[tuple[str, str, Handler, Callable[[Key], bool]], ...] = (
-    ("POST", "/v1/keys", keys.mint, _manages),
-    ("GET", "/v1/keys", keys.list_keys, _reads),
-    ("GET", "/v1/keys/{id}", keys.get, _reads),
-    ("PATCH", "/v1/keys/{id}", keys.change, _manages),
-    ("DELETE", "/v1/keys/{id}", keys.revoke, _manages),
-    ("POST", "/v1/keys/{id}/revoke", keys.revoke, _manages),
-    ("POST", "/v1/keys/{id}/rotate", keys.rotate, _manages),
-    ("GET", "/v1/keys/{id}/usage", events.key_usage, _reads),
-    ("POST", "/v1/keys/{id}/credits", keys.credit, _manages),
-    ("GET", "/v1/me", keys.me, _anyone),
-    ("GET", "/v1/usage", usage.usage, _reads),
-    ("GET", "/v1/events", events.events, _reads),
-    ("POST", "/v1/events", reports.report, _reports),
-    ("GET", "/v1/holds", events.holds, _reads),
-    ("POST", "/v1/holds/{id}/resolve", events.resolve, _operates),
-    ("POST", "/v1/plans", plans.make, _manages),
-    ("GET", "/v1/plans", plans.list_plans, _reads),
-    ("GET", "/v1/plans/{id}", plans.get, _reads),
-    ("PATCH", "/v1/plans/{id}", plans.change, _manages),
-    ("DELETE", "/v1/plans/{id}", plans.remove, _manages),
-    ("GET", "/v1/end_users/{id:path}", end_users.get, _reads),
-    ("PUT", "/v1/end_users/{id:path}", end_users.put, _manages),
-    ("DELETE", "/v1/end_users/{id:path}", end_users.forget, _manages),
-    ("GET", "/v1/changes", changes.changes, _reads),
-    ("POST", "/v1/hooks", hooks.make, _manages),
-    ("GET", "/v1/hooks", hooks.list_hooks, _manages),
-    ("GET", "/v1/hooks/{id}", hooks.get, _manages),
-    ("PATCH", "/v1/hooks/{id}", hooks.change, _manages),
-    ("DELETE", "/v1/hooks/{id}", hooks.remove, _manages),
-    ("POST", "/v1/hooks/{id}/rotate", hooks.rotate, _manages),
-    ("POST", "/v1/hooks/{id}/test", hooks.test, _manages),
-    ("GET", "/v1/hooks/{id}/deliveries", hooks.deliveries, _manages),
-    ("POST", "/v1/hooks/{id}/replay", hooks.replay, _manages),
-    ("GET", "/v1/deliveries/{id}", hooks.get_delivery, _manages),
-    ("POST", "/v1/deliveries/{id}/retry", hooks.retry, _manages),
-    ("POST", "/v1/portal_sessions", portal.start, _manages),
-    ("POST", "/v1/reservations", reservations.reserve, _reserves),
-    ("POST", "/v1/reservations/{id}/commit", reservations.commit, _reserves),
-    ("POST", "/v1/reservations/{id}/release", reservations.release, _reserves),
-    ("POST", "/v1/reservations/{id}/extend", reservations.extend, _reserves),
-    ("POST", "/v1/check", reservations.check, _reserves),
-    ("POST", "/v1/estimate", reservations.estimate, _anyone),
-    ("GET", "/v1/prices", prices.prices, _anyone),
-    ("POST", "/v1/pipelines/runs", pipelines.run, _calls),
-    ("DELETE", "/v1/pipelines/runs/{id}", pipelines.cancel, _cancels),
-    ("POST", "/v1/pipelines/check", pipelines.check, _calls),
-)
-"""The management API: method, path, handler, and which keys are let in."""
 
 
 def _composed(
@@ -243,9 +130,12 @@ def _composed(
         flights=flights,
         metrics=metrics,
         settlements=Settlements(ledger, metrics, catalogue, unsettled),
-        errors=ProviderErrors(metrics, {name: place.credential for name, place in places.items()}, ledger.outbox.alarm),
+        errors=ProviderErrors(metrics, ledger.outbox.alarm),
         readings=Readings(),
         health=Health(flights.now, ledger.outbox.upstream_turned, down),
+        routes=KnownRoutes(ledger.routes),
+        rests=Rests(flights.now),
+        models=Health(flights.now, lambda name, why: None),
         places=places,
         upstreams=upstreams,
         batches=Batches(ledger, catalogue, upstreams, places, clock_ms),
@@ -272,7 +162,7 @@ class Gateway:
             catalogue,
             self.flights,
             Callers(services.keyring, ledger),
-            Requests(ownership, services.readings, catalogue),
+            Requests(ownership, services.readings, catalogue, services.routes),
             Policy(catalogue, settings, clock_ms),
             holds,
             FreeOperations(ledger, holds, settings, clock_ms),
@@ -284,7 +174,18 @@ class Gateway:
         )
         ledger.outbox.listen(services.deliveries.ring)
         self._cors = Cors(settings.cors_origins)
-        self._inference = Inference(admission, self.relay, self.flights, services.metrics, self._cors, clock_ms)
+        switch = Switch(
+            services.routes,
+            admission,
+            self.relay,
+            catalogue,
+            services.places,
+            services.metrics,
+            self.flights.now,
+            services.rests,
+            services.models,
+        )
+        self._inference = Inference(admission, self.relay, self.flights, services.metrics, self._cors, clock_ms, switch)
         self._sockets = Sockets(services, admission, clock_ms)
         self._runs = LiveRuns(ledger)
         means = RunMeans(ledger, self._inference, sealer, self._runs.spawn)
@@ -320,6 +221,7 @@ class Gateway:
             services = _composed(settings, ledger, keyring, hasher, snapshots, down)
             secret = await ledger.setting("pipelines_secret", secrets.token_hex(32))
             gateway = cls(services, Sealer(bytes.fromhex(secret)))
+            await services.routes.refresh()
             printed = await services.minter.first_master(settings.master_key)
             try:
                 async with housework(services, beside_others=snapshots is not None):
@@ -341,7 +243,7 @@ class Gateway:
         if self.settings.metrics_port and self._is_metrics_door(scope) and path not in _WATCHED_PATHS:
             await self._management(scope | {"path": "/nothing"}, receive, send)  # type: ignore[arg-type]
             return
-        if path[-1:] == "/" and path != "/" and not path.startswith(_IDS_WITH_SLASHES) and _is_own(path[:-1]):
+        if path[-1:] == "/" and path != "/" and not path.startswith(_IDS_WITH_SLASHES) and is_own(path[:-1]):
             path = path[:-1]  # served, never redirected: behind TLS we do not know to where
             scope = scope | {"path": path}
         if path == "/v1/me" and (page := (headers := as_mapping(scope["headers"])).get("origin")) is not None:
@@ -353,7 +255,7 @@ class Gateway:
             await self._dashboard(scope, receive, send)  # type: ignore[arg-type]
         elif path == _PORTAL or path.startswith(f"{_PORTAL}/"):
             await self._portal(scope, receive, send)  # type: ignore[arg-type]
-        elif _is_own(path):
+        elif is_own(path):
             await self._management(scope, receive, send)  # type: ignore[arg-type]
         else:
             await self._inference(scope, receive, send)
@@ -414,9 +316,9 @@ class Gateway:
         if not self._is_metrics_door(request.scope):
             try:
                 try:
-                    await authenticated(request, self.services.keyring, _may_watch)
+                    await authenticated(request, self.services.keyring, may_watch)
                 except LedgerUnavailable:  # that is when metrics are wanted most: by what is remembered of the key
-                    await authenticated(request, self.services.keyring, _may_watch, fresh=False)
+                    await authenticated(request, self.services.keyring, may_watch, fresh=False)
             except PROBLEMS as error:
                 return error_response(as_problem(error), new_body(self.services.clock_ms()))
         return PlainTextResponse(self.services.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

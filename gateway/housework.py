@@ -54,6 +54,11 @@ async def cut_revoked(services: Services) -> None:
         services.flights.cut_account(account_id, "key_revoked")
 
 
+async def see_routes(services: Services) -> None:
+    """Take over the routes that other gateways have changed."""
+    await services.routes.refresh()
+
+
 async def drop_events(services: Services) -> None:
     """Drop events whose time is over."""
     await services.ledger.tending.drop_events(services.settings.retention_days)
@@ -82,6 +87,7 @@ CHORES = (
     Chore(do=drop_messages, every_s=RETENTION_INTERVAL_S, first=True),
     Chore(do=count_deliveries, every_s=SWEEP_INTERVAL_S, first=True),
     Chore(do=cut_revoked, every_s=REVOCATIONS_INTERVAL_S, needed=lambda services: services.ledger.shared),
+    Chore(do=see_routes, every_s=REVOCATIONS_INTERVAL_S, needed=lambda services: services.ledger.shared),
     Chore(
         do=drop_events,
         every_s=RETENTION_INTERVAL_S,

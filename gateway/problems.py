@@ -20,6 +20,7 @@ from ledger.outbox.hooks import TooManyHooks
 from ledger.records import LedgerUnavailable, Shortfall
 from ledger.replays import ReplayMismatch
 from ledger.retention import Dropped
+from ledger.routes import NameTaken, TooManyRoutes
 from ledger.views import NotFound
 from providers.contract.dialect import Dialect, Problem, close_code
 from providers.dialects import DIALECTS
@@ -112,6 +113,8 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], CallError]] = {
     Denied: lambda error: denied(error.reason),
     BadRequest: lambda error: CallError(400, error.code, error.message, param=error.param),
     TooManySubjects: lambda _: CallError(429, "too_many_end_users", "This key has too many end users or runs."),
+    NameTaken: lambda error: CallError(400, "name_taken", f"There is a route {error}.", param="name"),
+    TooManyRoutes: lambda _: CallError(400, "too_many_routes", "There are as many routes as there may be."),
     TooManyHooks: lambda _: CallError(400, "too_many_hooks", "This key has as many hooks as a key may have."),
     Exceeds: lambda error: CallError(403, "exceeds_parent", f"{error.param}: {error.message}.", param=error.param),
     Invalid: lambda error: CallError(400, "invalid_request", f"{error.param}: {error.message}.", param=error.param),

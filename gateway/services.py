@@ -12,6 +12,9 @@ from gateway.config import Settings
 from gateway.outbox.deliveries import Deliveries
 from gateway.rates import Rate
 from gateway.stored.batches import Batches
+from gateway.switching.known import KnownRoutes
+from gateway.switching.rests import Rests
+from gateway.upstream.health import Health
 from keys.keyring import Keyring
 from keys.minting import Minter
 from keys.plans import EndUsers, Plans
@@ -19,7 +22,11 @@ from providers.pricing.catalogue import Catalogue
 
 
 class Services(CallServices, frozen=True, kw_only=True):
-    """The parts. `makes` is how fast a key may make keys, secrets, plans and end users."""
+    """The parts.
+
+    `makes` is how fast a key may make keys, secrets, plans and end users; `models` is how models at upstreams are doing
+    that routes lead to.
+    """
 
     settings: Settings
     clock_ms: Callable[[], int]
@@ -30,6 +37,9 @@ class Services(CallServices, frozen=True, kw_only=True):
     end_users: EndUsers
     makes: Rate
     batches: Batches
+    routes: KnownRoutes
+    rests: Rests
+    models: Health
     deliveries: Deliveries
 
     def cut_account(self, account_id: int) -> int:

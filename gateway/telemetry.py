@@ -70,6 +70,7 @@ class Figures(msgspec.Struct):
     overrun: list[tuple[str, int]]
     account: list[tuple[str, int]]
     deliveries: list[tuple[tuple[str, str], int]]
+    switches: list[tuple[tuple[str, str], int]]
     added: list[int]
     added_s: float
     gauges: list[float]
@@ -128,6 +129,7 @@ class Metrics(Collector):
         self._overrun: dict[str, int] = {}
         self._account: dict[str, int] = {}
         self._deliveries: dict[tuple[str, str], int] = {}
+        self._switches: dict[tuple[str, str], int] = {}
         self.outbox = (0, 0, 0)  # deliveries that are pending and dead, and for how many ms the oldest has been due
         self._added = [0] * (len(_ADDED_S) + 1)
         self._added_s = 0.0
@@ -156,6 +158,10 @@ class Metrics(Collector):
         """Count an attempt to deliver a message: delivered, failed, or dead with it."""
         self._deliveries[kind, result] = self._deliveries.get((kind, result), 0) + 1
 
+    def switched(self, upstream: str, why: str) -> None:
+        """Count an attempt that failed, so that another may be asked."""
+        self._switches[upstream, why] = self._switches.get((upstream, why), 0) + 1
+
     def added(self, seconds: float) -> None:
         """Count the time that a call waited here before it was forwarded."""
         self._added[bisect_left(_ADDED_S, seconds)] += 1
@@ -169,6 +175,7 @@ class Metrics(Collector):
             overrun=[*self._overrun.items()],
             account=[*self._account.items()],
             deliveries=[*self._deliveries.items()],
+            switches=[*self._switches.items()],
             added=self._added,
             added_s=self._added_s,
             gauges=[value() for _, _, value in self._gauges],
@@ -204,6 +211,9 @@ class Metrics(Collector):
         deliveries = CounterMetricFamily(
             "farthing_deliveries", "Attempts to deliver messages to hooks.", labels=("kind", "result", *extra)
         )
+        switches = CounterMetricFamily(
+            "farthing_switches", "Attempts that failed, so that others were asked.", labels=("upstream", "why", *extra)
+        )
         added = HistogramMetricFamily(
             "farthing_added_latency_seconds",
             "Time from the first byte of a request to its forwarding, hold included.",
@@ -222,10 +232,12 @@ class Metrics(Collector):
                 account.add_metric((provider, *worker), count)
             for attempt, count in figures.deliveries:
                 deliveries.add_metric((*attempt, *worker), count)
+            for attempt, count in figures.switches:
+                switches.add_metric((*attempt, *worker), count)
             added.add_metric(worker, [*zip(bounds, accumulate(figures.added), strict=True)], sum_value=figures.added_s)
             for gauge, value in zip(gauges, figures.gauges, strict=True):
                 gauge.add_metric(worker, value)
-        yield from (requests, spend, overrun, account, deliveries, added, *gauges)
+        yield from (requests, spend, overrun, account, deliveries, switches, added, *gauges)
 
     def render(self) -> bytes:
         """The metrics in Prometheus's text format."""

@@ -17,7 +17,10 @@ from ledger.views import NotFound
 
 
 class EventView(msgspec.Struct, frozen=True, kw_only=True):
-    """One event. `usage` and `metadata` are what was recorded with it; `count` is how many refusals it stands for."""
+    """One event. `usage` and `metadata` are what was recorded with it; `count` is how many refusals it stands for.
+
+    `upstream` is "" where it is the provider's own address.
+    """
 
     id: str
     key_id: str
@@ -45,6 +48,7 @@ class EventView(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool
     metadata: dict[str, Any]
     flags: list[str]
+    upstream: str
     count: int = 1
 
 
@@ -86,7 +90,7 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
 _COLUMNS = (
     "e.id, a.public_id, s.subject, n.subject, e.created_ms, e.settled_ms, e.mode, e.provider, e.model, e.route,"
     " a.livemode, e.decision, e.reason, e.status, e.usage, e.cost_micros, e.cost_picos, e.price_micros,"
-    " e.price_version, e.held_micros, e.http_status, e.latency_ms, e.ttft_ms, e.stream, e.metadata, e.flags"
+    " e.price_version, e.held_micros, e.http_status, e.latency_ms, e.ttft_ms, e.stream, e.metadata, e.flags, e.upstream"
 )
 
 

@@ -23,6 +23,7 @@ from ledger.portal import Portal
 from ledger.records import Unsettled
 from ledger.repeats import Repeats
 from ledger.reports import Reports
+from ledger.routes import Routes
 from ledger.runs import Runs
 from ledger.sessions import Sessions
 from ledger.sqlite.engine import SqliteEngine
@@ -41,6 +42,7 @@ class Ledger:
         runs: Pipelines' runs, each with a cap of its own.
         hooks: Who is told of what happens.
         outbox: What waits to be told.
+        routes: Names that stand for one of several targets.
         sessions: Who is signed in.
         portal: Whose page is shown to whom.
         repeats: What requests were answered that may come again.
@@ -59,6 +61,7 @@ class Ledger:
         self.runs = Runs(self._access)
         self.hooks = Hooks(self._access)
         self.outbox = Outbox(self._access, owner)
+        self.routes = Routes(self._access)
         self.sessions = Sessions(self._access)
         self.portal = Portal(self._access)
         self.repeats = Repeats(self._access)

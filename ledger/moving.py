@@ -29,6 +29,7 @@ SEQUENCES = {"accounts": "id", "credentials": "id", "limits": "id", "objects": "
     "messages": "seq",
     "deliveries": "seq",
     "changes": "seq",
+    "routes": "id",
 }
 """Tables whose rows the database numbers, and the column that it numbers."""
 

@@ -51,6 +51,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
     markup_ppm: int = 0  # added to the cost to make the price, in millionths
     reserved: tuple[Unit, int] | None = None  # what a caller's own reservation is of
+    upstream: str = ""  # whom it is sent to, where that is not the provider's own address
     flags: tuple[str, ...] = ()  # oddities known when the hold was made, such as a limit that only warns
 
 

@@ -121,7 +121,7 @@ EVENT_TEXTS = (
 EVENT_COLUMNS = (
     *("id", "account_id", "subject_id", "run_id", "created_ms", "settled_ms", "mode", "provider", "model", "route"),
     *("decision", "reason", "status", "usage", "cost_micros", "cost_picos", "price_micros", "price_version"),
-    *("held_micros", "http_status", "latency_ms", "ttft_ms", "stream", "metadata", "flags", "legs"),
+    *("held_micros", "http_status", "latency_ms", "ttft_ms", "stream", "metadata", "flags", "legs", "upstream"),
 )
 
 ACCOUNT_COLUMNS = (
@@ -338,4 +338,5 @@ def event_row(event: Event) -> Row:
         _encode(facts.metadata).decode() if facts.metadata else "{}",
         _encode(event.flags).decode() if event.flags else "[]",
         _encode(event.legs).decode(),
+        facts.upstream,
     )

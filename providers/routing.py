@@ -149,6 +149,18 @@ def _exact() -> Mapping[tuple[str, str], Route | Shared]:
 _EXACT = _exact()
 
 
+def _shapes() -> frozenset[frozenset[str]]:
+    at: dict[str, set[str]] = {}
+    for row in TABLE:
+        if row.method == "POST" and row.operation.billable:
+            at.setdefault(row.path, set()).add(row.provider)
+    return frozenset(map(frozenset, at.values()))
+
+
+_SHAPES = _shapes()
+"""Which providers share a path of calls that are billed."""
+
+
 def match(method: str, path: str, headers: Mapping[str, str], query: bytes = b"") -> Route | Shared | NoRoute:
     """Find the operation of a request.
 
@@ -195,6 +207,22 @@ def match(method: str, path: str, headers: Mapping[str, str], query: bytes = b""
     if owners := _owners(segments):
         return _not_allowed(hinted if hinted in owners else owners[0])
     return _not_found(hinted or _OPENAI)
+
+
+def toward(found: Route | Shared, provider: str, model: str) -> Route | None:
+    """The same operation at this provider, for this model; None where it does not have it."""
+    routes = found.routes if isinstance(found, Shared) else {found.provider: found}
+    route = routes.get(provider)
+    if route is None or route.params.get("model", model) == model:
+        return route
+    template = next(row.upstream for row in TABLE if row.provider == provider and row.operation is route.operation)
+    params = {**route.params, "model": model}
+    return msgspec.structs.replace(route, upstream_path=filled(template, params), params=MappingProxyType(params))
+
+
+def shares_a_shape(providers: Collection[str]) -> bool:
+    """Whether there is a path at which all of these take calls for their models."""
+    return any(set(providers) <= at for at in _SHAPES)
 
 
 def _owners(segments: list[str]) -> tuple[Vendor, ...]:

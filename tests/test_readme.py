@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app import ENDPOINTS
+from gateway.endpoints import ENDPOINTS
 from providers.pricing.catalogue import CREDIT_SETTING
 
 ROOT = Path(__file__).parent.parent

@@ -37,6 +37,7 @@ CODES: dict[str, tuple[int, str]] = {
         400,
         "the model has no price here, so its cost cannot be capped; or it is served at another path, which is named",
     ),
+    "name_taken": (400, "there is a route of this name"),
     "no_cap": (400, "the key has no cap that could be raised"),
     "not_found": (404, "there is nothing with this id, or it is another's"),
     "origin_not_allowed": (403, "the key may not be used from this page"),
@@ -64,6 +65,7 @@ CODES: dict[str, tuple[int, str]] = {
     "timeout": (408, "a socket was open, or silent, for too long"),
     "too_deep": (400, "keys cannot be nested any deeper"),
     "too_many_end_users": (429, "the key has too many end users or runs"),
+    "too_many_routes": (400, "there are a thousand routes"),
     "too_many_hooks": (400, "the key has a hundred hooks"),
     "unbounded_cost": (
         400,

@@ -7,6 +7,7 @@ from __future__ import annotations
 from gateway.api import shapes, sums
 from gateway.api.described_hooks import HOOKS
 from gateway.api.described_pipelines import PIPELINES
+from gateway.api.described_routes import ROUTES
 from gateway.api.entry import (
     AFTER,
     BOTH_MODES,
@@ -349,6 +350,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
         codes=("not_found",),
     ),
     **PIPELINES,
+    **ROUTES,
     ("GET", "/healthz"): Entry(name="live", summary="Whether the process lives.", answers=(sums.Health,), is_open=True),
     ("GET", "/readyz"): Entry(
         name="ready",

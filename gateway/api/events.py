@@ -13,6 +13,7 @@ from gateway.api.keys import key_object
 from gateway.api.progress import progress, usage_of
 from gateway.api.tables import csv_response, jsonl_response
 from gateway.api.usage import RANGE_MS_MAX
+from gateway.call.attempt import attempt_of, request_of
 from gateway.problems import CallError
 from ledger.events import EventQuery, EventView, HoldView
 from ledger.money import CHARGE_MICROS_MAX
@@ -32,7 +33,9 @@ def event_object(event: EventView) -> dict[str, Any]:
         **msgspec.structs.asdict(event),
         "id": f"evt_{event.id}",
         "object": "event",
-        "request_id": f"req_{event.id}",
+        "request_id": f"req_{request_of(event.id)}",
+        "attempt": attempt_of(event.id),
+        "upstream": event.upstream or event.provider,
     }
 
 
@@ -85,7 +88,7 @@ async def events(call: Call) -> Response:
     found, has_more = await call.services.ledger.reports.events(_query(call, parameters, parameters.get("key_id")))
     rows = [event_object(event) for event in found]
     if form == "csv":
-        columns = ["id", "request_id", *EventView.__struct_fields__[1:]]
+        columns = ["id", "request_id", "attempt", *EventView.__struct_fields__[1:]]
         return csv_response(columns, rows, "events")
     return jsonl_response(rows) if form == "jsonl" else list_response(rows, has_more)
 

@@ -119,7 +119,7 @@ def document() -> Json:
 
 def _told(schema: Any) -> Any:
     """A schema of msgspec's in the words of the API: dollars are numbers or texts, patterns are JavaScript's."""
-    if isinstance(schema, list):
+    if isinstance(schema, list | tuple):  # a default may be one
         return [_told(each) for each in schema]
     if not isinstance(schema, dict):
         return schema

@@ -193,6 +193,8 @@ class Event(Struct, kw_only=True):
     stream: bool
     metadata: dict[str, Any]
     flags: list[str]
+    attempt: Annotated[int, Meta(description="Which attempt at its request it was; from 1.")]
+    upstream: Annotated[str, Meta(description="Who was asked: the provider, or an upstream that the operator named.")]
     count: Annotated[int, Meta(description="How many refused calls this stands for.")]
 
 

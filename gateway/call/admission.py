@@ -70,6 +70,7 @@ class Admission:
         Raises:
             CallError: It is refused; if the key is known, a blocked event has been recorded.
             ClientGone: The client left.
+            Aliased: The model that it names stands for others.
         """
         route = inbound.route
         try:
@@ -89,12 +90,12 @@ class Admission:
         free = not operation.billable and key.capped
         facts: Facts | None = None
         if free:
-            facts = self._facts(request, None, options, key)
+            facts = self._facts(inbound, request, None, options, key)
             if (refused := await self._free.refusal(inbound.call_id, key, request, facts, options)) is not None:
                 write_down(self._ledger, inbound.call_id, key.account_id, facts, refused)
                 raise refused
         lasting_ms = hold_ms(call.facts) if call.batch_bound is not None else 0
-        counted = False
+        counted = not inbound.is_first
         for attempt in range(ATTEMPTS):
             if attempt:
                 key, facts = await self._callers.authenticate(secret, inbound, fresh=True), None
@@ -108,13 +109,20 @@ class Admission:
             except CallError as error:
                 if not attempt:
                     continue  # by what is remembered of the key; it may have been allowed more since
-                self._block(inbound, key, self._facts(request, None, options, key), error)
+                self._block(inbound, key, self._facts(inbound, request, None, options, key), error)
                 raise
             if facts is None:  # what costs nothing has no price to name: its facts are known
-                facts = self._facts(request, terms.price, options, key)
+                facts = self._facts(inbound, request, terms.price, options, key)
             lacking = unpriced(call, terms.price) if operation.billable else ""
             outcome = await self._holds.take(
-                inbound.call_id, key, facts, terms.quote, options, lasting_ms=lasting_ms, unpriced=bool(lacking)
+                inbound.call_id,
+                key,
+                facts,
+                terms.quote,
+                options,
+                lasting_ms=lasting_ms,
+                unpriced=bool(lacking),
+                first=inbound.is_first,
             )
             if isinstance(outcome, Held):
                 if free:
@@ -192,8 +200,8 @@ class Admission:
         if error.code in BLOCKS:
             write_down(self._ledger, inbound.call_id, key.account_id, facts, error)
 
-    def _facts(self, request: Request, price: Price | None, options: Options, key: Key) -> Facts:
-        route, call = request.route, request.call
+    def _facts(self, inbound: Inbound, request: Request, price: Price | None, options: Options, key: Key) -> Facts:
+        route, call, attempt = request.route, request.call, inbound.attempt
         return Facts(
             provider=route.provider,
             model=call.model,
@@ -203,6 +211,7 @@ class Admission:
             price_version=price.version if price is not None else "",
             metadata=options.metadata,
             markup_ppm=key.policy.markup_ppm,
+            upstream="" if attempt is None or attempt.place is None else attempt.upstream,
         )
 
 

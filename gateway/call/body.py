@@ -18,6 +18,8 @@ async def received(inbound: Inbound) -> bytes:
     """The whole body of a request, within bounds, and decoded. Raises CallError and ClientGone."""
     if inbound.opening is not None:
         return inbound.opening
+    if inbound.body is not None:
+        return inbound.body
     if "content-encoding" not in inbound.headers:
         return await _receive(inbound)
     encoding = encoding_of(inbound.headers["content-encoding"])

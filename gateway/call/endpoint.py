@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.asgi import CONNECTION, INSIDE, ClientConnection, ClientGone, Inside, Receive, Send
 from gateway.call.admission import Admission
+from gateway.call.attempt import Aliased, Switching
 from gateway.call.flight import Flights
 from gateway.call.records import Inbound, Request, Terms
 from gateway.call.relay import Relay
@@ -33,7 +34,9 @@ class Inference:
         metrics: Metrics,
         cors: Cors,
         clock_ms: Callable[[], int],
+        switching: Switching,
     ) -> None:
+        self._switching = switching
         self._admission = admission
         self._relay = relay
         self._flights = flights
@@ -67,10 +70,16 @@ class Inference:
         try:
             if self.draining:
                 raise CallError(503, "overloaded", "The gateway is stopping.", retry=True, retry_after_s=1)
-            admitted = await self._admission.admit(_inbound(call_id, scope, head, headers, receive))
-            if inside is not None:
-                inside.admitted(call_id)
-            await self._relay.fly(admitted, head, connection, send, started)
+            inbound = _inbound(call_id, scope, head, headers, receive)
+            try:
+                admitted = await self._admission.admit(inbound)
+            except Aliased as aliased:
+                told = None if inside is None else inside.admitted
+                route = await self._switching.fly(inbound, aliased, connection, send, started, told)
+            else:
+                if inside is not None:
+                    inside.admitted(call_id)
+                await self._relay.fly(admitted, head, connection, send, started)
         except CallError as error:
             route = error.route or route
             if inside is not None:
@@ -96,8 +105,14 @@ class Inference:
         head = Head.of(scope, None)
         if isinstance(head.found, NoRoute):
             raise CallError(head.found.status, head.found.code, head.found.message)
-        headers = head.mapping(scope["headers"])
-        return await self._admission.quoted(_inbound(new_body(self._clock_ms()), scope, head, headers, receive))
+        inbound = _inbound(new_body(self._clock_ms()), scope, head, head.mapping(scope["headers"]), receive)
+        try:
+            return await self._admission.quoted(inbound)
+        except Aliased as aliased:  # the dearest of them: which it will be is not known
+            found = [await self._admission.quoted(each) for each in await self._switching.attempts(inbound, aliased)]
+            return max(
+                found, key=lambda each: each[1].quote.fixed_picos + each[1].quote.each_picos * each[1].quote.want
+            )
 
     async def _refuse(
         self, error: CallError, provider: str, operation: str, dialect: str, call_id: str, send: Send

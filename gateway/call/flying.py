@@ -30,6 +30,10 @@ class FlyingCall:
         self._admitted = admitted
         self._started = started
         self._now = services.flights.now
+        attempt, provider = admitted.attempt, admitted.route.provider
+        own = services.places[provider]
+        self._place = own if attempt is None or attempt.place is None else attempt.place
+        self._asked = provider if attempt is None else attempt.upstream  # whose health it tells of
         self._hold = Hold(admitted, services.ledger.calls)
         self._flight = Flight(admitted.call_id, admitted.key.chain, task, self._now() + wait_s, to_the_end=to_the_end)
         self._status = 0  # the provider's
@@ -44,13 +48,13 @@ class FlyingCall:
         """The provider has answered: how it is doing is known by that."""
         self._status = status
         if self._admitted.key.livemode:
-            self._services.health.heard(self._admitted.route.provider, status)
+            self._services.health.heard(self._asked, status)
 
     def _unanswered(self, failure: UpstreamFailed | None = None) -> None:
         """The provider has failed, or (None) is silent for too long, by no doing of the caller's."""
         if self._admitted.key.livemode and not isinstance(failure, Unsendable):
             why = "timeout" if failure is None else "broken" if failure.sent else "unreachable"
-            self._services.health.failed(self._admitted.route.provider, why)
+            self._services.health.failed(self._asked, why)
 
     def _was_cut(self) -> bool:
         """Whether it was us who cancelled it, so that its task goes on, to say goodbye."""

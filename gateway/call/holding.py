@@ -36,9 +36,14 @@ class Holds:
         *,
         lasting_ms: int = 0,
         unpriced: bool = False,
+        first: bool = True,
         dry_run: bool = False,
     ) -> Held | Refused:
-        """Hold what a call may cost. `lasting_ms` is how long a hold lasts for which nobody waits, as a batch's."""
+        """Hold what a call may cost.
+
+        `lasting_ms` is how long a hold lasts for which nobody waits, as a batch's; a further attempt at a request that
+        has been counted is not its `first`.
+        """
         known = self._subjects.known
         subject_id = await known(key, "end_user", options.end_user) if options.end_user is not None else 0
         run_id = await known(key, "run", options.run) if options.run is not None else 0
@@ -58,6 +63,7 @@ class Holds:
             each_seconds=quote.each_seconds,
             want=quote.want,
             least=quote.least,
+            requests=int(first),
             concurrent=0 if lasting_ms else 1,
             expires_ms=self._clock_ms() + lasting_ms if lasting_ms else None,
             call_max_micros=options.call_cap_micros,

@@ -7,7 +7,6 @@ and to no client; no credential and no id of that account leaves by an error. Ev
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,10 +15,10 @@ from gateway.problems import CallError
 from gateway.telemetry import Metrics
 from gateway.upstream.base import Answer
 from providers.reading.account import about_account, carries, without_ids
-from providers.reading.sse import Scanner
+from providers.reading.failures import failures
 
-# How every shape's event begins to say that it is a failure.
-_FAILED = re.compile(rb'"error"\s*:\s*[{"]|"type"\s*:\s*"(?:error|response\.failed)"|"finish_reason"\s*:\s*"ERROR')
+_ABOUT_ACCOUNT = "upstream_account"
+
 _log = logging.getLogger("farthing.call")
 
 Alarm = Callable[[str, dict[str, Any]], None]
@@ -27,15 +26,11 @@ Alarm = Callable[[str, dict[str, Any]], None]
 
 
 class ProviderErrors:
-    """Judges providers' errors. One for the process; `credentials` are the operator's own, by provider.
+    """Judges providers' errors. One for the process; `alarm` tells the operator."""
 
-    `alarm` tells the operator.
-    """
-
-    def __init__(self, metrics: Metrics, credentials: dict[str, str], alarm: Alarm) -> None:
+    def __init__(self, metrics: Metrics, alarm: Alarm) -> None:
         self._metrics = metrics
         self._alarm = alarm
-        self._credentials = credentials
 
     async def read(self, answer: Answer) -> bytes:
         """An error's body: of one that is longer than it may be, a little more than that. Raises UpstreamFailed."""
@@ -47,8 +42,10 @@ class ProviderErrors:
                 chunks.append(chunk)
         return b"".join(chunks)
 
-    def shown(self, provider: str, status: int, content_type: str, body: bytes) -> bytes:
+    def shown(self, provider: str, status: int, content_type: str, body: bytes, credential: str) -> bytes:
         """What a client gets of an error: its bytes, but for the operator's ids. `body` may be cut above the bound.
+
+        `credential` is the one that was sent.
 
         Raises:
             CallError: What it gets instead.
@@ -59,24 +56,23 @@ class ProviderErrors:
         if (
             not content_type.startswith("application/json")
             or len(body) > ERROR_BODY_BYTES_MAX
-            or carries(body, self._credentials[provider])
+            or carries(body, credential)
         ):
             raise CallError(status, "upstream_error", f"The provider answered {status}.")
         return without_ids(body)
 
     def in_stream(self, provider: str, chunk: bytes) -> CallError | None:
         """What a client gets instead of a stream that begins with a refusal of the operator's account."""
-        if b"error" not in chunk and b"failed" not in chunk:
-            return None  # nearly always
-        scanner = Scanner()
-        for event in (*scanner.feed(chunk), scanner.flush()):
-            if event is None or not _FAILED.search(data := event.data()):
-                continue
+        for data in failures(chunk):  # nearly always none
             try:
                 self.refuse_account(provider, 200, data)
             except CallError as error:
                 return error
         return None
+
+    def hides(self, error: CallError) -> bool:
+        """Whether an error stands for one of the operator's account."""
+        return error.code == _ABOUT_ACCOUNT
 
     def refuse_account(self, provider: str, status: int, body: bytes) -> None:
         """Raises CallError if an error is about the operator's account; `status` is 200 for one within an answer."""

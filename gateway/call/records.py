@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -11,15 +11,53 @@ from gateway.asgi import Receive
 from gateway.call.options import Options
 from gateway.call.quote import Quote
 from gateway.call.upload import Upload
+from gateway.config import Place
 from gateway.edge.head import Head
 from gateway.edge.headers import HeaderFields
 from keys.keyring import Key
 from ledger.records import Held
 from providers.contract.shapes import Call
 from providers.pricing.prices import Price
+from providers.reading.failures import Failure
 from providers.routing import Route, Shared
 from providers.simulator import Faults
 from providers.stored.objects import Makes
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """Which attempt at a request a call is; see `gateway.call.attempt`.
+
+    Attributes:
+        number: From 1.
+        upstream: Whom it asks, as the client is told.
+        last: There is nobody else to ask.
+        ambiguous: Others are asked even if this one may have been at work, and be billed.
+        first_byte_s: For how long nothing may come; None for as long as always.
+        place: Where it goes; None for the provider's own place.
+    """
+
+    number: int
+    upstream: str
+    last: bool
+    ambiguous: bool
+    first_byte_s: float | None = None
+    place: Place | None = None
+
+
+class Missed(msgspec.Struct, frozen=True):
+    """An attempt that has failed, of which its caller has heard nothing yet.
+
+    Attributes:
+        why: What it met.
+        wait_s: For how long whoever was asked wants to be left alone; None where it did not say.
+        silent: It took all the time that it was given.
+        tell: Gives the caller the answer that this attempt has come to.
+    """
+
+    why: Failure
+    wait_s: float | None
+    silent: bool
+    tell: Callable[[], Awaitable[None]]
 
 
 class Inbound(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +70,8 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
         headers: The same by lower-case name.
         whole: The body has arrived: receiving it takes no time.
         expect_upload: Tells the connection that so many bytes may come.
+        body: What is to be sent, where that is known already: of an attempt.
+        attempt: Which one it is; None for a call with one place to go.
         opening: Of a WebSocket, which has no body: its first message, if the call is told by that.
         secret: The key, where a first message carried it.
     """
@@ -45,8 +85,15 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
     receive: Receive
     whole: bool = False
     expect_upload: Callable[[int], None] | None = None
+    body: bytes | None = None
+    attempt: Attempt | None = None
     opening: bytes | None = None
     secret: str | None = None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is a request's first attempt; nearly always its only one."""
+        return self.attempt is None or self.attempt.number == 1
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -90,6 +137,7 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
         origin: Where the client found us.
         cap_micros: The call's own: no hold of it grows beyond.
         stream_cost: A stream of events is to end in a comment that says what it cost.
+        attempt: Which one at its request it is; None for a call with one place to go.
     """
 
     call_id: str
@@ -108,6 +156,7 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     origin: str = ""
     cap_micros: int | None = None
     stream_cost: bool = False
+    attempt: Attempt | None = None
 
     def made_facts(self) -> dict[str, Any]:
         """What is known from the request of the objects that the answer makes."""
@@ -136,6 +185,7 @@ def admitted_as(inbound: Inbound, key: Key, request: Request, terms: Terms, held
         faults=options.faults,
         origin=inbound.head.origin,
         stream_cost=options.stream_cost,
+        attempt=inbound.attempt,
         # Where the caller states an end user's cap, the hold is all that it has room for.
         cap_micros=held.amount_micros if options.end_user_cap_micros is not None else options.call_cap_micros,
     )

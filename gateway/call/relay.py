@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 
@@ -28,7 +29,7 @@ from gateway.call.conclusion import concluded
 from gateway.call.flying import FlyingCall
 from gateway.call.forwarding import forwarded
 from gateway.call.hold import OutputGrowth, UploadGrowth
-from gateway.call.records import Admitted
+from gateway.call.records import Admitted, Missed
 from gateway.call.reply import Reply, declared_length
 from gateway.call.services import CallServices, Patience
 from gateway.call.stages import Stage, Stages
@@ -37,8 +38,10 @@ from gateway.problems import CallError
 from gateway.upstream.base import Answer, Upstream, UpstreamFailed
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import LedgerUnavailable
-from providers.contract.metering import Ended
+from providers.contract.metering import Conclusion, Ended
 from providers.contract.shapes import Filter, Meter
+from providers.ground.usage import Usage
+from providers.reading.failures import Failure, failure, failures, wait_s
 
 _UNREACHABLE = CallError(502, "upstream_unreachable", "The provider cannot be reached.")
 _BROKEN = CallError(502, "upstream_unreachable", "The provider broke off the connection.")
@@ -57,8 +60,8 @@ class Relay:
 
     def fly(
         self, admitted: Admitted, head: Head, connection: ClientConnection | None, send: Send, started: float
-    ) -> Awaitable[None]:
-        """Forward the call and relay its answer."""
+    ) -> Awaitable[Missed | None]:
+        """Forward the call and relay its answer; what it came to, if it is an attempt that others may follow."""
         return _RelayedCall(self, admitted, connection, send, started).run(head)
 
 
@@ -69,7 +72,12 @@ class _RelayedCall(FlyingCall):
         self, relay: Relay, admitted: Admitted, connection: ClientConnection | None, send: Send, started: float
     ) -> None:
         flights, patience = relay.services.flights, relay.patience
-        super().__init__(relay.services, admitted, started, patience.head_s, to_the_end=not admitted.call.stream)
+        attempt, head_s = admitted.attempt, patience.head_s
+        if attempt is not None and attempt.first_byte_s is not None:
+            head_s = min(head_s, attempt.first_byte_s)
+        super().__init__(relay.services, admitted, started, head_s, to_the_end=not admitted.call.stream)
+        self._waits = attempt is not None and not attempt.last  # nothing is said before something has come
+        self._ambiguous = False  # it may have been at work, and others are asked
         self._connection = connection
         self._patience = patience
         self._stage: Stage | None = relay.stages.around(admitted)
@@ -78,10 +86,11 @@ class _RelayedCall(FlyingCall):
         self._streamed_bytes = 0
         self._broken = ""  # why the upload ended early
         self._growth = OutputGrowth(self._hold, admitted)
+        self._missed: Missed | None = None
         self._reply = Reply(admitted, connection, send, self._flight, flights, self._now() + CALL_TIMEOUT_S)
         self._expect_upload()
 
-    async def run(self, head: Head) -> None:
+    async def run(self, head: Head) -> Missed | None:
         """Fly. Every way out of here has landed."""
         flight, flights, admitted = self._flight, self._services.flights, self._admitted
         flights.add(flight)
@@ -93,9 +102,9 @@ class _RelayedCall(FlyingCall):
         sent = False
         try:
             body = await outgoing(admitted, self._services.readings)
-            forward = forwarded(admitted, head, body, self._services.places[admitted.route.provider])
+            forward = forwarded(admitted, head, body, self._place)
             if flight.client_gone:
-                return
+                return None
             if self._stage is not None:
                 await self._stage.before()
             self._dispatched()
@@ -115,7 +124,9 @@ class _RelayedCall(FlyingCall):
             self._unanswered(failure)
             ended = "cut" if self._first is not None else "error"
             self._land(ended, sent=sent)
-            await self._reply.fail(_BROKEN if sent else _UNREACHABLE)
+            await self._or_elsewhere(
+                "ambiguous" if sent else "unreachable", partial(self._reply.fail, _BROKEN if sent else _UNREACHABLE)
+            )
         except asyncio.CancelledError:
             ended = "cut"
             if sent and not self._status and flight.cut_reason == "timeout":
@@ -123,7 +134,10 @@ class _RelayedCall(FlyingCall):
             self._land(ended, sent=sent)
             if not self._was_cut():
                 raise
-            await self._reply.cut(self._answer)
+            silent = flight.cut_reason == "timeout" and self._first is None
+            await self._or_elsewhere(
+                "ambiguous" if silent else None, partial(self._reply.cut, self._answer), silent=silent
+            )
         finally:
             self._land(ended, sent=sent)
             flights.remove(flight)
@@ -131,6 +145,23 @@ class _RelayedCall(FlyingCall):
                 self._connection.on_gone = None
             if self._answer is not None:
                 self._answer.close()
+        return self._missed
+
+    def _asks_others(self, why: Failure) -> bool:
+        """Whether others are asked after such a failure, as far as this attempt knows."""
+        attempt = self._admitted.attempt
+        return attempt is not None and not attempt.last and (why != "ambiguous" or attempt.ambiguous)
+
+    async def _or_elsewhere(
+        self, why: Failure | None, tell: Callable[[], Awaitable[None]], *, silent: bool = False
+    ) -> None:
+        """Tell the client what the call has come to, unless others may be asked who could do better."""
+        nothing_said = not self._reply.begun and not self._flight.client_gone
+        if self._admitted.attempt is None or why is None or why == "refused" or not nothing_said:
+            await tell()
+            return
+        headers = {} if self._answer is None else self._answer.headers
+        self._missed = Missed(why, wait_s(headers) if why == "429" else None, silent, tell)
 
     def _upstream(self) -> Upstream:
         upstream = self._services.upstreams.of(livemode=self._admitted.key.livemode)
@@ -179,20 +210,23 @@ class _RelayedCall(FlyingCall):
             else:
                 await self._relay_full(answer, meter)
         except CallError as error:
-            await self._reply.fail(error)
+            why: Failure | None = "account" if self._services.errors.hides(error) else None
+            await self._or_elsewhere(why, partial(self._reply.fail, error))
 
     async def _relay_stream(self, answer: Answer, meter: Meter, strip: Filter | None, *, events: bool) -> None:
         """Pass an answer on while it comes. Raises CallError where the client must not have it, or no more of it."""
         flight, now, reply = self._flight, self._now, self._reply
         pieces = None if self._stage is None else await self._stage.passing(answer, events=events)
         flight.nudge = answer.nudge
-        flight.nudge_at = now() + HEAD_ALONE_S
+        flight.nudge_at = math.inf if self._waits else now() + HEAD_ALONE_S
         async for chunk in answer.chunks():
             if not reply.begun:
                 if events and (refused := self._services.errors.in_stream(self._admitted.route.provider, chunk)):
                     meter.feed(chunk)
                     self._land("complete", sent=True)
                     raise refused
+                if self._waits and events and await self._failed_at_once(answer, meter, chunk):
+                    return
                 await reply.start(answer, _UNBUFFERED)
             elif not chunk:
                 await reply.keep_alive()
@@ -233,6 +267,23 @@ class _RelayedCall(FlyingCall):
         except (LedgerUnavailable, TimeoutError):
             return b""
         return b"" if micros is None else b": farthing cost_micros=%d\n\n" % micros
+
+    async def _failed_at_once(self, answer: Answer, meter: Meter, chunk: bytes) -> bool:
+        """Whether a stream begins with its failure, so that others are asked; the whole of it waits for their fate."""
+        provider = self._admitted.route.provider
+        why = next((failure(provider, answer.status, each) for each in failures(chunk)), None)
+        if why is None or why == "refused":
+            return False
+        meter.feed(chunk)
+        self._ambiguous = why == "ambiguous" and self._asks_others(why)
+        self._land("complete", sent=True)
+
+        async def tell() -> None:
+            await self._reply.start(answer, _UNBUFFERED)
+            await self._reply.finish(chunk)
+
+        await self._or_elsewhere(why, tell)
+        return True
 
     async def _relay_full(self, answer: Answer, meter: Meter) -> None:
         """Read a small answer whole, so that its cost can stand in a header; let a large one through.
@@ -294,18 +345,24 @@ class _RelayedCall(FlyingCall):
     async def _relay_error(self, answer: Answer) -> None:
         """Pass the provider's own error on, as far as it is the client's business."""
         body = await self._services.errors.read(answer)
-        route = self._admitted.route
+        route, attempt = self._admitted.route, self._admitted.attempt
+        why = None if attempt is None else failure(route.provider, answer.status, body)
+        self._ambiguous = why == "ambiguous" and self._asks_others(why)
         self._meter = route.operation.shape.meter(self._admitted.call, streamed=False)
         self._meter.feed(body)
         self._land("complete", sent=True)
         kind = answer.headers.get("Content-Type", "")
         try:
-            body = self._services.errors.shown(route.provider, answer.status, kind, body)
+            body = self._services.errors.shown(route.provider, answer.status, kind, body, self._place.credential)
         except CallError as error:
-            await self._reply.error(error)
+            await self._or_elsewhere(why, partial(self._reply.error, error))
             return
-        await self._reply.start(answer, [(b"content-length", b"%d" % len(body))])
-        await self._reply.finish(body)
+
+        async def tell() -> None:
+            await self._reply.start(answer, [(b"content-length", b"%d" % len(body))])
+            await self._reply.finish(body)
+
+        await self._or_elsewhere(why, tell)
 
     # ---- the bill
 
@@ -327,5 +384,7 @@ class _RelayedCall(FlyingCall):
             status=self._status,
             began=self._first is not None,
         )
+        if self._ambiguous and conclusion.status == "released":
+            conclusion = Conclusion("unsettled", Usage(), rest=True)
         reason = self._flight.cut_reason or self._broken
         return conclusion.status, self._settle(conclusion, admitted.beside, sent=sent, reason=reason)

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 
 from gateway.asgi import ClientConnection, Send
 from gateway.bounds import WRITE_TIMEOUT_S
+from gateway.call.attempt import request_of
 from gateway.call.flight import Flight, Flights
-from gateway.call.records import Admitted
+from gateway.call.records import Admitted, Attempt
 from gateway.edge.headers import HeaderFields, to_client
 from gateway.problems import CallError, in_stream, render
 from gateway.upstream.base import Answer
@@ -35,16 +36,28 @@ def passed_on(admitted: Admitted, headers: Mapping[str, str]) -> HeaderFields:
 
 def ours(admitted: Admitted) -> HeaderFields:
     """What every answer to an admitted call says in its head."""
+    call_id, attempt = admitted.call_id, admitted.attempt
+    if attempt is not None:
+        call_id = request_of(call_id)
     fields = [
-        (b"x-farthing-request-id", f"req_{admitted.call_id}".encode()),
+        (b"x-farthing-request-id", f"req_{call_id}".encode()),
         (b"x-farthing-held-micros", b"%d" % admitted.held.amount_micros),
     ]
+    if attempt is not None:
+        fields += _of_attempt(attempt)
     remaining = admitted.held.left.get("micros")
     if remaining is not None:
         fields.append((b"x-farthing-remaining-micros", b"%d" % remaining))
     if admitted.held.warning is not None:
         fields.append((b"x-farthing-warning", b"%s;%d" % (admitted.held.warning[0].encode(), admitted.held.warning[1])))
     return fields
+
+
+def _of_attempt(attempt: Attempt) -> HeaderFields:
+    return [
+        (b"x-farthing-upstream", attempt.upstream.encode()),
+        (b"x-farthing-attempts", b"%d" % attempt.number),
+    ]
 
 
 def declared_length(answer: Answer) -> HeaderFields:
@@ -121,7 +134,10 @@ class Reply:
 
     async def error(self, error: CallError) -> None:
         """Answer with an error of ours."""
-        status, headers, body = render(error, self._admitted.route.operation.dialect, self._admitted.call_id)
+        admitted = self._admitted
+        status, headers, body = render(error, admitted.route.operation.dialect, request_of(admitted.call_id))
+        if admitted.attempt is not None:
+            headers += _of_attempt(admitted.attempt)
         self.begun = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body, "more_body": False})

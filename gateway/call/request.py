@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 from gateway.bounds import READ_APART_BYTES, UPLOAD_BYTES_MAX
+from gateway.call.attempt import Aliased, Aliases
 from gateway.call.body import received
 from gateway.call.reading import Readings
 from gateway.call.records import Inbound, Request
@@ -20,7 +21,7 @@ from keys.keyring import Key
 from ledger.objects import Object
 from providers.contract.shapes import Asked, Call, Reference, Uploading
 from providers.pricing.catalogue import Catalogue
-from providers.reading.request import model_of
+from providers.reading.request import model_of, models_of
 from providers.routing import Route, Shared
 from providers.stored.jsonl import Line
 
@@ -48,13 +49,14 @@ class Owners(Protocol):
 class Requests:
     """Reads what calls ask for. One for the process."""
 
-    def __init__(self, owners: Owners, readings: Readings, catalogue: Catalogue) -> None:
+    def __init__(self, owners: Owners, readings: Readings, catalogue: Catalogue, aliases: Aliases) -> None:
+        self._aliases = aliases
         self._owners = owners
         self._readings = readings
         self._catalogue = catalogue
 
     async def read(self, key: Key, inbound: Inbound) -> Request:
-        """The request. Raises one of `gateway.problems.PROBLEMS`, and ClientGone."""
+        """The request. Raises one of `gateway.problems.PROBLEMS`, ClientGone and Aliased."""
         if inbound.route.operation.upload_bytes_max:
             return await self._upload(key, inbound)
         return await self._whole(key, inbound, await received(inbound) if inbound.opening is None else inbound.opening)
@@ -73,7 +75,11 @@ class Requests:
             return await self._apart(key, inbound, body)
         route = inbound.route
         if inbound.shared is not None:
-            route = await self._choose(key, inbound.shared, model_of(body))
+            model = model_of(body)
+            self._check_alias(key, body, model)
+            route = await self._choose(key, inbound.shared, model)
+        elif self._aliases and inbound.attempt is None and inbound.opening is None and route.operation.billable:
+            self._check_alias(key, body, route.params.get("model") or model_of(body))
         try:
             call = await self._call(key, inbound, route, body)
         except PROBLEMS as error:
@@ -82,6 +88,13 @@ class Requests:
         makes = tuple(each for each in operation.makes if each.by(body)) if operation.makes else ()
         # Conversations that begin alike are no loop.
         return Request(route, call, body, None, makes, body if inbound.opening is None else b"", _sound(key))
+
+    def _check_alias(self, key: Key, body: bytes, model: str) -> None:
+        """Raises Aliased where the request names what stands for others."""
+        if model in self._aliases:
+            raise Aliased(key, body, model)
+        if b'"models"' in body and (models := models_of(body)):
+            raise Aliased(key, body, model, models)
 
     async def _call(self, key: Key, inbound: Inbound, route: Route, body: bytes) -> Call:
         operation = route.operation
@@ -115,6 +128,7 @@ class Requests:
         try:
             async with self._readings.of(body) as reading:
                 if inbound.shared is not None:
+                    self._check_alias(key, body, reading.model)
                     route = await self._choose(key, inbound.shared, reading.model)
                 named = await reading.references(route) if route.operation.references is not None else []
                 own = await self._owners.check(key, route, named, lambda: reading.references(route, certain=True))

@@ -122,8 +122,7 @@ class Session(FlyingCall):
         sent = False
         over: _Over | None = None
         try:
-            place = self._services.places[self._admitted.route.provider]
-            handshake = shaken(self._admitted, self._inbound.head, protocols, place)
+            handshake = shaken(self._admitted, self._inbound.head, protocols, self._place)
             self._dispatched()
             sent = True
             upstream = self._services.upstreams.sockets_of(livemode=self._admitted.key.livemode)
@@ -345,7 +344,10 @@ class Session(FlyingCall):
         """Pass the provider's own refusal on, unless it is about our account with it or not in its shape."""
         kind = refusal.headers.get("Content-Type", "")
         provider = self._admitted.route.provider
-        status, body = refusal.status, self._services.errors.shown(provider, refusal.status, kind, refusal.body)
+        status, body = (
+            refusal.status,
+            self._services.errors.shown(provider, refusal.status, kind, refusal.body, self._place.credential),
+        )
         if self._client.accepted:
             raise CallError(status, "upstream_error", f"The provider answered {status}.")
         headers = passed_on(self._admitted, refusal.headers)

@@ -44,7 +44,7 @@ def about_account(provider: str, status: int, body: bytes) -> bool:
     if status in REFUSED:
         return True
     codes, phrases = _words(provider)
-    texts = [said[:_MESSAGE_CHARS_MAX].lower() for said in _said(body)]
+    texts = [text[:_MESSAGE_CHARS_MAX].lower() for text in said(body)]
     if any(wait in text for text in texts for wait in _WAITS):
         return False  # a rate, though some call it a quota: whoever waits is served
     return any(text in codes or any(phrase in text for phrase in phrases) for text in texts)
@@ -57,7 +57,7 @@ def carries(body: bytes, credential: str) -> bool:
     secret = credential.encode()
     if secret in body or b64encode(secret).rstrip(b"=") in body:
         return True
-    texts = [body.decode("utf-8", "replace"), *_said(body)]
+    texts = [body.decode("utf-8", "replace"), *said(body)]
     return any(credential in spelt for text in texts for spelt in (text, unquote(text), unescape(text)))
 
 
@@ -74,7 +74,7 @@ def _words(provider: str) -> tuple[frozenset[str], tuple[str, ...]]:
     return frozenset(word for word in words if " " not in word), tuple(word for word in words if " " in word)
 
 
-def _said(body: bytes) -> list[str]:
+def said(body: bytes) -> list[str]:
     """Every string in an error; a text that is no JSON is one."""
     if len(body) > _TEXT_BYTES_MAX:
         return []

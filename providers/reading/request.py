@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import Annotated
 
 import msgspec
 
@@ -18,6 +19,9 @@ from providers.reading.doubles import places, refuse_crowds, refuse_doubles, too
 
 Head = dict[str, msgspec.Raw]
 """Top-level members by name, each still as its own JSON text."""
+
+MODELS_MAX = 20
+"""Most models that a request may list to be tried."""
 
 TOKENS_MAX = (1 << 31) - 1
 """Largest count that a request may declare: what every provider's own integers hold."""
@@ -85,6 +89,53 @@ def model_of(body: bytes) -> str:
         return _NAMED.decode(body).model
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
+
+
+class _Models(msgspec.Struct):
+    models: Annotated[tuple[Annotated[str, msgspec.Meta(min_length=1)], ...], msgspec.Meta(max_length=MODELS_MAX)] = ()
+    model: str = ""
+
+
+_MODELS = msgspec.json.Decoder(_Models)
+
+
+def models_of(body: bytes) -> tuple[str, ...]:
+    """The models that a JSON body lists to be tried, `model` before them; none where it has no such list.
+
+    Raises:
+        BadRequest: Its `models` is no list of some names.
+    """
+    try:
+        found = _MODELS.decode(body)
+    except msgspec.ValidationError:
+        message = f"'models' must be a list of at most {MODELS_MAX} names of models, to be tried in their order."
+        raise BadRequest(message, param="models") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ()
+    return tuple(dict.fromkeys((found.model, *found.models) if found.model else found.models)) if found.models else ()
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """The body with this model, and without a list of `models`. Nothing else changes.
+
+    Raises:
+        BadRequest: It is no JSON object, or names its model twice.
+    """
+    read_members(body, frozenset(("model", "models")))
+    found = members(body)
+    if sum(each.name == "model" for each in found) > 1 or sum(each.name == "models" for each in found) > 1:
+        raise BadRequest("The request names its model twice.", param="model")
+    text = msgspec.json.encode(model)
+    edits = [(each.value, each.value_end, text) for each in found if each.name == "model"]
+    for number, each in enumerate(found):
+        if each.name == "models" and number:  # with the comma before it
+            edits.append((body.rindex(b",", found[number - 1].value_end, each.key), each.value_end, b""))
+        elif each.name == "models":
+            edits.append((each.key, found[1].key if len(found) > 1 else each.value_end, b""))
+    edited = replaced(body, edits)
+    if any(each.name == "model" for each in found):
+        return edited
+    return with_member(edited, b'"model":' + text, empty=not [each for each in found if each.name != "models"])
 
 
 def members(body: bytes) -> list[Member]:

@@ -141,6 +141,7 @@ async def test_an_event_tells_its_call(world: World) -> None:
         stream=True,
         metadata={"team": "red"},
         flags=["estimated_input"],
+        upstream="",
     )
 
 

@@ -15,6 +15,7 @@ from ledger.portal import Address
 from ledger.postgres import migrating
 from ledger.records import Recover, Report
 from ledger.replays import Origin
+from ledger.routes import StoredRoute
 from ledger.sqlite import files
 from tests.cluster import Cluster, query
 from tests.harness import MASTER, running
@@ -66,6 +67,8 @@ async def lived(world: World) -> str:
         created_ms=world.clock(),
     )
     await world.ledger.hooks.make(world.accounts[key], key, hook, None)
+    stored = StoredRoute(public_id="route_1", name="smart", body="{}", created_ms=world.clock())
+    await world.ledger.routes.make(stored, world.accounts[key], None)
     await world.ledger.calls._access.writer.submit(Recover(id=await world.held(key, 12)))
     await world.ledger.outbox.address(lambda told: b"{}", lambda: "out_1")
     return key
@@ -150,6 +153,7 @@ PICOS = tuple(
         f"UPDATE {table} SET cost_picos = cost_picos + cost_micros * 1000000",  # noqa: S608 - constants
     )
 )
+WITHOUT_ROUTES = ("DROP TABLE routes", "ALTER TABLE events DROP COLUMN upstream")
 UNDO = {
     "sqlite": {
         "0002_objects.sql": ("DROP TABLE objects",),
@@ -159,6 +163,7 @@ UNDO = {
         "0006_sessions.sql": ("DROP TABLE sessions",),
         "0007_waiting.sql": ("DROP INDEX deliveries_waiting",),
         "0008_portal.sql": ("DROP TABLE portal_sessions",),
+        "0009_routes.sql": WITHOUT_ROUTES,
     },
     "postgresql": {
         "0002_objects.sql": ("DROP TABLE objects",),
@@ -169,6 +174,7 @@ UNDO = {
         "0007_sessions.sql": ("DROP TABLE sessions",),
         "0008_waiting.sql": ("DROP INDEX deliveries_waiting",),
         "0009_portal.sql": ("DROP TABLE portal_sessions",),
+        "0010_routes.sql": WITHOUT_ROUTES,
     },
 }
 """What takes a step of a schema back, so that a database of today becomes one of an earlier version, with its rows."""

@@ -126,6 +126,8 @@ export class Farthing {
     this.reservations = new Reservations(this);
     this.prices = new Prices(this);
     this.pipelines = new Pipelines(this);
+    this.routes = new Routes(this);
+    this.upstreams = new Upstreams(this);
     // </resources>
   }
 
@@ -719,6 +721,69 @@ export class Pipelines extends Resource {
    */
   cancel(id, options = {}) {
     return this._client.ask("DELETE", `/v1/pipelines/runs/${encodeURIComponent(id)}`, {}, undefined, options);
+  }
+}
+
+/** `/v1/routes`. */
+export class Routes extends Resource {
+  /**
+   * Let a name stand for several targets. A call whose `model` is the name goes to one of them.
+   * @param {Fields} fields
+   * @param {Options} [options]
+   * @returns {Promise<any>}
+   */
+  create(fields, options = {}) {
+    return this._client.ask("POST", "/v1/routes", {}, fields, options);
+  }
+
+  /**
+   * The routes of the installation, newest first.
+   * @param {{ limit?: number, starting_after?: string }} [query]
+   * @returns {Pages}
+   */
+  list(query = {}) {
+    return new Pages(this._client, "/v1/routes", query);
+  }
+
+  /**
+   * One route.
+   * @param {string} id
+   * @returns {Promise<any>}
+   */
+  retrieve(id) {
+    return this._client.ask("GET", `/v1/routes/${encodeURIComponent(id)}`, {}, undefined);
+  }
+
+  /**
+   * Change a route; in force on the next call.
+   * @param {string} id
+   * @param {Fields} fields
+   * @param {Options} [options]
+   * @returns {Promise<any>}
+   */
+  update(id, fields, options = {}) {
+    return this._client.ask("PATCH", `/v1/routes/${encodeURIComponent(id)}`, {}, fields, options);
+  }
+
+  /**
+   * Remove a route.
+   * @param {string} id
+   * @param {Options} [options]
+   * @returns {Promise<any>}
+   */
+  delete(id, options = {}) {
+    return this._client.ask("DELETE", `/v1/routes/${encodeURIComponent(id)}`, {}, undefined, options);
+  }
+}
+
+/** `/v1/upstreams`. */
+export class Upstreams extends Resource {
+  /**
+   * How the providers are doing, as calls of this process have met them.
+   * @returns {Pages}
+   */
+  list() {
+    return new Pages(this._client, "/v1/upstreams", {});
   }
 }
 

@@ -173,6 +173,8 @@ class Farthing:
         self.reservations = Reservations(self)
         self.prices = Prices(self)
         self.pipelines = Pipelines(self)
+        self.routes = Routes(self)
+        self.upstreams = Upstreams(self)
         # </resources>
 
     # <methods>
@@ -660,6 +662,44 @@ class Pipelines:
     def cancel(self, id: str, *, idempotency_key: str | None = None) -> Any:
         """End a run, or one that waits for tools. Its calls in flight land, and are billed."""
         return self._client.ask("DELETE", f"/v1/pipelines/runs/{_quoted(id)}", {}, None, idempotency_key)
+
+
+class Routes:
+    """`/v1/routes`."""
+
+    def __init__(self, client: Farthing) -> None:
+        self._client = client
+
+    def create(self, *, idempotency_key: str | None = None, **fields: Any) -> Any:
+        """Let a name stand for several targets. A call whose `model` is the name goes to one of them."""
+        return self._client.ask("POST", "/v1/routes", {}, fields, idempotency_key)
+
+    def list(self, *, limit: int | None = None, starting_after: str | None = None) -> Page:
+        """The routes of the installation, newest first."""
+        return Page(self._client, "/v1/routes", {"limit": limit, "starting_after": starting_after})
+
+    def retrieve(self, id: str) -> Any:
+        """One route."""
+        return self._client.ask("GET", f"/v1/routes/{_quoted(id)}", {}, None, None)
+
+    def update(self, id: str, *, idempotency_key: str | None = None, **fields: Any) -> Any:
+        """Change a route; in force on the next call."""
+        return self._client.ask("PATCH", f"/v1/routes/{_quoted(id)}", {}, fields, idempotency_key)
+
+    def delete(self, id: str, *, idempotency_key: str | None = None) -> Any:
+        """Remove a route."""
+        return self._client.ask("DELETE", f"/v1/routes/{_quoted(id)}", {}, None, idempotency_key)
+
+
+class Upstreams:
+    """`/v1/upstreams`."""
+
+    def __init__(self, client: Farthing) -> None:
+        self._client = client
+
+    def list(self) -> Page:
+        """How the providers are doing, as calls of this process have met them."""
+        return Page(self._client, "/v1/upstreams", {})
 
 
 # </operations>

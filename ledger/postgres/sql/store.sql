@@ -27,6 +27,7 @@ CREATE OR REPLACE FUNCTION pg_temp.farthing_store(
   e_reason TEXT[], e_status TEXT[], e_usage TEXT[], e_cost_micros BIGINT[], e_cost_picos BIGINT[],
   e_price_micros BIGINT[], e_price_version TEXT[], e_held_micros BIGINT[], e_http_status BIGINT[],
   e_latency_ms BIGINT[], e_ttft_ms BIGINT[], e_stream BIGINT[], e_metadata TEXT[], e_flags TEXT[], e_legs TEXT[],
+  e_upstream TEXT[],
   -- messages: decided (0), or written if the counter of this number then has used as much
   m_once TEXT[], m_type TEXT[], m_until_ms BIGINT[], m_used BIGINT[], m_data TEXT[], m_subject_id BIGINT[],
   m_account_id BIGINT[], m_counter BIGINT[], m_threshold BIGINT[],
@@ -126,11 +127,12 @@ BEGIN
       seq,
       id, account_id, subject_id, run_id, created_ms, settled_ms, mode, provider, model, route, decision, reason,
       status, usage, cost_micros, cost_picos, price_micros, price_version, held_micros, http_status, latency_ms,
-      ttft_ms, stream, metadata, flags, legs
+      ttft_ms, stream, metadata, flags, legs, upstream
     ) SELECT nextval('event_seq'), n.* FROM unnest(
       e_id, e_account_id, e_subject_id, e_run_id, e_created_ms, e_settled_ms, e_mode, e_provider, e_model, e_route,
       e_decision, e_reason, e_status, e_usage, e_cost_micros, e_cost_picos, e_price_micros, e_price_version,
-      e_held_micros, e_http_status, e_latency_ms, e_ttft_ms, e_stream, e_metadata, e_flags, e_legs
+      e_held_micros, e_http_status, e_latency_ms, e_ttft_ms, e_stream, e_metadata, e_flags, e_legs,
+      e_upstream
     ) AS n;
   END IF;
 END $$

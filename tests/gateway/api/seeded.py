@@ -48,7 +48,10 @@ class Seeded:
         hook = (await api("POST", "/v1/hooks", {"kind": "webhook", "url": HOOK}))[1]
         await api("PATCH", f"/v1/hooks/{hook['id']}", {"status": "disabled"})
         sent = (await api("POST", f"/v1/hooks/{hook['id']}/test"))[1]
+        targets = [{"provider": "openai", "model": "gpt-4o-mini"}, {"provider": "openai", "model": "gpt-4o"}]
+        route = (await api("POST", "/v1/routes", {"name": "seeded", "targets": targets}))[1]
         self.ids |= {
+            "/v1/routes": route["id"],
             "/v1/keys": self.key["id"],
             "/v1/plans": plan["id"],
             "/v1/end_users": "ann",

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import gateway.api
 from gateway.api.described import ENTRIES
 from tests.gateway.api.seeded import Seeded
 from tests.gateway.api.test_openapi import LAST
 from tests.harness import MASTER, Running, running
+
+EXAMPLES = json.loads(Path(gateway.api.__file__).with_name("examples.json").read_text("utf-8"))["requests"]
 
 CHANGES = {each for each in ENTRIES if each[0] != "GET"}
 WITHOUT = {"check", "estimate", "reportEvents", "checkPipeline", "cancelPipeline"}
@@ -45,7 +49,11 @@ async def test_every_change_is_made_once(tmp_path: Path) -> None:
             if (method, template) == ("DELETE", "/v1/plans/{id}"):
                 seeded.ids["/v1/plans"] = (await farthing.api("POST", "/v1/plans", {}))[1]["id"]
             path = await seeded.path(template) + seeded.query(method, template)[0]
-            body = seeded.body(method, template, entry.example) if entry.body is not None else None
+            body = (
+                seeded.body(method, template, entry.example or EXAMPLES.get(entry.name))
+                if entry.body is not None
+                else None
+            )
             assert (await asked(farthing, *OTHER, f"other {entry.name}"))[0] == 201
             refused = await asked(farthing, method, path, body, f"other {entry.name}")
             if entry.name != "reserve":  # it is made under an id of its own

@@ -28,6 +28,7 @@ LAST = [
     ("POST", "/v1/keys/{id}/revoke"),
     ("DELETE", "/v1/keys/{id}"),
     ("DELETE", "/v1/plans/{id}"),
+    ("DELETE", "/v1/routes/{id}"),
 ]
 
 

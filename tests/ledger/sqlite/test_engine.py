@@ -173,9 +173,9 @@ async def test_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
     with outside(path) as connection:
         connection.execute("ALTER TABLE rollups RENAME COLUMN rest_picos TO cost_picos")
         connection.execute("UPDATE rollups SET cost_picos = cost_picos + cost_micros * 1000000")
-        for table in ("objects", "carried", "carried_days", "carried_legs", "sessions", "portal_sessions"):
+        for table in ("objects", "carried", "carried_days", "carried_legs", "sessions", "portal_sessions", "routes"):
             connection.execute(f"DROP TABLE {table}")
-        for statement in WITHOUT_OUTBOX:
+        for statement in (*WITHOUT_OUTBOX, "ALTER TABLE events DROP COLUMN upstream"):
             connection.execute(statement)
         connection.execute("PRAGMA user_version = 1")
     async with opened(path) as world:

@@ -1,0 +1,84 @@
+"""A call that may be tried in several places: what its way must know of that. Most calls know nothing of it.
+
+One attempt is one call: with an id, a hold and an event of its own. The first has the request's id; the others have it
+with their number behind it, so that an event's id says which request it belongs to, and which attempt it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.asgi import ClientConnection, Send
+from gateway.call.records import Inbound
+from keys.keyring import Key
+from providers.routing import Route
+
+
+class Aliased(Exception):
+    """The request names what stands for other models: somebody else decides where it goes.
+
+    Attributes:
+        key: Whose it is.
+        body: As it was received.
+        name: What its `model` says.
+        models: What it brings itself: the models to try, in their order.
+    """
+
+    def __init__(self, key: Key, body: bytes, name: str, models: tuple[str, ...] = ()) -> None:
+        super().__init__(name)
+        self.key = key
+        self.body = body
+        self.name = name
+        self.models = models
+
+
+class Aliases(Protocol):
+    """Knows the names that stand for other models."""
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        ...
+
+    def __contains__(self, name: str, /) -> bool:
+        """Whether this is one."""
+        ...
+
+
+class Switching(Protocol):
+    """Tries a call in one place after the other."""
+
+    async def fly(
+        self,
+        inbound: Inbound,
+        aliased: Aliased,
+        connection: ClientConnection | None,
+        send: Send,
+        started: float,
+        told: Callable[[str], None] | None,
+    ) -> Route:
+        """Answer the call; where it went in the end. `told` hears of the id of each attempt that was let in.
+
+        Raises CallError and ClientGone, as admission does.
+        """
+        ...
+
+    async def attempts(self, inbound: Inbound, aliased: Aliased) -> list[Inbound]:
+        """The request as it would be asked of each, if all others failed. Raises CallError."""
+        ...
+
+
+def attempt_id(call_id: str, number: int) -> str:
+    """The id of a request's attempt, counted from 1."""
+    return call_id if number == 1 else f"{call_id}-{number}"
+
+
+def request_of(call_id: str) -> str:
+    """The id of the request that a call is an attempt of."""
+    return call_id.partition("-")[0]
+
+
+def attempt_of(call_id: str) -> int:
+    """Which attempt at its request a call is."""
+    number = call_id.split("-")[1:2]
+    return int(number[0]) if number and number[0].isdigit() else 1
