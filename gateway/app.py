@@ -64,6 +64,7 @@ from gateway.sockets.endpoint import Sockets
 from gateway.stored.batches import Batches
 from gateway.stored.ownership import Ownership
 from gateway.stored.stages import StoredStages
+from gateway.switching.choices import Choices
 from gateway.switching.known import KnownRoutes
 from gateway.switching.rests import Rests
 from gateway.switching.switch import Switch
@@ -133,7 +134,7 @@ def _composed(
         errors=ProviderErrors(metrics, ledger.outbox.alarm),
         readings=Readings(),
         health=Health(flights.now, ledger.outbox.upstream_turned, down),
-        routes=KnownRoutes(ledger.routes),
+        routes=KnownRoutes(ledger.routes, (name for name, pool in settings.elsewhere.pools.items() if len(pool) > 1)),
         rests=Rests(flights.now),
         models=Health(flights.now, lambda name, why: None),
         places=places,
@@ -174,12 +175,12 @@ class Gateway:
         )
         ledger.outbox.listen(services.deliveries.ring)
         self._cors = Cors(settings.cors_origins)
+        elsewhere = settings.elsewhere
         switch = Switch(
-            services.routes,
+            Choices(services.routes, catalogue, services.places, elsewhere),
+            elsewhere,
             admission,
             self.relay,
-            catalogue,
-            services.places,
             services.metrics,
             self.flights.now,
             services.rests,

@@ -16,9 +16,10 @@ from dotenv import dotenv_values
 
 from gateway.bounds import HEAD_TIMEOUT_S, SILENCE_TIMEOUT_S
 from gateway.currencies import DECIMALS
+from gateway.places import BadPlaces, Place, Places, read
 from keys.policy import ORIGIN
 from ledger.records import Unsettled
-from providers.ground.vendors import VENDORS
+from providers.ground.vendors import VENDORS, Vendor
 from providers.pricing.catalogue import CREDIT_SETTING, PICOS_PER_CREDIT
 
 UpstreamClient = Literal["lean", "aiohttp"]
@@ -38,16 +39,6 @@ _COLOR = re.compile(r"#[0-9a-f]{6}")
 
 class BadSetting(ValueError):
     """A setting cannot be used; the message names it and never shows a secret."""
-
-
-class Place(msgspec.Struct, frozen=True):
-    """Where a provider lives and the credential that we have for it ("" = none)."""
-
-    origin: str
-    credential: str
-
-    def __repr__(self) -> str:
-        return f"Place({self.origin!r}, credential={'set' if self.credential else 'absent'})"
 
 
 class Face(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +82,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     picos_per_credit: int
     price_files: tuple[Path, ...]
     places: dict[str, Place]
+    elsewhere: Places = Places()
     hooks_private: bool = False  # hooks may lead to addresses that are not public, and over plain http
     smtp_url: str = ""
     mail_from: str = ""
@@ -131,6 +123,7 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
     level = values.get("FARTHING_LOG_LEVEL", "info").lower()
     if level not in LOG_LEVELS:
         raise BadSetting(f"FARTHING_LOG_LEVEL must be one of {', '.join(LOG_LEVELS)}")
+    elsewhere = _elsewhere(values)
     return Settings(
         host=values.get("FARTHING_HOST", "127.0.0.1"),
         port=port,
@@ -151,12 +144,8 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
         picos_per_credit=_picos(values, CREDIT_SETTING, PICOS_PER_CREDIT),
         disconnect_drain_s=_integer(values, "FARTHING_DISCONNECT_DRAIN_S", 30, 0, 3_600),
         price_files=tuple(Path(each) for each in values.get("FARTHING_PRICES", "").split(os.pathsep) if each),
-        places={
-            vendor.name: Place(
-                _origin(values, f"FARTHING_UPSTREAM_{vendor.setting}", vendor.origin), values.get(vendor.key_env, "")
-            )
-            for vendor in VENDORS.values()
-        },
+        places={vendor.name: _place(values, vendor, elsewhere) for vendor in VENDORS.values()},
+        elsewhere=elsewhere,
         hooks_private=_allowed(values, "FARTHING_HOOKS_PRIVATE"),
         smtp_url=values.get("FARTHING_SMTP_URL", ""),
         mail_from=values.get("FARTHING_MAIL_FROM", ""),
@@ -287,6 +276,21 @@ def _retention_days(values: Mapping[str, str]) -> int:
     if 0 < days < RETENTION_DAYS_MIN:
         raise BadSetting(f"FARTHING_EVENTS_RETENTION_DAYS must be 0 (for ever) or at least {RETENTION_DAYS_MIN}")
     return days
+
+
+def _elsewhere(values: Mapping[str, str]) -> Places:
+    path = values.get("FARTHING_UPSTREAMS", "")
+    try:
+        return read(Path(path), values) if path else Places()
+    except BadPlaces as error:
+        raise BadSetting(f"FARTHING_UPSTREAMS: {error}") from None
+
+
+def _place(values: Mapping[str, str], vendor: Vendor, elsewhere: Places) -> Place:
+    """A provider's own; where there is a pool of credentials, with the first of them."""
+    pool = elsewhere.pools.get(vendor.name)
+    credential = pool[0].credential if pool else values.get(vendor.key_env, "")
+    return Place(_origin(values, f"FARTHING_UPSTREAM_{vendor.setting}", vendor.origin), credential)
 
 
 def _client(values: Mapping[str, str]) -> UpstreamClient:

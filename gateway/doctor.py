@@ -20,6 +20,17 @@ async def examined(settings: Settings, catalogue: Catalogue, database: str) -> l
         checks.append(
             (name, True, f"{place.origin}, credential {'set' if place.credential else 'absent (test keys only)'}")
         )
+    for upstream in settings.elsewhere.upstreams.values():
+        said = f"{upstream.place.origin}{upstream.place.path}, speaks {upstream.speaks}, {', '.join(upstream.models)}"
+        unpriced = [
+            f"{provider}/{model}"
+            for provider, model in upstream.models.values()
+            if catalogue.find(provider, model, _clock_ms()) is None
+        ]
+        found = f"{said}; no price for {', '.join(unpriced)}" if unpriced else said
+        checks.append((upstream.name, not unpriced, found))
+    for provider, pool in settings.elsewhere.pools.items():
+        checks.append((provider, True, f"{len(pool)} credentials"))
     try:
         ledger = await Ledger.open(settings.database_url, clock_ms=_clock_ms, owner="doctor", serving=False)
         try:

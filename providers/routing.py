@@ -220,6 +220,12 @@ def toward(found: Route | Shared, provider: str, model: str) -> Route | None:
     return msgspec.structs.replace(route, upstream_path=filled(template, params), params=MappingProxyType(params))
 
 
+def plain_path(route: Route, model: str) -> str:
+    """The path at which whoever speaks the same API takes such a call for this model, by that API's own book."""
+    template = next(row.path for row in TABLE if row.provider == route.provider and row.operation is route.operation)
+    return filled(template, {**route.params, "model": model})
+
+
 def shares_a_shape(providers: Collection[str]) -> bool:
     """Whether there is a path at which all of these take calls for their models."""
     return any(set(providers) <= at for at in _SHAPES)

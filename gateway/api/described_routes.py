@@ -35,6 +35,13 @@ class ModelState(Struct, kw_only=True):
     state: Literal["up", "down"]
 
 
+class CredentialState(Struct, kw_only=True):
+    """How one of an upstream's credentials is doing."""
+
+    number: int
+    rests_until_ms: Ms | None
+
+
 class UpstreamState(Struct, kw_only=True):
     """How an upstream is doing, by what calls of this process have met there."""
 
@@ -47,6 +54,7 @@ class UpstreamState(Struct, kw_only=True):
     failures: Annotated[int, Meta(description="In a row, just now.")]
     last_failure: str | None
     rests_until_ms: Ms | None
+    credentials: list[CredentialState]
     models: list[ModelState]
 
 

@@ -8,6 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from gateway.api.endpoint import Call, json_response, list_response, page_size, replayed
+from gateway.places import Place
 from gateway.switching.known import route_of
 from gateway.switching.spec import RouteBody, RoutePatch, RouteSpec, changed, check
 from keys.ids import new_id
@@ -40,7 +41,7 @@ async def make(call: Call) -> Response:
     origin = await call.origin()
     spec = await call.body(RouteSpec)
     services, now_ms = call.services, call.services.clock_ms()
-    check(spec, services.catalogue, now_ms)
+    check(spec, services.catalogue, services.settings.elsewhere, now_ms)
     made, is_replay = await services.ledger.routes.make(
         _stored(spec, new_id("route", now_ms), now_ms), call.key.account_id, origin
     )
@@ -70,7 +71,7 @@ async def change(call: Call) -> Response:
     services = call.services
     current = await services.ledger.routes.view(_id(call))
     spec = changed(route_of(current), patch)
-    check(spec, services.catalogue, services.clock_ms())
+    check(spec, services.catalogue, services.settings.elsewhere, services.clock_ms())
     after, is_replay = await services.ledger.routes.change(
         _stored(spec, current.public_id, current.created_ms), call.key.account_id, origin
     )
@@ -88,33 +89,48 @@ async def remove(call: Call) -> Response:
 async def upstreams(call: Call) -> Response:
     """GET /v1/upstreams: by what real calls of this process have met."""
     call.parameters()
-    services = call.services
-    models: dict[str, list[str]] = {}
-    for route in services.routes.all():
+    settings = call.services.settings
+    models: dict[str, dict[str, None]] = {}
+    for route in call.services.routes.all():
         for target in route.targets:
-            at = models.setdefault(target.upstream or target.provider, [])
-            if target.model not in at:
-                at.append(target.model)
-    now_ms = services.clock_ms()
-    rows = []
-    for name, place in services.places.items():
-        left_s = services.rests.left_s(name)
-        down, failures, why = services.health.shown(name)
-        rows.append(
+            models.setdefault(target.upstream or target.provider, {})[target.model] = None
+    own = [
+        _state(call, name, name, place, len(settings.elsewhere.pools.get(name, ())), models.get(name, {}))
+        for name, place in settings.places.items()
+    ]
+    named = [
+        _state(call, each.name, each.speaks, each.place, 0, dict.fromkeys(each.models))
+        for each in settings.elsewhere.upstreams.values()
+    ]
+    return list_response([*own, *named], has_more=False)
+
+
+def _state(
+    call: Call, name: str, provider: str, place: Place, credentials: int, models: dict[str, None]
+) -> dict[str, Any]:
+    services, now_ms = call.services, call.services.clock_ms()
+    accounts = [f"{name}#{number}" for number in range(1, credentials + 1)] if credentials > 1 else [name]
+    rests = [services.rests.left_s(account) for account in accounts]
+    down, failures, why = services.health.shown(name)
+    return {
+        "object": "upstream",
+        "name": name,
+        "provider": provider,
+        "origin": place.origin + place.path,
+        "configured": bool(place.credential),
+        "state": "down" if down else "resting" if all(rests) else "up",
+        "failures": failures,
+        "last_failure": why or None,
+        "rests_until_ms": now_ms + round(min(rests) * 1000) if all(rests) else None,
+        "credentials": [
+            {"number": number, "rests_until_ms": now_ms + round(left_s * 1000) if left_s else None}
+            for number, left_s in enumerate(rests, 1)
+        ],
+        "models": [
             {
-                "object": "upstream",
-                "name": name,
-                "provider": name,
-                "origin": place.origin,
-                "configured": bool(place.credential),
-                "state": "down" if down else "resting" if left_s else "up",
-                "failures": failures,
-                "last_failure": why or None,
-                "rests_until_ms": now_ms + round(left_s * 1000) if left_s else None,
-                "models": [
-                    {"model": model, "state": "down" if services.models.is_down(f"{name}/{model}") else "up"}
-                    for model in sorted(models.get(name, []))
-                ],
+                "model": model,
+                "state": "down" if all(services.models.is_down(f"{each}/{model}") for each in accounts) else "up",
             }
-        )
-    return list_response(rows, has_more=False)
+            for model in sorted(models)
+        ],
+    }

@@ -103,7 +103,7 @@ class Admission:
                 call = request.call
             try:
                 _check_origin(key, inbound)
-                terms = self._policy.decide(request, key, options)
+                terms = self._policy.decide(request, key, options, inbound.attempt)
                 counted, again = True, counted
                 self._policy.check_loop(key, request, options, again=again)
             except CallError as error:
@@ -144,7 +144,8 @@ class Admission:
             self._check_framing(inbound)
             key = await self._callers.authenticate(self._callers.secret(inbound), inbound, fresh=True)
             request = await self._requests.read(key, inbound)
-            return request, self._policy.decide(request, key, read_options(inbound.headers, livemode=key.livemode))
+            options = read_options(inbound.headers, livemode=key.livemode)
+            return request, self._policy.decide(request, key, options, inbound.attempt)
         except PROBLEMS as error:
             raise as_problem(error).at(inbound.route) from None
 
@@ -211,7 +212,7 @@ class Admission:
             price_version=price.version if price is not None else "",
             metadata=options.metadata,
             markup_ppm=key.policy.markup_ppm,
-            upstream="" if attempt is None or attempt.place is None else attempt.upstream,
+            upstream="" if attempt is None or attempt.upstream == route.provider else attempt.upstream,
         )
 
 

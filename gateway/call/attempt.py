@@ -11,33 +11,41 @@ from typing import Protocol
 
 from gateway.asgi import ClientConnection, Send
 from gateway.call.records import Inbound
+from gateway.edge.head import Head
 from keys.keyring import Key
 from providers.routing import Route
 
 
 class Aliased(Exception):
-    """The request names what stands for other models: somebody else decides where it goes.
+    """The request may go to several places: somebody else decides to which.
 
     Attributes:
         key: Whose it is.
         body: As it was received.
         name: What its `model` says.
         models: What it brings itself: the models to try, in their order.
+        provider: Whose model it is, where only the credential is open.
     """
 
-    def __init__(self, key: Key, body: bytes, name: str, models: tuple[str, ...] = ()) -> None:
+    def __init__(self, key: Key, body: bytes, name: str, *, models: tuple[str, ...] = (), provider: str = "") -> None:
         super().__init__(name)
         self.key = key
         self.body = body
         self.name = name
         self.models = models
+        self.provider = provider
 
 
 class Aliases(Protocol):
     """Knows the names that stand for other models."""
 
+    @property
+    def pooled(self) -> frozenset[str]:
+        """The providers for which there is more than one credential."""
+        ...
+
     def __bool__(self) -> bool:
-        """Whether there are any."""
+        """Whether there are any names."""
         ...
 
     def __contains__(self, name: str, /) -> bool:
@@ -65,6 +73,10 @@ class Switching(Protocol):
 
     async def attempts(self, inbound: Inbound, aliased: Aliased) -> list[Inbound]:
         """The request as it would be asked of each, if all others failed. Raises CallError."""
+        ...
+
+    def within(self, head: Head) -> tuple[str, Head] | None:
+        """The upstream in whose path a request came, and its head without that; None where it is nobody's."""
         ...
 
 

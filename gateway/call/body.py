@@ -12,6 +12,7 @@ from gateway.call.records import Admitted, Inbound
 from gateway.call.upload import Upload, over_bytes
 from gateway.edge.encodings import decoded, encoding_of
 from gateway.problems import CallError
+from providers.reading.request import with_model
 
 
 async def received(inbound: Inbound) -> bytes:
@@ -51,10 +52,22 @@ async def _receive(inbound: Inbound) -> bytes:
     return gathered.whole()
 
 
+async def named(body: bytes, model: str) -> bytes:
+    """The body with another model; a large one is written where nobody waits for it. Raises BadRequest."""
+    if len(body) > READ_APART_BYTES:
+        return await asyncio.to_thread(with_model, body, model)
+    return with_model(body, model)
+
+
 async def outgoing(admitted: Admitted, readings: Readings) -> bytes | Upload:
     """The body to forward: the client's bytes, save what the hold and the metering need in them."""
     if admitted.upload is not None:
         return admitted.upload
+    body, attempt = await _prepared(admitted, readings), admitted.attempt
+    return body if attempt is None or not attempt.model_there else await named(body, attempt.model_there)
+
+
+async def _prepared(admitted: Admitted, readings: Readings) -> bytes:
     shape, limit = admitted.route.operation.shape, admitted.quote.output_limit(admitted.held.allowance)
     if len(admitted.body) > READ_APART_BYTES:
         if limit is None and not admitted.call.splice:

@@ -58,7 +58,10 @@ class Inference:
                 await answer_empty(send, self._cors.preflight(headers))
                 return
             send = self._cors.around(send, page)
-        found = head.found
+        found, upstream = head.found, ""
+        if isinstance(found, NoRoute) and (within := self._switching.within(head)) is not None:
+            upstream, head = within
+            found = head.found
         if isinstance(found, NoRoute):
             refused = CallError(found.status, found.code, found.message, allow=found.allow)
             await self._refuse(refused, "", "", found.dialect, call_id, send)
@@ -70,7 +73,7 @@ class Inference:
         try:
             if self.draining:
                 raise CallError(503, "overloaded", "The gateway is stopping.", retry=True, retry_after_s=1)
-            inbound = _inbound(call_id, scope, head, headers, receive)
+            inbound = _inbound(call_id, scope, head, headers, receive, upstream)
             try:
                 admitted = await self._admission.admit(inbound)
             except Aliased as aliased:
@@ -122,7 +125,9 @@ class Inference:
         await _answer(send, error, dialect, call_id)
 
 
-def _inbound(call_id: str, scope: dict[str, Any], head: Head, headers: dict[str, str], receive: Receive) -> Inbound:
+def _inbound(
+    call_id: str, scope: dict[str, Any], head: Head, headers: dict[str, str], receive: Receive, upstream: str = ""
+) -> Inbound:
     """The request, whose head leads somewhere."""
     found, connection = head.found, scope.get(CONNECTION)
     assert not isinstance(found, NoRoute)  # noqa: S101 - that was refused
@@ -134,6 +139,7 @@ def _inbound(call_id: str, scope: dict[str, Any], head: Head, headers: dict[str,
         fields=scope["headers"],
         headers=headers,
         receive=receive,
+        upstream=upstream,
         whole=connection is not None and connection.whole,
         expect_upload=connection.expect_upload if connection is not None else None,
     )

@@ -10,8 +10,9 @@ from gateway.bounds import CALL_TIMEOUT_S
 from gateway.call.loop_guard import LoopGuard
 from gateway.call.options import Options
 from gateway.call.quote import FREE, dearest, quote
-from gateway.call.records import Request, Terms
+from gateway.call.records import Attempt, Request, Terms
 from gateway.config import Settings
+from gateway.places import Place
 from gateway.problems import RETRY_AFTER_S_MAX, CallError
 from keys.keyring import Key
 from ledger.money import PICOS_PER_MICRO
@@ -35,8 +36,11 @@ class Policy:
         self._clock_ms = clock_ms
         self._loops = LoopGuard(clock_ms)
 
-    def check_key(self, route: Route, model: str, key: Key, options: Options) -> None:
-        """Refuse what the key's policies do not allow, whatever it costs. Raises CallError."""
+    def check_key(self, route: Route, model: str, key: Key, options: Options, place: Place | None = None) -> None:
+        """Refuse what the key's policies do not allow, whatever it costs. Raises CallError.
+
+        `place` is where the call goes, if that is not the provider's own.
+        """
         if options.end_user is None and any(policy.end_user_required for policy in key.policies):
             raise CallError(400, "end_user_required", "This key needs an x-end-user-id header.", param="x-end-user-id")
         if not key.allows_provider(route.provider):
@@ -47,7 +51,7 @@ class Policy:
             and not key.allows_model(model, self._catalogue.entry_of(route.provider, model) or "")
         ):
             raise CallError(403, "model_not_allowed", f"This key may not use {model}.", param="model")
-        if key.livemode and not self._settings.places[route.provider].credential:
+        if key.livemode and place is None and not self._settings.places[route.provider].credential:
             raise CallError(
                 503,
                 "provider_not_configured",
@@ -67,10 +71,11 @@ class Policy:
             message = f"This call was made {guard.max_identical} times in {guard.window_seconds} s."
             raise CallError(429, "loop_detected", message, retry=False, retry_after_s=min(wait_s, RETRY_AFTER_S_MAX))
 
-    def decide(self, request: Request, key: Key, options: Options) -> Terms:
+    def decide(self, request: Request, key: Key, options: Options, attempt: Attempt | None = None) -> Terms:
         """On what terms a call may be made. Raises CallError."""
         route, call = request.route, request.call
-        self.check_key(route, route.params.get("id", "") if route.operation.lists_models else call.model, key, options)
+        model = route.params.get("id", "") if route.operation.lists_models else call.model
+        self.check_key(route, model, key, options, None if attempt is None else attempt.place)
         if not route.operation.billable:
             return Terms(None, FREE, {})
         now_ms, policy = self._clock_ms(), key.policy

@@ -11,9 +11,9 @@ from gateway.asgi import Receive
 from gateway.call.options import Options
 from gateway.call.quote import Quote
 from gateway.call.upload import Upload
-from gateway.config import Place
 from gateway.edge.head import Head
 from gateway.edge.headers import HeaderFields
+from gateway.places import Place
 from keys.keyring import Key
 from ledger.records import Held
 from providers.contract.shapes import Call
@@ -34,6 +34,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
         ambiguous: Others are asked even if this one may have been at work, and be billed.
         first_byte_s: For how long nothing may come; None for as long as always.
         place: Where it goes; None for the provider's own place.
+        path: What is asked for there; "" for what is asked of the provider.
+        model_there: What the model is called there; "" for the same.
     """
 
     number: int
@@ -42,6 +44,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     ambiguous: bool
     first_byte_s: float | None = None
     place: Place | None = None
+    path: str = ""
+    model_there: str = ""
 
 
 class Missed(msgspec.Struct, frozen=True):
@@ -72,6 +76,7 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
         expect_upload: Tells the connection that so many bytes may come.
         body: What is to be sent, where that is known already: of an attempt.
         attempt: Which one it is; None for a call with one place to go.
+        upstream: The one that the operator has named so, and whose path it came by.
         opening: Of a WebSocket, which has no body: its first message, if the call is told by that.
         secret: The key, where a first message carried it.
     """
@@ -87,6 +92,7 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
     expect_upload: Callable[[int], None] | None = None
     body: bytes | None = None
     attempt: Attempt | None = None
+    upstream: str = ""
     opening: bytes | None = None
     secret: str | None = None
 

@@ -57,6 +57,8 @@ class Requests:
 
     async def read(self, key: Key, inbound: Inbound) -> Request:
         """The request. Raises one of `gateway.problems.PROBLEMS`, ClientGone and Aliased."""
+        if inbound.upstream and not (inbound.route.operation.billable and not inbound.route.operation.upload_bytes_max):
+            raise CallError(403, "route_not_allowed", f"{inbound.upstream} takes calls of models only.")
         if inbound.route.operation.upload_bytes_max:
             return await self._upload(key, inbound)
         return await self._whole(key, inbound, await received(inbound) if inbound.opening is None else inbound.opening)
@@ -76,10 +78,12 @@ class Requests:
         route = inbound.route
         if inbound.shared is not None:
             model = model_of(body)
-            self._check_alias(key, body, model)
+            self._check_alias(key, inbound, body, model)
             route = await self._choose(key, inbound.shared, model)
-        elif self._aliases and inbound.attempt is None and inbound.opening is None and route.operation.billable:
-            self._check_alias(key, body, route.params.get("model") or model_of(body))
+        elif (self._aliases or inbound.upstream) and route.operation.billable:
+            self._check_alias(key, inbound, body, route.params.get("model") or model_of(body))
+        if route.provider in self._aliases.pooled:
+            self._check_pool(key, inbound, route, body)
         try:
             call = await self._call(key, inbound, route, body)
         except PROBLEMS as error:
@@ -89,12 +93,21 @@ class Requests:
         # Conversations that begin alike are no loop.
         return Request(route, call, body, None, makes, body if inbound.opening is None else b"", _sound(key))
 
-    def _check_alias(self, key: Key, body: bytes, model: str) -> None:
-        """Raises Aliased where the request names what stands for others."""
-        if model in self._aliases:
+    def _check_alias(self, key: Key, inbound: Inbound, body: bytes, model: str) -> None:
+        """Raises Aliased where the request names what stands for others, or came by an upstream's own path."""
+        if inbound.attempt is not None or inbound.opening is not None:
+            return
+        if model in self._aliases or inbound.upstream:
             raise Aliased(key, body, model)
         if b'"models"' in body and (models := models_of(body)):
-            raise Aliased(key, body, model, models)
+            raise Aliased(key, body, model, models=models)
+
+    def _check_pool(self, key: Key, inbound: Inbound, route: Route, body: bytes) -> None:
+        """Raises Aliased where more than one credential could serve the call: it is a live one for a model."""
+        if inbound.attempt is None and inbound.opening is None and key.livemode and route.operation.billable:
+            model = route.params.get("model") or model_of(body)
+            if model:
+                raise Aliased(key, body, model, provider=route.provider)
 
     async def _call(self, key: Key, inbound: Inbound, route: Route, body: bytes) -> Call:
         operation = route.operation
@@ -128,8 +141,10 @@ class Requests:
         try:
             async with self._readings.of(body) as reading:
                 if inbound.shared is not None:
-                    self._check_alias(key, body, reading.model)
+                    self._check_alias(key, inbound, body, reading.model)
                     route = await self._choose(key, inbound.shared, reading.model)
+                if route.provider in self._aliases.pooled:
+                    self._check_pool(key, inbound, route, body)
                 named = await reading.references(route) if route.operation.references is not None else []
                 own = await self._owners.check(key, route, named, lambda: reading.references(route, certain=True))
                 call = await reading.call(route, _asked(inbound, key, route, {each.id: each.facts for each in own}))

@@ -8,7 +8,7 @@ from gateway.call.flight import Flights
 from gateway.call.provider_errors import ProviderErrors
 from gateway.call.reading import Readings
 from gateway.call.settlement import Settlements
-from gateway.config import Place
+from gateway.places import Place
 from gateway.telemetry import Metrics
 from gateway.upstream.base import SocketUpstream, Upstream
 from gateway.upstream.health import Health

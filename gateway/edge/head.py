@@ -38,13 +38,13 @@ class Head:
     """
 
     __slots__ = (
-        "_after", "_before", "_credentials", "_forwarded", "_length_at", "_mapping", "_raw_path",
+        "_after", "_before", "_credentials", "_forwarded", "_length_at", "_mapping", "_raw_path", "_scheme",
         "fields", "found", "method", "origin", "query",
     )  # fmt: skip
 
     def __init__(self, method: str, raw_path: bytes, query: bytes, fields: HeaderFields, scheme: str = "http") -> None:
         self.method, self.query, self.fields = method, query, fields
-        self._raw_path = raw_path
+        self._raw_path, self._scheme = raw_path, scheme
         lengths = [at for at, (name, _) in enumerate(fields) if name == _LENGTH]
         self._length_at = lengths[0] if len(lengths) == 1 else None
         if self._length_at is not None:
@@ -66,6 +66,15 @@ class Head:
         if keeper is not None:
             keeper.head = head if fields_bytes(fields) + len(raw_path) + len(query) <= HEAD_KEPT_BYTES else None
         return head
+
+    def mounted(self) -> tuple[str, bytes]:
+        """The first segment of the path, and the path without it."""
+        name, slash, rest = self._raw_path.removeprefix(b"/").partition(b"/")
+        return name.decode("latin-1"), slash + rest
+
+    def at(self, raw_path: bytes) -> Head:
+        """The same head at another path."""
+        return Head(self.method, raw_path, self.query, self.fields, self._scheme)
 
     def is_said(self, method: str, raw_path: bytes, query: bytes, fields: HeaderFields) -> bool:
         """Whether a request says this head again."""

@@ -25,8 +25,8 @@ from gateway.bounds import (
     HEAD_TIMEOUT_S,
 )
 from gateway.call.services import Upstreams
-from gateway.config import Place
 from gateway.edge.headers import to_provider
+from gateway.places import Place
 from gateway.upstream.base import Answer, Forward, UpstreamFailed, read_short
 from keys.ids import new_body
 from keys.keyring import Key

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from gateway.switching.spec import RouteSpec
@@ -11,7 +13,9 @@ from ledger.routes import Routes, StoredRoute
 class KnownRoutes:
     """One for the process. What others change is known here once `refresh` has looked."""
 
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: Routes, pooled: Iterable[str] = ()) -> None:
+        """`pooled` are the providers for which there is more than one credential."""
+        self.pooled = frozenset(pooled)
         self._routes = routes
         self._mark = ""
         self._by_name: dict[str, RouteSpec] = {}

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from gateway.places import Places
 from keys.limits import Invalid
 from providers.ground.vendors import VENDORS
 from providers.pricing.catalogue import Catalogue
@@ -79,7 +80,22 @@ def changed(spec: RouteSpec, patch: RoutePatch) -> RouteSpec:
     return msgspec.structs.replace(spec, **said)
 
 
-def check(spec: RouteSpec, catalogue: Catalogue, now_ms: int) -> None:
+def _model(target: Target, where: str, elsewhere: Places) -> str:
+    """A target's model by the catalogue's name. Raises Invalid."""
+    if target.upstream is None:
+        return target.model
+    named = elsewhere.upstreams.get(target.upstream)
+    if named is None:
+        raise Invalid(f"{where}.upstream", f"there is no upstream {target.upstream}")
+    if target.model not in named.models:
+        raise Invalid(f"{where}.model", f"{target.upstream} has no {target.model}; it has {', '.join(named.models)}")
+    provider, model = named.models[target.model]
+    if provider != target.provider:
+        raise Invalid(f"{where}.provider", f"{target.model} at {target.upstream} is {provider}'s {model}")
+    return model
+
+
+def check(spec: RouteSpec, catalogue: Catalogue, elsewhere: Places, now_ms: int) -> None:
     """Raises Invalid where the route could not work."""
     owner = next((provider for provider in VENDORS if catalogue.entry_of(provider, spec.name) is not None), None)
     if owner is not None:
@@ -87,10 +103,9 @@ def check(spec: RouteSpec, catalogue: Catalogue, now_ms: int) -> None:
     for number, target in enumerate(spec.targets):
         if target.provider not in VENDORS:
             raise Invalid(f"targets[{number}].provider", f"there is no provider {target.provider}")
-        if target.upstream is not None:
-            raise Invalid(f"targets[{number}].upstream", f"there is no upstream {target.upstream}")
-        if catalogue.find(target.provider, target.model, now_ms) is None:
-            raise Invalid(f"targets[{number}].model", f"{target.provider} has no priced model {target.model}")
+        model = _model(target, f"targets[{number}]", elsewhere)
+        if catalogue.find(target.provider, model, now_ms) is None:
+            raise Invalid(f"targets[{number}].model", f"{target.provider} has no priced model {model}")
     weights = [target.weight is not None for target in spec.targets]
     if any(weights) and not all(weights):
         raise Invalid(f"targets[{weights.index(False)}].weight", "either every target has a weight, or none has")

@@ -15,44 +15,24 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from gateway.asgi import ClientConnection, Send
-from gateway.bounds import READ_APART_BYTES
 from gateway.call.admission import Admission
 from gateway.call.attempt import Aliased, attempt_id
+from gateway.call.body import named
 from gateway.call.records import Attempt, Inbound, Missed
 from gateway.call.relay import Relay
-from gateway.config import Place
+from gateway.edge.head import Head
+from gateway.places import Places
 from gateway.problems import CallError, as_problem
-from gateway.switching.known import KnownRoutes
-from gateway.switching.order import ordered
+from gateway.switching.choices import Choice, Choices
 from gateway.switching.rests import ACCOUNT_REST_S, Rests
-from gateway.switching.spec import RouteBody, Target
+from gateway.switching.spec import RouteBody
 from gateway.telemetry import Metrics
 from gateway.upstream.health import Health
-from keys.keyring import Key
 from providers.ground.errors import BadRequest
-from providers.pricing.catalogue import Catalogue
-from providers.reading.request import with_model
-from providers.routing import Route, Shared, toward
+from providers.routing import Route
 
 ATTEMPTS_MAX = 6
 _NOBODY_WAITS_S = 60
-
-
-class Choice(msgspec.Struct, frozen=True):
-    """A target of a call, and where the call goes there."""
-
-    target: Target
-    route: Route
-
-    @property
-    def upstream(self) -> str:
-        """Whom it asks."""
-        return self.target.upstream or self.target.provider
-
-    @property
-    def name(self) -> str:
-        """Whose health it is: a model's at an upstream."""
-        return f"{self.upstream}/{self.target.model}"
 
 
 class Switch:
@@ -60,22 +40,20 @@ class Switch:
 
     def __init__(
         self,
-        routes: KnownRoutes,
+        choices: Choices,
+        elsewhere: Places,
         admission: Admission,
         relay: Relay,
-        catalogue: Catalogue,
-        places: dict[str, Place],
         metrics: Metrics,
         now: Callable[[], float],
         rests: Rests,
         health: Health,
     ) -> None:
         """`health` is that of models; who is down as a whole is told elsewhere."""
-        self._routes = routes
+        self._choices = choices
+        self._elsewhere = elsewhere
         self._admission = admission
         self._relay = relay
-        self._catalogue = catalogue
-        self._places = places
         self._metrics = metrics
         self._now = now
         self.rests, self.health = rests, health
@@ -90,8 +68,8 @@ class Switch:
         told: Callable[[str], None] | None,
     ) -> Route:
         """See `gateway.call.attempt.Switching`."""
-        said = self._said(inbound, aliased)
-        choices = self._choices(inbound, aliased, said)
+        said = self._choices.said(inbound, aliased)
+        choices = self._choices.of(inbound, aliased, said)
         flight = _Flight(self, inbound, aliased, said, choices)
         missed: Missed | None = None
         while (choice := await flight.next()) is not None:
@@ -120,46 +98,15 @@ class Switch:
 
     async def attempts(self, inbound: Inbound, aliased: Aliased) -> list[Inbound]:
         """See `gateway.call.attempt.Switching`."""
-        said = self._said(inbound, aliased)
-        choices = self._choices(inbound, aliased, said)
+        said = self._choices.said(inbound, aliased)
+        choices = self._choices.of(inbound, aliased, said)
         flight = _Flight(self, inbound, aliased, said, choices)
         return [await flight.attempt(choice) for choice in choices]
 
-    def _said(self, inbound: Inbound, aliased: Aliased) -> RouteBody:
-        """What the route says; or of a list of models that the request brings itself, what such a list means."""
-        found = self._routes.get(aliased.name) if not aliased.models else None
-        if found is not None:
-            return found
-        where = inbound.shared
-        targets = []
-        for model in aliased.models:
-            route = where.choose(model, self._catalogue.provider_of) if where is not None else inbound.route
-            targets.append(Target(provider=route.provider, model=model))
-        if not targets:
-            raise CallError(400, "model_not_priced", f"There is no route {aliased.name} any more.", param="model")
-        return RouteBody(targets=tuple(targets))
-
-    def _choices(self, inbound: Inbound, aliased: Aliased, said: RouteBody) -> list[Choice]:
-        """Where the call may go: in order, and only what the key may use and has this path. Raises CallError."""
-        key = aliased.key
-        who = {"none": inbound.call_id, "end_user": inbound.headers.get("x-end-user-id") or key.public_id}
-        found: list[Choice] = []
-        refused: list[Choice] = []
-        at: Route | Shared = inbound.shared or inbound.route
-        for target in ordered(said.targets, who.get(said.sticky, key.public_id)):
-            route = toward(at, target.provider, target.model)
-            if route is None:
-                continue
-            usable = self._allows(key, target) and (not key.livemode or self._places[target.provider].credential)
-            (found if usable else refused).append(Choice(target, route))
-        if found or refused:
-            return found or refused[:1]  # who admits calls says why, and writes it down
-        message = f"No target of {aliased.name} is served at this path."
-        raise CallError(400, "model_not_priced", message, param="model")
-
-    def _allows(self, key: Key, target: Target) -> bool:
-        entry = self._catalogue.entry_of(target.provider, target.model) or ""
-        return key.allows_provider(target.provider) and key.allows_model(target.model, entry)
+    def within(self, head: Head) -> tuple[str, Head] | None:
+        """See `gateway.call.attempt.Switching`."""
+        name, path = head.mounted()
+        return (name, head.at(path)) if name in self._elsewhere.upstreams else None
 
     def _note(self, choice: Choice, missed: Missed | None) -> None:
         """Remember how it went."""
@@ -168,15 +115,15 @@ class Switch:
             return
         self._metrics.switched(choice.upstream, missed.why)
         if missed.why == "429":
-            self.rests.rest(choice.upstream, missed.wait_s)
+            self.rests.rest(choice.account, missed.wait_s)
         elif missed.why == "account":
-            self.rests.rest(choice.upstream, ACCOUNT_REST_S)
+            self.rests.rest(choice.account, ACCOUNT_REST_S)
         else:
             self.health.failed(choice.name, missed.why, at_once=missed.silent or missed.why == "model")
 
     def _all_rest(self, choices: Sequence[Choice]) -> CallError:
         """Nobody can be asked: as the one would say who may be asked the soonest."""
-        left_s = min(self.rests.left_s(choice.upstream) for choice in choices)
+        left_s = min(self.rests.left_s(choice.account) for choice in choices)
         message = "Every provider that could answer this has asked to be left alone for a while."
         wait_s = max(1, min(-int(-left_s // 1), _NOBODY_WAITS_S))
         return CallError(429, "rate_limited", message, retry=True, retry_after_s=wait_s)
@@ -204,7 +151,7 @@ class _Flight:
         """Whom to ask now, after a wait that the route allows; None for nobody any more."""
         while self._number < ATTEMPTS_MAX:
             rests, health = self._switch.rests, self._switch.health
-            awake = [choice for choice in self._left if not rests.left_s(choice.upstream)]
+            awake = [choice for choice in self._left if not rests.left_s(choice.account)]
             well = next((choice for choice in awake if health.may_ask(choice.name)), None)
             if well is None and awake and not self._number:
                 well = awake[0]  # all are down, as far as is known here; somebody has to be asked
@@ -213,7 +160,7 @@ class _Flight:
                 self._number += 1
                 self.last = well
                 return well
-            waiting = [left for choice in self._left if (left := rests.left_s(choice.upstream))]
+            waiting = [left for choice in self._left if (left := rests.left_s(choice.account))]
             if not waiting or min(waiting) > self._wait_s:
                 return None
             self._wait_s -= min(waiting)
@@ -225,10 +172,7 @@ class _Flight:
         body, said = self._aliased.body, self._said
         if "model" not in choice.route.params:
             try:
-                if len(body) > READ_APART_BYTES:
-                    body = await asyncio.to_thread(with_model, body, choice.target.model)
-                else:
-                    body = with_model(body, choice.target.model)
+                body = await named(body, choice.model)
             except BadRequest as error:
                 raise as_problem(error).at(choice.route) from None
         attempt = Attempt(
@@ -237,6 +181,9 @@ class _Flight:
             last=bool(self._named) or not self._left or self._number == ATTEMPTS_MAX,
             ambiguous=said.retry_ambiguous,
             first_byte_s=said.first_byte_timeout_s,
+            place=choice.place,
+            path=choice.path,
+            model_there="" if "model" in choice.route.params else choice.model_there,
         )
         return msgspec.structs.replace(
             self._inbound,

@@ -11,11 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Literal
 
 import msgspec
 
 from providers.ground.names import words
 from providers.ground.quirks import PLAIN, Quirks
+
+Speaks = Literal["openai", "anthropic", "google"]
+"""Whose API others speak: an upstream that is no vendor of these."""
 
 
 class Vendor(msgspec.Struct, frozen=True, kw_only=True):

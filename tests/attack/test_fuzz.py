@@ -20,7 +20,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.config import Place
+from gateway.places import Place
 from tests.attack.fuzz import READERS, STRANGER, Bill, Fuzzer, Sent, bills, dearest, decisive, readings
 from tests.attack.node import Node
 from tests.harness import PROVIDER_KEY, Running, running

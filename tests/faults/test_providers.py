@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config import Place
+from gateway.places import Place
 from providers.simulator.faults import USAGES
 from tests.faults.support import CHAT, EMBED, MESSAGES, PATHS, STREAM, Site, opened
 from tests.harness import PROVIDER_KEY

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from gateway.config import Place
+from gateway.places import Place
 from tests.faults.support import Client, request_bytes
 from tests.harness import PROVIDER_KEY, Running, running
 from tests.scripted import Scripted, Step
