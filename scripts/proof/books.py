@@ -17,7 +17,7 @@ import psutil
 
 from gateway.bounds import SWEEP_INTERVAL_S
 from ledger.refusals import FIRST, FOLD_S, LIST_S
-from scripts.proof.calls import CALL_TIMEOUT_S, Call
+from scripts.proof.calls import CALL_TIMEOUT_S, ROUTED, Call
 from scripts.proof.site import HEAL_S, LEASE_S, RESERVED_S, USER_MICROS, Site, metadata_mark
 from tests.faults.support import MICRO, PROMPT
 from tests.harness import MASTER, PROVIDER_KEY
@@ -186,9 +186,10 @@ class Books:
             if not events and (call.mark in site.witness.arrived or call.status == 200) and waiting < undecided:
                 waiting += 1
                 continue
+            judged = self._routed if call.kind in ROUTED else self._call
             problems += [
                 (kind, f"{call.fault}: {call.mark} {call.kind} [{call.sim}] {call.status}/{call.end}: {what}")
-                for kind, what in self._call(call, events)
+                for kind, what in judged(call, events)
             ]
         problems += [("double", f"events of no call: {mark} {events}") for mark, events in by_mark.items()]
         return problems
@@ -215,6 +216,36 @@ class Books:
         else:
             problems += self._event(call, first[0], late, arrived, picos)
         return problems + self._client(call, arrived)
+
+    def _routed(self, call: Call, events: list[dict[str, Any]]) -> list[Problem]:
+        """A call by a route's name: attempt by attempt, each model with its own line on the invoice."""
+        site, mark = self._site, call.mark
+        attempts: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for event in events:
+            attempts[event["attempt"]].append(event)
+        problems: list[Problem] = []
+        if sorted(attempts) != list(range(1, len(attempts) + 1)):
+            problems.append(("lost", f"attempts {sorted(attempts)}"))
+        known = {event["model"] for event in events}
+        for (asked, model), times in site.witness.asked.items():
+            if asked == mark and times > 1:
+                problems.append(("double", f"{model} was asked {times} times"))
+            if asked == mark and model not in known:
+                problems.append(("lost", f"{model} was asked, and there is no event"))
+        for each in attempts.values():
+            late = [event for event in each if event["mode"] == "adjustment"]
+            first = [event for event in each if event["mode"] != "adjustment"]
+            if len(first) != 1 or len(late) > 1:
+                problems.append(("double", f"more than one end of an attempt: {each}"))
+                continue
+            model = first[0]["model"]
+            picos = sum(bill.picos for bill in site.witness.bills.get(mark, []) if bill.line.model == model)
+            problems += self._event(call, first[0], late, site.witness.asked.get((mark, model), 0), picos)
+        charged = sum(event["status"] == "settled" for event in events)
+        counted = sum(event["status"] in ("settled", "estimated", "unsettled") for event in events)
+        if charged > 1 or (call.status == 200 and not counted):
+            problems.append(("double" if charged else "lost", f"answered, and {charged} attempts are settled"))
+        return problems
 
     def _forgotten(self, call: Call) -> bool:
         """Whether a refusal may have died with its gateway: of a key that is refused often they are written later."""

@@ -31,6 +31,11 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "message stream": (PATHS["messages"], MESSAGES | {"stream": True}),
     "embeddings": (PATHS["embeddings"], EMBED),
 }
+ROUTED: dict[str, tuple[str, dict[str, Any]]] = {
+    "routed": (PATHS["chat"], CHAT | {"model": "routed"}),
+    "routed stream": (PATHS["chat"], CHAT | {"model": "routed", "stream": True} | USAGE),
+}
+"""Calls by a route's name: each may be asked of several, and each attempt has an event of its own."""
 
 
 class Call(msgspec.Struct, kw_only=True):
@@ -66,11 +71,11 @@ class Call(msgspec.Struct, kw_only=True):
     @property
     def path(self) -> str:
         """Where it goes."""
-        return KINDS[self.kind][0]
+        return (KINDS | ROUTED)[self.kind][0]
 
     def body(self, **more: Any) -> dict[str, Any]:
         """What is sent: its mark, and after it what the provider shall do wrong."""
-        path, body = KINDS[self.kind]
+        path, body = (KINDS | ROUTED)[self.kind]
         return marked(body | more, path, f"{self.mark}|{self.sim}" if self.sim else self.mark)
 
     @property

@@ -41,14 +41,18 @@ class Provider(Upstream):
         self._marks: dict[int, tuple[str, bytearray]] = {}
 
     def _faults(self, seen: Seen, model: str) -> Faults:
-        return Faults.parse(seen_mark(seen).partition("|")[2])
+        faults = seen_mark(seen).partition("|")[2]
+        only, at, rest = faults.partition("@")  # "gpt-4o-mini@status=503": that model's alone
+        if at:
+            faults = rest if only == model else ""
+        return Faults.parse(faults)
 
     def receive(self, seen: Seen) -> tuple[int, str, Answer]:
         """See `Upstream`."""
         number, model, made = super().receive(seen)
         mark, sent = seen_mark(seen).partition("|")[0], bytearray()
         self._marks[number] = mark, sent
-        self._note({"mark": mark, "number": number, "path": seen.path})
+        self._note({"mark": mark, "number": number, "path": seen.path, "model": model})
         return number, model, Answer(
             status=made.status, headers=made.headers, steps=_recorded(made.steps, sent), billed=made.billed
         )  # fmt: skip
@@ -92,6 +96,7 @@ class Witness:
         self._place = place
         self._read = 0
         self.arrived: dict[str, int] = {}
+        self.asked: dict[tuple[str, str], int] = {}  # the same by mark and model
         self.bills: dict[str, list[Bill]] = {}
 
     def read(self) -> None:
@@ -107,6 +112,8 @@ class Witness:
                 self.bills.setdefault(row["mark"], []).append(bill)
             else:
                 self.arrived[row["mark"]] = self.arrived.get(row["mark"], 0) + 1
+                asked = row["mark"], row["model"]
+                self.asked[asked] = self.asked.get(asked, 0) + 1
 
     def body(self, mark: str) -> bytes:
         """The bytes of the answer."""
