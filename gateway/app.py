@@ -268,12 +268,16 @@ class Gateway:
     def drain(self) -> None:
         """Take no new calls, and end those in flight after `DRAIN_S`; called again, end them now."""
         loop = asyncio.get_running_loop()
-        loop.call_later(0 if self._inference.draining else DRAIN_S, self.flights.cut_all, "shutdown")
-        self._inference.draining = self._sockets.draining = True
+        loop.call_later(0 if self._inference.draining else DRAIN_S, self._cut_all)
+        self._inference.draining = self._sockets.draining = self._runs.draining = True
+
+    def _cut_all(self) -> None:
+        self._inference.stopping = True
+        self.flights.cut_all("shutdown")
 
     async def stop(self) -> None:
         """End what is still in flight; the server has waited for it as long as it may."""
-        self._inference.draining = self._sockets.draining = True
+        self._inference.draining = self._sockets.draining = self._runs.draining = self._inference.stopping = True
         await self.flights.close(0)
         await self._runs.close()
         await self.services.readings.close()

@@ -24,7 +24,12 @@ _log = logging.getLogger("farthing.call")
 
 
 class Inference:
-    """Takes calls in every provider's own shape."""
+    """Takes calls in every provider's own shape.
+
+    Attributes:
+        draining: No new calls are taken, but from runs that have begun.
+        stopping: Not from these either.
+    """
 
     def __init__(
         self,
@@ -43,7 +48,7 @@ class Inference:
         self._metrics = metrics
         self._cors = cors
         self._clock_ms = clock_ms
-        self.draining = False
+        self.draining = self.stopping = False
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -71,7 +76,7 @@ class Inference:
             await answer_empty(send, [])
             return
         try:
-            if self.draining:
+            if self.stopping or (self.draining and inside is None):
                 raise CallError(503, "overloaded", "The gateway is stopping.", retry=True, retry_after_s=1)
             inbound = _inbound(call_id, scope, head, headers, receive, upstream)
             try:

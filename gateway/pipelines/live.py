@@ -21,16 +21,19 @@ _STOP_S = 5.0  # for runs to end when the process stops; their calls have been c
 
 
 class LiveRuns:
-    """One for the process."""
+    """One for the process. While it is `draining` no run begins, and those that run may finish."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._looking: asyncio.Task[None] | None = None
+        self.draining = False
 
     def check_room(self, account_id: int) -> None:
-        """Refuse a run where there are too many. Raises CallError."""
+        """Refuse a run where there are too many, or the process is stopping. Raises CallError."""
+        if self.draining:
+            raise CallError(503, "overloaded", "The gateway is stopping.", retry=True, retry_after_s=1)
         if len(self._runs) >= RUNS_MAX:
             raise CallError(
                 503, "overloaded", "Too many pipelines are running; try again.", retry=True, retry_after_s=1

@@ -12,9 +12,8 @@ import msgspec
 
 from providers.contract.tool_use import ToolUse
 from providers.routing import NoRoute, Route, Shared, match
-from providers.tool_use import TOOL_USE
+from providers.tool_use import TOOL_USE, WORKFLOW_PATH, as_responses
 
-DEFAULT_PATH = "/v1/responses"
 _WORDS = frozenset(("path", "body"))
 
 
@@ -47,7 +46,7 @@ def request_of(said: dict[str, Any]) -> Request:
     native = "path" in said
     if native and (unknown := sorted(said.keys() - _WORDS)):
         raise PathRefused("invalid_spec", f"Beside path and body there is no {unknown[0]!r}.", unknown[0])
-    target, body = (said["path"], said.get("body")) if native else (DEFAULT_PATH, said)
+    target, body = (said["path"], said.get("body")) if native else (WORKFLOW_PATH, as_responses(said))
     if not isinstance(target, str):
         raise PathRefused("invalid_spec", "The path is a text.", "path")
     if not isinstance(body, dict):

@@ -95,6 +95,42 @@ async def test_a_node_is_sent_what_its_bindings_say(farthing: Running) -> None:
     assert key["secret"] not in str(farthing.upstream.requests[-1].headers)
 
 
+async def test_a_request_in_the_schemas_own_words_is_one_in_the_providers(farthing: Running) -> None:
+    """Parts of type `text`, and functions in a member of their own; what is bound stands in its place."""
+    key = await farthing.mint(max_spend_usd="1", overdraft="never")
+    turns = [
+        {"type": "message", "role": "user", "content": [{"type": "text", "text": "Weigh this."}]},
+        {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "Which?"}]},
+        {"type": "message", "role": "user", "content": [{"type": "text", "text": ""}]},
+    ]
+    function = {"name": "price", "description": "What it costs.", "parameters": {"type": "object", "properties": {}}}
+    node = says("two", "", bindings=[{"from": "one", "pointer": TEXT, "to": "/input/2/content/0/text"}])
+    node["input"]["request"] |= {
+        "input": turns, "tools": [{"type": "function", "function": function}], "tool_choice": "none",
+    }  # fmt: skip
+    told = await run(farthing, key["secret"], workflow(says("one", "x"), node, outputs={"o": ("two", TEXT)}))
+    assert told[-1]["status"] == "succeeded", told[-1]
+    sent = farthing.upstream.requests[-1].json()
+    assert [part["type"] for turn in sent["input"] for part in turn["content"]] == [
+        "input_text", "output_text", "input_text",
+    ]  # fmt: skip
+    assert sent["input"][2]["content"][0]["text"].startswith("This is")
+    assert sent["tools"] == [{"type": "function", **function}]
+
+
+async def test_a_gateway_that_stops_lets_its_runs_finish(farthing: Running) -> None:
+    """What has begun goes on to its last node; nothing new is begun."""
+    key = await farthing.mint(livemode=False)
+    headers = {"authorization": f"Bearer {key['secret']}", "x-farthing-sim": "delay_ms=400"}
+    running = asyncio.create_task(_answered(farthing, fan(), headers))
+    while len(farthing.gateway.flights) < 3:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    farthing.gateway.drain()
+    status, body = await farthing.api("POST", "/v1/pipelines/runs", fan(), key=key["secret"])
+    assert (status, body["error"]["code"]) == (503, "overloaded")
+    assert json.loads(await running)["status"] == "succeeded"
+
+
 async def test_a_failed_node_ends_its_run_with_the_true_error(farthing: Running) -> None:
     """What is refused or fails is told as a client would be told; nothing more is started."""
     key = await farthing.mint(livemode=False, allowed_models=["gpt-5-mini"])
