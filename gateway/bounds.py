@@ -101,6 +101,10 @@ BATCH_LOOK_FIRST_MS = 15_000  # until a new batch is asked after; then after an 
 BATCH_LOOK_LAST_MS = 600_000  # but at least so often
 BATCH_LOOK_LEASE_MS = 900_000  # then another gateway takes a batch of which the first said no more
 
+# A file of calls (see `gateway.api.events.export`).
+EXPORT_ROWS_AT_ONCE = 500  # in memory; each is a read of its own, so that nothing waits for the whole
+EXPORT_ROWS_MAX = 1_000_000  # what a spreadsheet can open
+
 # Pipelines (see `gateway.pipelines`).
 RUNS_MAX = 1000  # at the same time, in this process
 RUNS_OF_KEY_MAX = 200  # of them, so that one key leaves room for others

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import msgspec
@@ -11,8 +12,9 @@ from starlette.responses import Response
 from gateway.api.endpoint import Call, choice, integer, json_response, list_response, livemode, page_size, replayed
 from gateway.api.keys import key_object
 from gateway.api.progress import progress, usage_of
-from gateway.api.tables import csv_response, jsonl_response
+from gateway.api.tables import csv_response, csv_stream, jsonl_response
 from gateway.api.usage import RANGE_MS_MAX
+from gateway.bounds import EXPORT_ROWS_AT_ONCE, EXPORT_ROWS_MAX
 from gateway.call.attempt import attempt_of, request_of
 from gateway.problems import CallError
 from ledger.events import EventQuery, EventView, HoldView
@@ -20,6 +22,7 @@ from ledger.money import CHARGE_MICROS_MAX
 from ledger.records import Unsettled
 from ledger.views import NotFound
 
+_COLUMNS = ["id", "request_id", "attempt", *EventView.__struct_fields__[1:]]
 _MODES = ("proxy", "monitor", "reservation", "adjustment")
 _FILTERS = (
     *("limit", "starting_after", "end_user", "run_id", "from_ms", "to_ms", "mode", "decision", "livemode"),
@@ -88,9 +91,27 @@ async def events(call: Call) -> Response:
     found, has_more = await call.services.ledger.reports.events(_query(call, parameters, parameters.get("key_id")))
     rows = [event_object(event) for event in found]
     if form == "csv":
-        columns = ["id", "request_id", "attempt", *EventView.__struct_fields__[1:]]
-        return csv_response(columns, rows, "events")
+        return csv_response(_COLUMNS, rows, "events")
     return jsonl_response(rows) if form == "jsonl" else list_response(rows, has_more)
+
+
+async def export(call: Call) -> Response:
+    """All events that the filters let through, as one CSV file: for the dashboard, where nobody follows a cursor."""
+    parameters = call.parameters(*_FILTERS, "key_id")
+    reports = call.services.ledger.reports
+    query = msgspec.structs.replace(_query(call, parameters, parameters.get("key_id")), limit=EXPORT_ROWS_AT_ONCE)
+    first = await reports.events(query)  # what is refused is refused before the file begins
+
+    async def pages() -> AsyncIterator[list[dict[str, Any]]]:
+        (found, has_more), count = first, 0
+        while True:
+            yield [event_object(event) for event in found]
+            count += len(found)
+            if not has_more or count >= EXPORT_ROWS_MAX:
+                return
+            found, has_more = await reports.events(msgspec.structs.replace(query, starting_after=found[-1].id))
+
+    return csv_stream(_COLUMNS, pages(), "events")
 
 
 async def key_usage(call: Call) -> Response:

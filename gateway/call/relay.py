@@ -261,12 +261,16 @@ class _RelayedCall(FlyingCall):
         """A comment that says what the stream is charged, where it can be said behind the provider's last event."""
         if self._flight.client_gone or not self._reply.tail.endswith(_EVENT_ENDS):
             return b""
+        micros = await self._charged_micros()
+        return b"" if micros is None else b": farthing cost_micros=%d\n\n" % micros
+
+    async def _charged_micros(self) -> int | None:
+        """What the call's event charges; None if nobody knows soon enough."""
         try:
             async with asyncio.timeout(STREAM_COST_S):
-                micros = await self._services.ledger.calls.charged_micros(self._admitted.call_id)
+                return await self._services.ledger.calls.charged_micros(self._admitted.call_id)
         except (LedgerUnavailable, TimeoutError):
-            return b""
-        return b"" if micros is None else b": farthing cost_micros=%d\n\n" % micros
+            return None
 
     async def _failed_at_once(self, answer: Answer, meter: Meter, chunk: bytes) -> bool:
         """Whether a stream begins with its failure, so that others are asked; the whole of it waits for their fate."""
@@ -336,7 +340,10 @@ class _RelayedCall(FlyingCall):
             services.errors.refuse_account(provider, 200, body)
         if stage is not None:
             body = await stage.whole(answer, body)
-        cost_micros = (cost_picos + PICOS_PER_MICRO // 2) // PICOS_PER_MICRO
+        # What the event charges depends on the key's carry, which is known when the ledger has written it: to wait for
+        # that halves what a machine answers in a second, so only who asks for it waits. For others it is rounded here.
+        charged = await self._charged_micros() if admitted.stream_cost else None
+        cost_micros = (cost_picos + PICOS_PER_MICRO // 2) // PICOS_PER_MICRO if charged is None else charged
         await self._reply.start(
             answer, [(b"x-farthing-cost-micros", b"%d" % cost_micros), (b"content-length", b"%d" % len(body))]
         )

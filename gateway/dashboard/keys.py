@@ -50,7 +50,7 @@ async def mint(page: Page) -> Response:
     body: dict[str, Any] = {name: form[name] for name in _WORDS if form.get(name)}
     body |= {"livemode": not page.test, "max_spend_usd": form.get("max_spend_usd", "").strip() or None}
     if "over_cap_status" in body:
-        body["over_cap_status"] = _whole(body["over_cap_status"], "over_cap_status")
+        body["over_cap_status"] = whole(body["over_cap_status"], "over_cap_status")
     for name in ("allowed_models", "allowed_providers"):
         if listed := form.get(name, "").replace(",", " ").split():
             body[name] = listed
@@ -122,7 +122,7 @@ async def credit(page: Page) -> Response:
 
 async def rotate(page: Page) -> Response:
     """POST /dashboard/keys/{id}/rotate: the new secret is on the page that answers."""
-    overlap_s = _whole(page.form.get("overlap_seconds") or "0", "overlap_seconds")
+    overlap_s = whole(page.form.get("overlap_seconds") or "0", "overlap_seconds")
     body = {"overlap_seconds": overlap_s}
     made = await page.ask(keys.rotate, id=page.id, method="POST", body=body, once=page.form.get("once"))
     return page.show("key_made.html", key=made, rotated=True)
@@ -158,7 +158,7 @@ def limits_of(form: Mapping[str, str]) -> list[dict[str, Any]]:
             continue
         limit: dict[str, Any] = {
             "unit": form.get(f"limit_unit_{row}"),
-            "max": _whole(most.replace(",", ""), f"limits[{row}].max"),
+            "max": whole(most.replace(",", ""), f"limits[{row}].max"),
             "window": form.get(f"limit_window_{row}"),
             "per": form.get(f"limit_per_{row}", "key"),
         }
@@ -176,7 +176,8 @@ def moment_ms(text: str, name: str) -> int:
         raise CallError(400, "invalid_request", f"{name} must be a day such as 2027-01-31.", param=name) from None
 
 
-def _whole(text: str, name: str) -> int:
+def whole(text: str, name: str) -> int:
+    """A whole number, as a form says it. Raises CallError."""
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise CallError(400, "invalid_request", f"{name} must be a whole number.", param=name)
     return int(text)

@@ -62,6 +62,20 @@ async def test_only_streams_of_events_say_it(farthing: Running) -> None:
     assert (status, b"x-farthing-stream-cost" in unclear) == (400, True)
 
 
+async def test_a_whole_answer_says_it_too_where_it_is_asked_for(farthing: Running) -> None:
+    """The header is then the event's micros, carry and all, so they sum to what was spent; without, it is rounded."""
+    key = await farthing.mint(max_spend_usd="1")
+    body = CHAT | {"stream": False}
+    told = [
+        int((await farthing.call(key["secret"], body, headers=ASKED))[1]["x-farthing-cost-micros"]) for _ in range(9)
+    ]
+    assert told == [event["cost_micros"] for event in reversed(await farthing.events())]
+    assert len(set(told)) > 1
+    assert sum(told) == (await farthing.api("GET", f"/v1/keys/{key['id']}"))[1]["spent_micros"]
+    rounded = {(await farthing.call(key["secret"], body))[1]["x-farthing-cost-micros"] for _ in range(5)}
+    assert len(rounded) == 1 and abs(int(rounded.pop()) - told[0]) <= 1
+
+
 async def test_what_nobody_knows_is_not_said(farthing: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the ledger does not answer, the stream ends as it would have."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from gateway.api import events
 from gateway.dashboard.page import NAVIGATION
 from gateway.dashboard.trial import SAMPLES
 from keys.ids import new_body
@@ -207,11 +208,72 @@ async def test_plans_are_made_changed_and_removed(farthing: Running, visitor: Vi
     assert (await farthing.api("GET", f"/v1/keys/{key['id']}"))[1]["max_spend_micros"] == 20_000_000
     assert len((await farthing.api("GET", f"/v1/plans/{plan['id']}"))[1]["limits"]) == 1
     assert "Pro" in (await visitor.get(path))[2]
+    await limits_are_edited(farthing, visitor, path, fields)
     status, _, body = await visitor.post(f"{path}/remove", {"confirm": "yes"})
     assert (status, 'role="alert"' in body) == (400, True)
     assert (await farthing.api("PATCH", f"/v1/keys/{key['id']}", {"plan": None}))[0] == 200
     assert (await visitor.post(f"{path}/remove", {"confirm": "yes"}))[0] == 303
     assert (await visitor.get(path))[0] == 404
+
+
+async def limits_are_edited(farthing: Running, visitor: Visitor, path: str, fields: dict[str, str]) -> None:
+    """Another maximum, one more, one less; what a form cannot say of a limit stays as it is."""
+    plan_id = path.rpartition("/")[2]
+    special = {"unit": "tokens", "max": 9, "window": "week", "match": {"metadata": {"a": "b"}}, "action": "warn"}
+    special |= {"timezone": "Europe/London", "alert_at": [7]}
+
+    async def limits() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await farthing.api("GET", f"/v1/plans/{plan_id}"))[1]["limits"]
+        return found
+
+    (first,) = await limits()
+    kept = {"id": first["id"], "unit": "requests", "max": 100, "window": "day", "per": "end_user"}
+    assert (await farthing.api("PATCH", f"/v1/plans/{plan_id}", {"limits": [kept, special]}))[0] == 200
+    second = (await limits())[1]
+    for field in (f"kept_{first['id']}", f"kept_{second['id']}"):
+        assert f'name="{field}"' in (await visitor.get(path))[2]
+    edit = fields | {"limits": "yes", f"kept_{first['id']}": "1,200", f"kept_{second['id']}": "10"}
+    edit |= {"limit_unit_0": "requests", "limit_max_0": "5", "limit_window_0": "minute", "limit_per_0": "key"}
+    assert (await visitor.post(f"{path}/change", edit))[0] == 303
+    found = await limits()
+    assert [limit["max"] for limit in found] == [1200, 10, 5]
+    assert found[0] | {"max": 100} == first and found[1] | {"max": 9} == second
+    status, _, body = await visitor.post(f"{path}/change", edit | {f"kept_{first['id']}": "many"})
+    assert (status, "limits[0].max" in body, 'value="many"' in body) == (400, True, True)
+    gone = {f"kept_{limit['id']}": "" for limit in found[1:]}
+    assert (await visitor.post(f"{path}/change", fields | {"limits": "yes"} | gone))[0] == 303
+    assert [limit["max"] for limit in await limits()] == [1200]
+
+
+async def test_the_file_of_calls_has_all_of_them(
+    farthing: Running, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only the page's: newest first, over many reads, while the filters hold; up to what a spreadsheet opens."""
+    monkeypatch.setattr(events, "EXPORT_ROWS_AT_ONCE", 7)
+    await visitor.sign_in()
+    key = await farthing.mint(name="Ann")
+    made = [
+        {"idempotency_key": str(number), "timestamp_ms": farthing.gateway.ledger.clock_ms(), "cost_micros": number}
+        | {"provider": "p", "model": f"m{number % 2}", "subject": {"key_id": key["id"]}}
+        for number in range(130)
+    ]
+    assert (await farthing.api("POST", "/v1/events", made))[1]["accepted"] == 130
+
+    async def costs(query: str) -> list[int]:
+        status, headers, file = await visitor.get(f"/calls.csv?{query}")
+        assert (status, headers["content-type"]) == (200, "text/csv; charset=utf-8")
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        return [int(row["cost_micros"]) for row in csv.DictReader(io.StringIO(file))]
+
+    _, _, body = await visitor.get("/calls?model=m1")
+    (link,) = re.findall(r'href="/dashboard/calls\.csv\?([^"]*)"', body)
+    assert await costs(link) == list(range(129, 0, -2))
+    assert await costs("") == list(range(129, -1, -1))
+    assert await costs("model=none") == []
+    monkeypatch.setattr(events, "EXPORT_ROWS_MAX", 14)
+    assert len(await costs("")) == 14
+    assert (await visitor.get("/calls.csv?from=x"))[0] == 400
+    assert (await visitor.get("/calls.csv?key_id=key_none"))[0] == 404
 
 
 async def test_hooks_are_made_tested_and_removed(tmp_path: Path) -> None:
