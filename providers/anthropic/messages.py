@@ -105,7 +105,7 @@ class _Messages(PassThrough):
             service_tier=text_field(head, "service_tier") if "service_tier" in head else "",
             unbounded=extent.unbounded,
             endless=extent.endless,
-            unpriced=extent.unpriced,
+            unpriced=extent.unpriced or parts.BROUGHT.find(body),
             unlisted=unlisted_in(fields.MESSAGES, parts.MESSAGES, head, sound=asked.sound),
             models=extent.models,
             instead=instead,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from providers.reading.inside import ANYTHING, Inside, Kinds, Table
+from providers.reading.inside import ANYTHING, Brought, Inside, Kinds, Table
 
 _CACHE: Final = "cache_control{type=ephemeral ttl}"
 _CALLER: Final = "caller{type=direct|code_execution_20250825|code_execution_20260120 tool_id}"
@@ -34,6 +34,7 @@ _RUN: Final = (
 # The latter are held for, or refused, by their type.
 _TOOLS = Kinds({**_CLIENT, _RUN: ANYTHING})
 _BROUGHT = Kinds(_CLIENT, refused=dict.fromkeys(_RUN.split(), _HOSTED))
+BROUGHT = Brought("tool_addition", _RUN.split())
 _CHANGE = Inside(
     f"type {_CACHE}",
     inside={

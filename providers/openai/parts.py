@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from providers.openai.hosted import BY_RUN, IN_TOKENS
-from providers.reading.inside import ANYTHING, Inside, Kinds
+from providers.reading.inside import ANYTHING, Brought, Inside, Kinds
 
 _CACHES: Final = "prompt_cache_breakpoint{mode ttl} cache_control{type=ephemeral ttl}"
 _PAGES: Final = "its pages are read for a price of their own, and how many there are is not in the request."
@@ -139,6 +139,7 @@ _CLIENT: dict[str, str | Inside] = {
 _TOOLS = Kinds({**_CLIENT, **_RUN})
 # Tools that come with an item of the conversation: nobody counts what those cost that the provider runs.
 _BROUGHT = Kinds(_CLIENT, refused=dict.fromkeys(_RUN, _HOSTED))
+BROUGHT = Brought("additional_tools tool_search_output", _RUN)
 
 _CHECKS = "{id code message}"
 _MOVES = (

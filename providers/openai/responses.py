@@ -105,7 +105,7 @@ class Responses(PassThrough):
             service_tier=text_field(head, "service_tier") if "service_tier" in head else "",
             unbounded=extent.unbounded,
             endless=extent.endless or passes(head),
-            unpriced=extent.unpriced,
+            unpriced=extent.unpriced or parts.BROUGHT.find(body),
             unlisted=unlisted_in(fields.RESPONSES, parts.RESPONSES, head, sound=asked.sound),
             models=extent.models,
             beside=extent.beside,

@@ -12,9 +12,9 @@ with its place. Knows no vendor: each family has its tables in its `parts`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -30,6 +30,7 @@ _HEAD = msgspec.json.Decoder(Head)
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 _TEXT: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
 _WORD = re.compile(r"[^\s{}]+|[{}]")
+_ESCAPED = re.compile(rb"\\u00[4-7]")  # a letter that need not be: no mark is found by its bytes then
 _NEITHER = "\0"  # a kind that no table can list
 _UNREAD = "…"  # too deep, or no JSON
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -250,3 +251,34 @@ def unlisted_in(fields: Fields, inside: Inside, head: Head, *, sound: bool) -> s
         BadRequest: As `Inside.look` says.
     """
     return fields.unlisted(head) or (inside.look(head) if sound else "")
+
+
+class Brought:
+    """Tools that a conversation brings: of those that the provider runs nobody counts beforehand what they cost.
+
+    Args:
+        kinds: Of the objects that bring some.
+        run: Kinds of the tools that the provider runs.
+    """
+
+    def __init__(self, kinds: str, run: Collection[str]) -> None:
+        self._kinds = frozenset(kinds.split())
+        self._run = frozenset(run)
+        self._marks = tuple(f'"{kind}"'.encode() for kind in self._kinds)
+
+    def find(self, body: bytes) -> str:
+        """The kind of the first object that brings such a tool; "" where none does: nearly always."""
+        if not any(mark in body for mark in self._marks) and not (b"\\u00" in body and _ESCAPED.search(body)):
+            return ""
+        left: list[tuple[Any, str]] = [(msgspec.json.decode(body), "")]
+        while left:
+            value, by = left.pop()
+            if isinstance(value, dict):
+                kind = value.get("type")
+                if by and kind in self._run:
+                    return by
+                by = kind if isinstance(kind, str) and kind in self._kinds else by
+                left += [(each, by) for each in value.values() if isinstance(each, dict | list)]
+            else:
+                left += [(each, by) for each in value if isinstance(each, dict | list)]
+        return ""

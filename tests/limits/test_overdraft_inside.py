@@ -87,8 +87,8 @@ async def test_what_cannot_be_held_for_is_refused_with_the_reason(
     said = told(content)["message"]
     assert param in said
     assert why in said
-    free = await gateway.mint(max_spend_usd="50")
-    status, _, _ = await gateway.call(free["secret"], {"model": model, limit: 16} | body, path)
+    free = await gateway.mint()
+    await gateway.call(free["secret"], {"model": model, limit: 16} | body, path)
     assert gateway.upstream.requests
 
 
@@ -164,3 +164,48 @@ async def test_a_file_that_the_vendor_searches_is_a_tool_s_work(
         status, _, content = await gateway.call(key["secret"], body | {"model": model}, path)
         assert status == wanted, (model, overdraft, content)
         assert status == 200 or place in json.loads(content)["error"]["param"]
+
+
+BROUGHT = [
+    ("/v1/responses", {"type": "additional_tools", "role": "developer", "tools": [{"type": "web_search"}]}, True),
+    (
+        "/v1/responses",
+        {"type": "additional_tools", "role": "developer", "tools": [{"type": "function", "name": "f"}]},
+        False,
+    ),
+    (
+        "/v1/responses",
+        {"type": "tool_search_output", "call_id": "c", "execution": "client", "tools": [{"type": "image_generation"}]},
+        True,
+    ),
+    (
+        "/v1/messages",
+        {
+            "type": "tool_addition",
+            "tool": {"type": "tool_definition", "definition": {"type": "web_search_20250305", "name": "web_search"}},
+        },
+        True,
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "item", "hosted"), BROUGHT)
+@pytest.mark.parametrize("spelt", ["plainly", "in escapes"])
+async def test_tools_that_the_conversation_brings_are_refused_wherever_there_is_a_cap(
+    gateway: Running, path: str, item: dict[str, Any], hosted: bool, spelt: str
+) -> None:
+    """Of a tool that the provider runs nobody counts beforehand what it may cost; a function costs its own bytes."""
+    if path.endswith("messages"):
+        body = {"model": "claude-sonnet-4-5", "max_tokens": 20, "messages": [{"role": "user", "content": [item]}]}
+    else:
+        body = {"model": "gpt-5", "input": [{"role": "user", "content": "hello"}, {"hologram": 1}, item]}
+    raw = json.dumps(body).encode()
+    if spelt == "in escapes":
+        raw = raw.replace(b"tool", b"\\u0074ool")
+    for overdraft in ("inflight", "never") if hosted else ("inflight",):
+        key = await gateway.mint(max_spend_usd="50", overdraft=overdraft)
+        status, _, content = await gateway.call(key["secret"], raw, path)
+        assert (status == 400 and b"unbounded_cost" in content) is hosted, content
+    free = await gateway.mint()
+    status, _, content = await gateway.call(free["secret"], raw, path)
+    assert b"unbounded_cost" not in content
