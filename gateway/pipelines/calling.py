@@ -36,7 +36,7 @@ class NodeCall:
     """One call; it is the client's connection too, as far as the call needs one.
 
     Attributes:
-        call_id: Its id, once it is held for; "" until then.
+        attempts: The ids of those that were held for, one after the other: of a plain call it is one.
         error: Why it was refused, if it was before anything was held.
     """
 
@@ -46,7 +46,7 @@ class NodeCall:
     def __init__(self, on_admitted: Callable[[], None]) -> None:
         self.on_gone: Callable[[], None] | None = None
         self.gone = self.answering = False
-        self.call_id = ""
+        self.attempts: list[str] = []
         self.error: Exception | None = None
         self._on_admitted = on_admitted
         self._parts: list[bytes] = []
@@ -83,8 +83,9 @@ class NodeCall:
 
     def admitted(self, call_id: str) -> None:
         """See `Inside`."""
-        self.call_id = call_id
-        self._on_admitted()
+        self.attempts.append(call_id)
+        if len(self.attempts) == 1:
+            self._on_admitted()
 
     def refused(self, error: Exception) -> None:
         """See `Inside`."""

@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.api.workflow import Failure, LineItem, LlmNode
 from gateway.bounds import CONTINUATION_BYTES_MAX, RUN_CHARGE_S, RUN_LAND_S
+from gateway.call.attempt import attempt_of, request_of
 from gateway.pipelines.calling import Answer, Inference, NodeCall
 from gateway.pipelines.compiling import Plan
 from gateway.pipelines.scheduler import TOO_LARGE, Call, End, Failed, NodeState, Scheduler, Skipped, Succeeded, Waits
@@ -199,8 +200,8 @@ class Run:
                 call.leave()
         if not done:
             await asyncio.wait({task}, timeout=RUN_LAND_S)
-        if call.call_id and task.done():
-            await self._charge(action, call.call_id)
+        for call_id in call.attempts if task.done() else ():
+            await self._charge(action, call_id)
         if not done:
             message = "The call took longer than node_timeout_ms."
             self.scheduler.failed(action.node_id, Failure("node_timeout", message))
@@ -225,7 +226,7 @@ class Run:
             self.scheduler.failed(node_id, _failure_of(answer))
 
     async def _charge(self, action: Call, call_id: str) -> None:
-        """Tell what a call came to, as its event has it."""
+        """Tell what an attempt at a call came to, as its event has it."""
         found: Charge | None = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RUN_CHARGE_S):
@@ -239,7 +240,8 @@ class Run:
         if found is not None:
             self._count(found)
             told = found._asdict()
-        self._emit("node_llm_call", node_id=action.node_id, step=action.step, request_id=f"req_{call_id}", **told)
+        made = {"request_id": f"req_{request_of(call_id)}", "attempt": attempt_of(call_id)}
+        self._emit("node_llm_call", node_id=action.node_id, step=action.step, **made, **told)
 
     def _count(self, charge: Charge) -> None:
         items = self._kept.items
