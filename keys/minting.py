@@ -140,6 +140,7 @@ class Minter:
             reset=window_of(asked.reset),
             plan=asked.plan or None,
             alert_at=new_marks(asked.alert_at),
+            stripe_customer_id=asked.stripe_customer_id or None,
             limits=None
             if asked.limits is UNSET
             else limits_of(asked.limits or [], now_ms, names=self._names, unpriced=unpriced),
@@ -179,6 +180,7 @@ class Minter:
             else limits_of(asked.limits or [], self._clock_ms(), current, names=self._names, unpriced=unpriced),
             plan=asked.plan,
             alert_at=changed_marks(asked.alert_at),
+            stripe_customer_id=asked.stripe_customer_id,
             profile=profile_of(asked),
             merge=("metadata",),
         )

@@ -30,6 +30,7 @@ from keys.limits import (
 from keys.requests import (
     LIMITS_MAX,
     AlertAt,
+    Customer,
     LimitSpec,
     MetadataName,
     MetadataValue,
@@ -72,6 +73,7 @@ class EndUserSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     disabled: bool | UnsetType = UNSET
     alert_at: AlertAt | None | UnsetType = UNSET
     metadata: dict[MetadataName, MetadataValue | None] | UnsetType = UNSET
+    stripe_customer_id: Customer | None | UnsetType = UNSET
 
 
 class Plans:
@@ -169,6 +171,7 @@ class EndUsers:
             profile={} if asked.metadata is UNSET else {"metadata": asked.metadata},
             merge=("metadata",),
             alert_at=changed_marks(asked.alert_at),
+            stripe_customer_id=asked.stripe_customer_id,
         )
         answer = await self._ledger.accounts.edit(
             caller.account_id, current.public_id, edit, kind="end_user", origin=origin

@@ -26,6 +26,7 @@ Origins = Annotated[list[Annotated[str, Meta(pattern=ORIGIN)]], Meta(max_length=
 Micros = Annotated[int, Meta(ge=0, le=MICROS_MAX)]
 Moment = Annotated[int, Meta(ge=0, le=EXPIRES_MS_MAX)]
 AlertAt = Annotated[list[Annotated[int, Meta(ge=1, le=1_000)]], Meta(max_length=10)]
+Customer = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,255}\Z")]
 Reset = Literal["none", "day", "week", "month"]
 
 
@@ -92,6 +93,7 @@ class Fields(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     loop_guard: LoopGuard | None | UnsetType = UNSET
     plan: str | None | UnsetType = UNSET
     alert_at: AlertAt | None | UnsetType = UNSET
+    stripe_customer_id: Customer | None | UnsetType = UNSET
 
 
 class Mint(Fields, frozen=True, kw_only=True, forbid_unknown_fields=True):

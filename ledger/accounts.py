@@ -209,6 +209,10 @@ class Accounts:
         """An account and its ancestors."""
         return await self._access.read(lambda: lookup.chain(account_id))
 
+    async def customer(self, account_id: int) -> str | None:
+        """The one Stripe customer of a call of this account, an end user's or a key's: see `lookup.customer`."""
+        return await self._access.read(lambda: lookup.customer(account_id))
+
     async def root(self) -> int | None:
         """The id of the first account, if there is one."""
         return await self._access.read(lookup.first_root)

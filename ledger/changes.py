@@ -58,6 +58,7 @@ class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
         limits: Its own further limits; None for the plan's.
         plan: Public id of a plan of the parent's.
         alert_at: At which percentages of its limits somebody is told; None for the plan's, or the default.
+        stripe_customer_id: Whom Stripe knows it as.
     """
 
     public_id: str
@@ -74,6 +75,7 @@ class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
     profile: dict[str, Any] = {}
     plan: str | None = None
     alert_at: tuple[int, ...] | None = None
+    stripe_customer_id: str | None = None
     credential: Credential | None = None
 
 
@@ -87,6 +89,7 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True):
     limits: tuple[WantedLimit, ...] | UnsetType = UNSET
     plan: str | None | UnsetType = UNSET
     alert_at: tuple[int, ...] | None | UnsetType = UNSET
+    stripe_customer_id: str | None | UnsetType = UNSET
     profile: dict[str, Any] = {}  # put over the profile, entry by entry
     merge: tuple[str, ...] = ()  # entries of the profile that are themselves merged; there None removes
 
@@ -143,7 +146,8 @@ def _insert(new: NewAccount, parents: tuple[Node, ...]) -> Script[int]:
     cap_micros, window = yield from _cap(plan_id, None, None, new.cap_micros, new.reset)
     ((account_id,),) = yield (
         "INSERT INTO accounts (public_id, parent_id, path, kind, livemode, subject, expires_ms, profile, created_ms,"
-        " plan_id, cap_micros, cap_window, own_limits, alert_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " plan_id, cap_micros, cap_window, own_limits, alert_at, stripe_customer_id)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " RETURNING id",
         (
             new.public_id,
@@ -160,6 +164,7 @@ def _insert(new: NewAccount, parents: tuple[Node, ...]) -> Script[int]:
             window,
             int(new.limits is not None),
             limits.marks_text(new.alert_at),
+            new.stripe_customer_id,
         ),
     )
     path = "/" + "/".join(str(id_) for id_ in (*reversed([parent.id for parent in parents]), account_id)) + "/"
@@ -265,7 +270,8 @@ def forget_subject(key_id: int, kind: str, subject: str, *, now_ms: int, touched
     account_id = int(rows[0][0])
     touched.add(account_id)
     yield (
-        "UPDATE accounts SET subject = NULL, profile = '{}', revoked_ms = ?, version = version + 1 WHERE id = ?",
+        "UPDATE accounts SET subject = NULL, profile = '{}', stripe_customer_id = NULL, revoked_ms = ?,"
+        " version = version + 1 WHERE id = ?",
         (now_ms, account_id),
     )
 
@@ -307,6 +313,11 @@ def edit(
     )
     if changes.alert_at is not UNSET:
         yield "UPDATE accounts SET alert_at = ? WHERE id = ?", (limits.marks_text(changes.alert_at), account_id)
+    if changes.stripe_customer_id is not UNSET:
+        yield (
+            "UPDATE accounts SET stripe_customer_id = ? WHERE id = ?",
+            (changes.stripe_customer_id, account_id),
+        )
     account = yield from _ring(account_id, now_ms)
     return account
 

@@ -83,6 +83,7 @@ def shown(view: AccountView) -> dict[str, Any]:
         "expires_at_ms": view.expires_ms,
         "plan": None if view.plan is None else view.plan.public_id,
         "alert_at": view.alert_at,
+        "stripe_customer_id": view.stripe_customer_id,
         "limits": [
             {"id": limit.public_id, "unit": limit.unit, "max": limit.max, "window": limit.window, "per": limit.per}
             | {"match": msgspec.to_builtins(limit.match), "action": limit.action, "alert_at": limit.alert_at}

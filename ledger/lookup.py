@@ -69,6 +69,7 @@ class _OwnRow(NamedTuple):
     parent_id: int | None
     subject: str | None
     created_ms: int
+    stripe_customer_id: str | None
 
 
 class _Books(NamedTuple):
@@ -105,6 +106,24 @@ def chain(account_id: int) -> Script[tuple[Node, ...]]:
     ids = chain_of(rows[0][0])
     nodes = yield from _nodes(ids)
     return tuple(nodes[id_] for id_ in ids)
+
+
+def customer(account_id: int) -> Script[str | None]:
+    """The one Stripe customer of an account: its own, else the nearest ancestor's; None if none of them has one.
+
+    Of a call this is asked of its end user's account, where it has one, else of its key's.
+    """
+    rows = yield "SELECT path FROM accounts WHERE id = ?", (account_id,)
+    if not rows:
+        return None
+    ids = chain_of(rows[0][0])
+    rows = yield (
+        "SELECT id, stripe_customer_id FROM accounts"  # noqa: S608 - constants and marks
+        f" WHERE id IN ({marks(ids)}) AND stripe_customer_id IS NOT NULL",
+        ids,
+    )
+    found: dict[int, str] = dict(rows)
+    return next((found[id_] for id_ in ids if id_ in found), None)
 
 
 def _nodes(ids: Sequence[int]) -> Script[dict[int, Node]]:
@@ -248,7 +267,7 @@ def views_of(account_ids: list[int], now_ms: int) -> Script[list[AccountView]]:
     if not account_ids:
         return []
     rows = yield (
-        "SELECT id, path, parent_id, subject, created_ms FROM accounts"  # noqa: S608 - constants and marks
+        "SELECT id, path, parent_id, subject, created_ms, stripe_customer_id FROM accounts"  # noqa: S608 - constants and marks
         f" WHERE id IN ({marks(account_ids)})",
         tuple(account_ids),
     )
@@ -311,6 +330,7 @@ def _view(row: _OwnRow, books: _Books, last4: str | None) -> AccountView:
         ),
         ceiling_micros=min((most for limit, most in money if limit.role != "limit"), default=None),
         end_ms=min((each.expires_ms for each in line if each.expires_ms is not None), default=None),
+        stripe_customer_id=row.stripe_customer_id,
     )
 
 

@@ -52,6 +52,7 @@ def key_object(account: AccountView) -> dict[str, Any]:
         "end_user_cap": policy.end_user_cap,
         "loop_guard": None if policy.loop_guard is None else msgspec.to_builtins(policy.loop_guard),
         "plan": None if account.plan is None else account.plan.public_id,
+        "stripe_customer_id": account.stripe_customer_id,
         "expires_at_ms": account.expires_ms,
         "max_spend_micros": cap.max,
         "reset": "none" if cap.window == "total" else cap.window,

@@ -102,6 +102,7 @@ class Key(_Capped, kw_only=True):
     end_user_cap: EndUserCap
     loop_guard: LoopGuard | None
     plan: str | None
+    stripe_customer_id: str | None
     expires_at_ms: Ms | None
     overrun_micros: Micros
 
@@ -145,6 +146,7 @@ class EndUser(_Capped, kw_only=True):
     key_id: str
     disabled: bool
     metadata: dict[str, str]
+    stripe_customer_id: str | None
 
 
 class ForgottenEndUser(Struct, kw_only=True):

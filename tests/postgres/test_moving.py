@@ -154,6 +154,7 @@ PICOS = tuple(
     )
 )
 WITHOUT_ROUTES = ("DROP TABLE routes", "ALTER TABLE events DROP COLUMN upstream")
+CUSTOMERS = ("DROP INDEX accounts_by_customer", "ALTER TABLE accounts DROP COLUMN stripe_customer_id")
 UNDO = {
     "sqlite": {
         "0002_objects.sql": ("DROP TABLE objects",),
@@ -164,6 +165,7 @@ UNDO = {
         "0007_waiting.sql": ("DROP INDEX deliveries_waiting",),
         "0008_portal.sql": ("DROP TABLE portal_sessions",),
         "0009_routes.sql": WITHOUT_ROUTES,
+        "0010_customers.sql": CUSTOMERS,
     },
     "postgresql": {
         "0002_objects.sql": ("DROP TABLE objects",),
@@ -175,6 +177,7 @@ UNDO = {
         "0008_waiting.sql": ("DROP INDEX deliveries_waiting",),
         "0009_portal.sql": ("DROP TABLE portal_sessions",),
         "0010_routes.sql": WITHOUT_ROUTES,
+        "0011_customers.sql": CUSTOMERS,
     },
 }
 """What takes a step of a schema back, so that a database of today becomes one of an earlier version, with its rows."""
