@@ -10,10 +10,10 @@ from starlette.responses import Response
 from gateway.api import usage
 from gateway.api.tables import csv_response
 from gateway.dashboard import charts
-from gateway.dashboard.days import Days, days_of, month_start_ms
+from gateway.dashboard.days import Days, calendar_ms, days_of, month_start_ms
 from gateway.dashboard.page import Page
 from gateway.problems import CallError
-from ledger.windows import DAY_MS, day_start_ms
+from ledger.windows import DAY_MS
 
 BY = {"key": "key", "model": "model", "day": "day", "end_user": "end user"}
 SUMS = ("requests", "blocked", "input_tokens", "output_tokens", "cost_micros", "price_micros")
@@ -28,7 +28,8 @@ async def show(page: Page) -> Response:
     series: dict[str, dict[int, int]] = {}
     for row in filter(_wanted(page), daily["groups"]):
         of = series.setdefault(row["model"] or "other", {})
-        of[row["day_start_ms"]] = of.get(row["day_start_ms"], 0) + row["cost_micros"]
+        day_ms = calendar_ms(row["day"])
+        of[day_ms] = of.get(day_ms, 0) + row["cost_micros"]
     return page.show(
         "usage.html",
         by=_by(page),
@@ -37,7 +38,7 @@ async def show(page: Page) -> Response:
         rows=rows,
         total={name: sum(row[name] for row in rows) for name in SUMS},
         chart=charts.stacked(days.each, series),
-        spans=_spans(page.now_ms),
+        spans=_spans(days_of({"timezone": days.timezone}, page.now_ms).last_ms),
     )
 
 
@@ -63,6 +64,7 @@ async def _report(page: Page, days: Days, by: str) -> dict[str, Any]:
         "end_user": page.query.get("end_user"),
         "livemode": page.livemode,
         "group_by": by,
+        "timezone": days.timezone,
     }
     found: dict[str, Any] = await page.ask(usage.usage, query=query)
     return found
@@ -121,13 +123,13 @@ def _names(group: dict[str, Any], by: str) -> tuple[dict[str, Any], dict[str, An
     return {by: group[by]}, {"end_user": group[by]} if by == "end_user" and group[by] else {}
 
 
-def _spans(now_ms: int) -> list[tuple[str, int, int]]:
+def _spans(today_ms: int) -> list[tuple[str, int, int]]:
     """Spans of days that are asked for again and again: name, first day, last day."""
-    today_ms, month_ms = day_start_ms(now_ms), month_start_ms(now_ms)
+    month_ms = month_start_ms(today_ms)
     return [
         ("Today", today_ms, today_ms),
         ("7 days", today_ms - 6 * DAY_MS, today_ms),
         ("30 days", today_ms - 29 * DAY_MS, today_ms),
         ("This month", month_ms, today_ms),
-        ("Last month", month_start_ms(now_ms, 1), month_ms - DAY_MS),
+        ("Last month", month_start_ms(today_ms, 1), month_ms - DAY_MS),
     ]

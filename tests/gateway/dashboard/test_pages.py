@@ -8,6 +8,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import aiohttp
 import pytest
@@ -243,6 +244,40 @@ async def limits_are_edited(farthing: Running, visitor: Visitor, path: str, fiel
     gone = {f"kept_{limit['id']}": "" for limit in found[1:]}
     assert (await visitor.post(f"{path}/change", fields | {"limits": "yes"} | gone))[0] == 303
     assert [limit["max"] for limit in await limits()] == [1200]
+
+
+async def test_days_are_those_of_a_time_zone(tmp_path: Path) -> None:
+    """What was called at 23:30 in UTC is of the next day in Berlin: bar, table, file, total, and calls."""
+    clock = Clock(
+        1_782_000_000_000 - 1_782_000_000_000 % 86_400_000 + 86_400_000 - 1_800_000
+    )  # 23:30 on a summer's day
+    async with (
+        running(tmp_path, clock=clock) as farthing,
+        aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http,
+    ):
+        visitor = await Visitor(farthing, http).sign_in()
+        key = await farthing.mint(name="Ann")
+        made = {"idempotency_key": "e", "timestamp_ms": clock(), "cost_micros": 10_000, "provider": "p", "model": "m"}
+        made |= {"subject": {"key_id": key["id"]}}
+        assert (await farthing.api("POST", "/v1/events", made))[1]["accepted"] == 1
+        here, there = (
+            f"{datetime.fromtimestamp(clock() / 1000, zone):%Y-%m-%d}" for zone in (UTC, ZoneInfo("Europe/Berlin"))
+        )
+        assert here < there
+        for zone, day, other in (("", here, there), ("Europe/Berlin", there, here)):
+            _, _, body = await visitor.get(f"/usage?by=day&timezone={zone}")
+            table = body.partition("<tbody>")[2].partition("</tbody>")[0]
+            assert (f">{day}</a>" in table, f">{other}</a>" in table) == (True, False)
+            assert f"from={day}&amp;to={day}" in body.partition("<svg")[2].partition("</svg>")[0]
+            for asked, expected in ((day, "$0.01"), (other, "$0.00")):
+                _, _, body = await visitor.get(f"/usage?from={asked}&to={asked}&timezone={zone}")
+                assert f"<h1>{expected}</h1>" in body and f", {zone or 'UTC'}" in body
+                _, _, body = await visitor.get(f"/calls?from={asked}&to={asked}&timezone={zone}")
+                assert ("evt_" in body) == (expected == "$0.01")
+            _, _, file = await visitor.get(f"/usage.csv?by=day&timezone={zone}")
+            assert [row["day"] for row in csv.DictReader(io.StringIO(file))] == [day]
+        for wrong in ("Nowhere/At_All", "../etc/passwd", "x" * 300):
+            assert (await visitor.get(f"/usage?timezone={wrong}"))[0] == 400
 
 
 async def test_the_file_of_calls_has_all_of_them(
