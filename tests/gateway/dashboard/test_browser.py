@@ -6,6 +6,7 @@ night, on a telephone and on a desk.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -19,6 +20,7 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from gateway.dashboard.page import NAVIGATION
 from tests.harness import MASTER, Running, running
+from tests.process import FARTHING, ROOT
 
 CHROMIUM = "/usr/bin/chromium"
 AXE = "axe-core/axe.min.js"
@@ -111,6 +113,50 @@ async def test_the_whole_way(browser: Browser, farthing: Running, scripts: bool)
         await page.get_by_role("heading", name="Sign in").wait_for()
         await page.goto(here)
         await page.get_by_role("heading", name="Sign in").wait_for()
+
+
+async def test_a_newcomers_minute(browser: Browser, tmp_path: Path) -> None:
+    """`farthing serve` in an empty directory, its printed key, and the rest by mouse: a call, its cost, who made it.
+
+    No terminal but the one that it was started in, no provider's account.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    served = await asyncio.create_subprocess_exec(
+        *FARTHING,
+        "serve",
+        cwd=tmp_path,
+        env=environment | {"FARTHING_PORT": "0", "PYTHONPATH": str(ROOT)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert served.stdout is not None
+    assert served.stderr is not None
+    try:
+        async with asyncio.timeout(60):
+            while not (found := re.search(rb"listens on (http://127\.0\.0\.1:\d+)", await served.stderr.readline())):
+                pass
+            printed = (await served.stdout.readline()).decode()
+        url = found[1].decode()
+        (master,) = re.findall(r"fk_live_\w+", printed)
+        context = await browser.new_context()
+        page = await context.new_page()
+        page.set_default_timeout(30_000)
+        await page.goto(url)
+        await page.get_by_label("Key").fill(master)
+        await page.get_by_role("button", name="Sign in").click()
+        await page.get_by_role("link", name="Try it").click()
+        await page.get_by_role("button", name="Call").click()
+        await page.get_by_role("heading", name="200").wait_for()
+        facts = await page.locator("dl.facts").inner_text()
+        assert re.search(r"x-farthing-cost-micros\s+[1-9]\d*", facts)
+        await page.get_by_role("group", name="Which keys").get_by_role("link", name="Test").click()
+        await page.get_by_role("link", name="Calls").click()
+        await page.locator("tbody a").first.click()
+        await page.get_by_role("heading", name="Cost").or_(page.get_by_text("Charged")).first.wait_for()
+        await context.close()
+    finally:
+        served.terminate()
+        await served.communicate()
 
 
 async def test_a_key_is_minted_by_keyboard_alone(browser: Browser, farthing: Running) -> None:
