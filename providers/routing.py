@@ -220,6 +220,12 @@ def toward(found: Route | Shared, provider: str, model: str) -> Route | None:
     return msgspec.structs.replace(route, upstream_path=filled(template, params), params=MappingProxyType(params))
 
 
+def speaks(found: Route | Shared, provider: str) -> bool:
+    """Whether this is asked in the provider's own shape, and not in another's that it takes, too."""
+    route = toward(found, provider, "")
+    return route is not None and route.operation.dialect == VENDORS[provider].dialect
+
+
 def plain_path(route: Route, model: str) -> str:
     """The path at which whoever speaks the same API takes such a call for this model, by that API's own book."""
     template = next(row.path for row in TABLE if row.provider == route.provider and row.operation is route.operation)
@@ -282,6 +288,9 @@ def _by_headers(shared: Shared, method: str, hinted: Vendor | None) -> Route | S
     """Who of several is meant, as far as headers tell."""
     route = None if hinted is None else shared.routes.get(hinted.name)
     if hinted is None or route is None:
+        return shared
+    # A layer over a vendor's API is another's clients': whoever sends them a vendor's headers means no vendor by it.
+    if hinted.layer is not None and route.operation.dialect != hinted.dialect:
         return shared
     # Other vendors take Anthropic's SDK too, so its header makes Anthropic the first guess and no more.
     if hinted.name == "anthropic" and _by_model(method):

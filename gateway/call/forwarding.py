@@ -6,7 +6,7 @@ from gateway.call.records import Admitted
 from gateway.call.upload import Upload
 from gateway.edge.credentials import without_key
 from gateway.edge.head import Head
-from gateway.edge.headers import to_provider_socket
+from gateway.edge.headers import as_bearer, to_provider_socket
 from gateway.places import Place, credentialed
 from gateway.upstream.base import Forward, Handshake
 from providers.ground.vendors import VENDORS
@@ -18,6 +18,9 @@ def forwarded(admitted: Admitted, head: Head, body: bytes | Upload, place: Place
     vendor = VENDORS[provider]
     if place.auth is None:
         headers = head.to_provider(vendor, place.credential, admitted.key.account_id)
+        layer = vendor.layer
+        if layer is not None and layer.bearer and admitted.route.upstream_path.startswith(f"{layer.path}/"):
+            as_bearer(headers, vendor)
     else:
         headers = credentialed(head.to_provider(vendor, "", admitted.key.account_id), place, vendor.key_header)
     if body:

@@ -103,6 +103,11 @@ def to_provider(fields: HeaderFields, vendor: Vendor, credential: str, tenant: i
     return forwarded
 
 
+def as_bearer(headers: dict[str, str], vendor: Vendor) -> None:
+    """The same headers, with our credential as a bearer token instead of in the vendor's usual place."""
+    headers["authorization"] = "Bearer " + headers.pop(vendor.key_header).removeprefix(vendor.key_prefix)
+
+
 def to_provider_socket(fields: HeaderFields, vendor: Vendor, credential: str) -> dict[str, str]:
     """The headers of a forwarded WebSocket handshake, but for those of the handshake itself."""
     forwarded = to_provider(fields, vendor, credential)

@@ -17,7 +17,7 @@ from gateway.switching.order import ordered
 from gateway.switching.spec import RouteBody, Target
 from keys.keyring import Key
 from providers.pricing.catalogue import Catalogue
-from providers.routing import Route, Shared, plain_path, toward
+from providers.routing import Route, Shared, plain_path, speaks, toward
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +106,7 @@ class Choices:
         live = aliased.key.livemode
         if target.upstream is not None:
             named = self._elsewhere.upstreams.get(target.upstream)
-            if named is not None and target.model in named.models and toward(at, named.speaks, "") is not None:
+            if named is not None and target.model in named.models and speaks(at, named.speaks):
                 yield from self._named(named, target, at, live=live)
             return
         route = toward(at, target.provider, target.model)

@@ -1,7 +1,7 @@
 """What vendors offer in another one's shape: OpenAI's operations, and Anthropic's messages.
 
-A vendor needs no row here: its own row in `providers.ground.vendors` says what it `speaks` and where its `anthropic`
-API is.
+A vendor needs no row here: its own row in `providers.ground.vendors` says what it `speaks`, at which `layer` where its
+own API is another, and where its `anthropic` API is.
 """
 
 from __future__ import annotations
@@ -74,17 +74,25 @@ _OFFERS: Mapping[str, tuple[_Offer, ...]] = MappingProxyType(
 """What a vendor's `speaks` can name."""
 
 
-def _spoken(vendor: Vendor, make: Make) -> Shape:
-    """A shape as this vendor speaks it."""
-    shape = make(vendor.quirks)
-    return with_base_resp(shape) if vendor.quirks.base_resp else shape
+def _spoken(quirks: Quirks, make: Make) -> Shape:
+    """A shape as a vendor with these quirks speaks it."""
+    shape = make(quirks)
+    return with_base_resp(shape) if quirks.base_resp else shape
+
+
+def _offered(vendor: Vendor) -> tuple[tuple[str, ...], Quirks, str, str]:
+    """What a vendor speaks of OpenAI's operations, how, behind which path instead of `/v1`, and in whose dialect."""
+    if vendor.layer is not None:
+        return vendor.layer.speaks, vendor.layer.quirks, vendor.layer.path, "openai"
+    return vendor.speaks, vendor.quirks, f"{vendor.path_prefix}/v1", vendor.dialect
 
 
 def _openais() -> Iterator[Row]:
     for vendor in VENDORS.values():
-        for name in vendor.speaks:
+        speaks, quirks, base, dialect = _offered(vendor)
+        for name in speaks:
             for offer in _OFFERS[name]:
-                upstream = vendor.path_prefix + offer.path
+                upstream = base + offer.path.removeprefix("/v1")
                 # Clients that know the vendor's own URL send its prefix too.
                 for path in dict.fromkeys((offer.path, upstream)):
                     yield row(
@@ -92,8 +100,9 @@ def _openais() -> Iterator[Row]:
                         path,
                         vendor.name,
                         name,
-                        _spoken(vendor, offer.make),
+                        _spoken(quirks, offer.make),
                         billable=offer.billable,
+                        dialect=dialect,
                         upstream=upstream,
                         of=offer.of,
                         forgets=offer.forgets,
@@ -105,7 +114,7 @@ def _openais() -> Iterator[Row]:
 def _anthropics() -> Iterator[Row]:
     for vendor in VENDORS.values():
         if vendor.anthropic:
-            shape, upstream = _spoken(vendor, _always(ANTHROPIC_MESSAGES)), vendor.anthropic + "/v1/messages"
+            shape, upstream = _spoken(vendor.quirks, _always(ANTHROPIC_MESSAGES)), vendor.anthropic + "/v1/messages"
             for path in ("/v1/messages", upstream):
                 yield row("POST", path, vendor.name, "messages", shape, dialect="anthropic", upstream=upstream)
 

@@ -7,8 +7,6 @@ Source: providers.md P3 and §5.2, google-genai 3.6's types.
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 import msgspec
 
 from providers.bounding import media
@@ -17,6 +15,7 @@ from providers.google.spelling import Names, each
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
 from providers.reading.json_text import UNREADABLE, given, is_object, is_string
+from providers.reading.links import is_public
 from providers.reading.request import Head, text_field
 
 _TOOL_PROMPT_TOKENS = 200
@@ -151,14 +150,7 @@ class Content:
 
     def _file(self, head: Head, where: str) -> None:
         """A reference. What lies with Google lies in the operator's account, where everybody's does."""
-        uri = text_field(head, "fileUri")
-        try:
-            parts = urlsplit(uri)
-            host = (parts.hostname or "").rstrip(".")
-        except ValueError:
-            parts, host = None, ""
-        own = host.endswith("googleapis.com") and host != "storage.googleapis.com"
-        if parts is None or parts.scheme not in ("http", "https") or not host or own:
+        if not is_public(text_field(head, "fileUri"), "googleapis.com"):
             raise BadRequest("Only public http(s) URLs can be referred to here.", param=f"{where}.fileUri")
         self._extent.unknown(f"{where}.fileUri")
 

@@ -33,5 +33,9 @@ ROWS = (
         for version in _VERSIONS
         for of in ("", "/{id}")
     ),
+    *(
+        row("GET", f"/v1beta/openai/models{of}", "google", "models", FREE_READ, billable=False, dialect="openai")
+        for of in ("", "/{id}")
+    ),
     *(socket(_LIVE.format(version), "google", "live", GEMINI_LIVE) for version in _VERSIONS),
 )

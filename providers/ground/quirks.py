@@ -32,6 +32,19 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
         searches_files: A file among the parts makes the vendor search it, as often as the model likes, for a price
             of its own.
         refuses: Request fields that are refused while they ask for something, and why.
+        takes: What further request fields may hold, as a table of `reading.inside` writes it: all else in them is
+            refused.
+        limit: The field that is written where a request names no output limit; "" for OpenAI's.
+        measure: Whose way of counting text, pictures and sound bounds a request; a key of `bounding.measures`.
+        running: Asked for its usage, a stream counts along with every chunk that has content, and has none without.
+        thoughts: The total counts what the model thought, and no other count does.
+        hides: Request fields that make a model think; what it thinks is billed as output and not shown.
+        tiers: `service_tier` moves the price. False where it is ignored.
+        keeps: A host at which, and below which, links lead into the operator's account: these are refused, and so are
+            parts of a message that nobody knows here. "" where there is none.
+        undivided: Models, as a regular expression, whose pictures and sound are dearer than text, which the usage does
+            not tell apart: they have no price here. "" where the usage tells. Where it is said, sound that a request
+            brings is counted by its length.
     """
 
     splice: bool = True
@@ -42,6 +55,15 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     base_resp: bool = False
     searches_files: bool = False
     refuses: Mapping[str, str] = _NONE
+    takes: Mapping[str, str] = _NONE
+    limit: str = ""
+    measure: str = "openai"
+    running: bool = False
+    thoughts: bool = False
+    hides: tuple[str, ...] = ()
+    tiers: bool = True
+    keeps: str = ""
+    undivided: str = ""
 
 
 PLAIN = Quirks()

@@ -15,6 +15,8 @@ from typing import Literal
 
 import msgspec
 
+from providers.ground import layers
+from providers.ground.layers import Layer
 from providers.ground.names import words
 from providers.ground.quirks import PLAIN, Quirks
 
@@ -32,6 +34,7 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
         setting: Suffix of the setting that moves it elsewhere: `FARTHING_UPSTREAM_<setting>`.
         origin: Where it lives unless that setting says otherwise; an origin without a path.
         path_prefix: What the upstream paths of its OpenAI-compatible operations begin with, before the version.
+        layer: Where it takes OpenAI's operations, though its own API is another.
         key_env: Environment variable that holds our credential, by the name that its own SDK uses.
         key_header: Lower-case name of the request header that carries our credential upstream.
         url_keys: Parameters of a URL in which its own clients put a key.
@@ -66,6 +69,7 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     setting: str
     origin: str
     path_prefix: str = ""
+    layer: Layer | None = None
     key_env: str
     key_header: str = "authorization"
     key_prefix: str = "Bearer "
@@ -146,6 +150,7 @@ _ROWS = (
             "linked_organization_spend_limit_reached",
         ),
         native="/v1/messages",
+        layer=layers.ANTHROPIC,
         # Newer SDKs send `Authorization: Bearer`; the API takes keys in `x-api-key` from old and new alike.
         key_header="x-api-key",
         key_prefix="",
@@ -179,6 +184,7 @@ _ROWS = (
             "user location is not supported", "requests to this api", "are blocked",
         ),
         native="/v1beta/models/{model}:generateContent",
+        layer=layers.GOOGLE,
         key_header="x-goog-api-key",
         key_prefix="",
         url_keys=("key", "access_token"),  # on WebSockets, the second
@@ -356,7 +362,8 @@ _ROWS = (
         account=(*_ACCOUNT, "inactive subscription", "not have an active subscription", "no active subscription"),
         native="/v1/chat/completions",
         speaks=("chat.completions", "embeddings", "models"),
-        quirks=Quirks(splice=False),  # usage comes unasked, and fields that it does not know it refuses
+        # Usage comes unasked, and fields that it does not know it refuses.
+        quirks=Quirks(splice=False, limit="max_tokens"),
         models=r"mistral-|ministral|magistral|codestral|devstral|pixtral|voxtral|open-mistral|open-mixtral|labs-",
         clients=("mistral-client",),
         returns=("mistral-correlation-id", "x-kong-request-id", "x-kong-upstream-latency", "x-kong-proxy-latency"),
@@ -388,6 +395,7 @@ _ROWS = (
         key_env="COHERE_API_KEY",
         account=(*_ACCOUNT, "invalid api token", "trial key", "update your payment", "unable to verify your"),
         native="/v2/chat",
+        layer=layers.COHERE,
         models=r"command|embed-|rerank-|c4ai-",
         clients=("cohere",),
         hints=("x-client-name",),

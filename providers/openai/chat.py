@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from providers.bounding.extent import Extent
+from providers.bounding.measures import MEASURES
 from providers.contract.shapes import NO_HEADERS, NOTHING_ELSE, Asked, Call, Filter, Meter
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
@@ -20,7 +21,8 @@ from providers.openai import fields, parts
 from providers.openai.chat_answer import ALWAYS, CITED, JsonMeter, StreamMeter
 from providers.openai.hosted import passes
 from providers.openai.input import Content
-from providers.openai.splice import UsageFilter, asks_usage, spliced
+from providers.openai.splice import RunningUsageFilter, UsageFilter, asks_usage, spliced
+from providers.reading.inside import Inside
 from providers.reading.json_text import NULL, UNREADABLE, given, is_list, is_string
 from providers.reading.request import (
     Head,
@@ -69,10 +71,11 @@ class Chat:
         quirks: Quirks = PLAIN,
     ) -> None:
         self.name = name
-        self._limits = limits
+        self._limits = tuple(sorted(limits, key=lambda name: name != quirks.limit))  # that one first
         self._read = read
-        self._own = own | quirks.refuses.keys()
+        self._own = own | quirks.refuses.keys() | quirks.takes.keys() | set(quirks.hides)
         self._quirks = quirks
+        self._takes = {name: Inside(text) for name, text in quirks.takes.items()}
 
     def of(self, quirks: Quirks) -> Chat:
         """The same as a vendor with these quirks speaks it."""
@@ -89,6 +92,9 @@ class Chat:
             if present(head, name):
                 raise BadRequest(reason, param=name, code="unbounded_cost")
         call = self._read(body, head, self._quirks, asked.sound)
+        for name, table in self._takes.items():
+            if name in head and (place := table.find(head.pop(name), [])):
+                raise BadRequest(f"{name + place!r} is not offered here.", param=name + place)
         if asked.sound and not call.unlisted and (unlisted := parts.CHAT.look(head)):
             return msgspec.structs.replace(call, unlisted=unlisted)
         return call
@@ -107,7 +113,9 @@ class Chat:
 
     def filter(self, call: Call) -> Filter | None:
         """Takes out the usage event, where we asked for it and the client did not."""
-        return UsageFilter() if call.splice else None
+        if not call.splice:
+            return None
+        return RunningUsageFilter() if self._quirks.running else UsageFilter()
 
 
 def _read_chat(body: bytes, head: Head, quirks: Quirks, sound: bool) -> Call:
@@ -115,11 +123,13 @@ def _read_chat(body: bytes, head: Head, quirks: Quirks, sound: bool) -> Call:
     messages = head.get("messages")
     if messages is None or not is_list(messages):
         raise BadRequest("'messages' must be a list.", param="messages")
-    extent = Extent()
-    content = Content(extent, model)
+    extent = Extent(MEASURES[quirks.measure].margin_percent)
+    content = Content(extent, model, quirks)
     content.messages(messages)
     if sound:
         content.unseen(searches_files=quirks.searches_files)
+    if quirks.undivided and re.match(quirks.undivided, model):
+        extent.unpriced = "model"
     if "tools" in head or "functions" in head:
         content.tools(head, "tools", calls=quirks.calls)
         content.tools(head, "functions")
@@ -143,6 +153,8 @@ def _read_chat(body: bytes, head: Head, quirks: Quirks, sound: bool) -> Call:
     declared = count_field(head, "max_completion_tokens", least=0)
     legacy = count_field(head, "max_tokens", least=0)
     field = "max_tokens" if declared is None and legacy is not None else "max_completion_tokens"
+    if declared is None and legacy is None:
+        field = quirks.limit or field
     choices = count_field(head, "n", least=1, most=_CHOICES_MAX) or 1
     return _call(body, head, model, extent, _larger(declared, legacy), field, choices, quirks, (searches,))
 
@@ -214,16 +226,25 @@ def _call(
         output_tokens_max=limit,
         output_field=field,
         choices=choices,
-        service_tier=text_field(head, "service_tier") if "service_tier" in head else "",
+        service_tier=text_field(head, "service_tier") if "service_tier" in head and quirks.tiers else "",
         unbounded=extent.unbounded,
         endless=extent.endless or passes(head),
         unpriced=extent.unpriced,
-        unlisted=(fields.CHAT if "messages" in head else fields.COMPLETIONS).unlisted(head),
+        unlisted=(fields.CHAT if "messages" in head else fields.COMPLETIONS).unlisted(
+            [name for name in head if name not in quirks.takes] if quirks.takes else head
+        ),
         models=extent.models,
         beside=extent.beside,
+        reasons=bool(quirks.hides) and _thinks(head, model, quirks.hides),
         noted=noted,
         splice=stream and not asks_usage(head.get("stream_options", NULL)) and quirks.splice,
     )
+
+
+def _thinks(head: Head, model: str, hides: tuple[str, ...]) -> bool:
+    """Whether a model thinks that shows nothing of it."""
+    asked = (bytes(head[name]) for name in hides if present(head, name))
+    return "reasoning" in model or any(b'"none"' not in text and b'"disabled"' not in text for text in asked)
 
 
 OPENAI_CHAT = Chat("openai_chat", ("max_completion_tokens", "max_tokens"), _read_chat, _CHAT_OWN)

@@ -146,6 +146,11 @@ def _cites(choices: list[_Choice]) -> bool:
     return any(message is not None and b"url_citation" in bytes(message.annotations) for message in messages)
 
 
+def _heard(call: Call, quirks: Quirks) -> int:
+    """Tokens of sound in the request, where the vendor's usage does not tell them."""
+    return call.input_upper.input_audio_tokens if quirks.undivided else 0
+
+
 def _without_content(data: bytes) -> _Answer:
     summary = _SUMMARY.decode(data)
     return _Answer(usage=summary.usage, model=summary.model, service_tier=summary.service_tier, error=summary.error)
@@ -154,11 +159,12 @@ def _without_content(data: bytes) -> _Answer:
 class StreamMeter(TextEventMeter):
     """Reads a streamed answer."""
 
-    __slots__ = ("_calls", "_final", "_quirks", "_searches", "_tier")
+    __slots__ = ("_calls", "_final", "_heard", "_quirks", "_searches", "_tier")
 
     def __init__(self, call: Call, quirks: Quirks = PLAIN) -> None:
         super().__init__()
         self._quirks = quirks
+        self._heard = _heard(call, quirks)
         self._searches = call.noted[0] if call.noted else ""
         self._calls: dict[str, int] = {"web_search": 1} if self._searches == ALWAYS else {}
         self._final = False
@@ -217,7 +223,7 @@ class StreamMeter(TextEventMeter):
             return
         if isinstance(tier := usage.get("service_tier"), str):  # Mistral
             self._tier = term(tier)
-        counted = chat_usage(usage, self._flags, tier=self._tier, quirks=self._quirks)
+        counted = chat_usage(usage, self._flags, tier=self._tier, quirks=self._quirks, heard=self._heard)
         if counted is not None:
             self._usage = later(self._usage, counted, self._flags)
             # Some vendors count along with every chunk: only the last count is the count.
@@ -248,12 +254,13 @@ class StreamMeter(TextEventMeter):
 class JsonMeter(BodyMeter):
     """Reads an answer in one JSON body."""
 
-    __slots__ = ("_quirks", "_searches", "_tier")
+    __slots__ = ("_heard", "_quirks", "_searches", "_tier")
 
     def __init__(self, call: Call, quirks: Quirks = PLAIN) -> None:
         self._searches = call.noted[0] if call.noted else ""
         super().__init__(_MARKS if quirks.calls or self._searches else None)
         self._quirks = quirks
+        self._heard = _heard(call, quirks)
         self._tier = asked_tier(call.service_tier) if call.service_tier else ""
 
     def finish(self) -> Reading:
@@ -275,7 +282,9 @@ class JsonMeter(BodyMeter):
                 partial=found is not None,
             )
         tier = term(answer.service_tier) if answer.service_tier else self._tier
-        if not (self._searches or self._quirks.calls) and (usage := usual_usage(answer.usage, tier, self._quirks)):
+        if not (self._searches or self._quirks.calls or self._heard) and (
+            usage := usual_usage(answer.usage, tier, self._quirks)
+        ):
             return Reading(usage=usage, complete=True, model=answer.model or "", error=given(answer.error))
         counted = read_usage(answer.usage, flags)
         if counted is None and given(answer.choices):
@@ -303,7 +312,7 @@ class JsonMeter(BodyMeter):
     def _usage(self, counted: Object, flags: Flags, tier: str, calls: dict[str, int] | None = None) -> Usage | None:
         if isinstance(stated := counted.get("service_tier"), str):  # Mistral
             tier = term(stated)
-        return chat_usage(counted, flags, tier=tier, quirks=self._quirks, calls=calls)
+        return chat_usage(counted, flags, tier=tier, quirks=self._quirks, calls=calls, heard=self._heard)
 
     @staticmethod
     def _in_choices(json_text: msgspec.Raw, flags: Flags) -> Object | None:

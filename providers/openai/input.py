@@ -13,20 +13,20 @@ import msgspec
 
 from providers.bounding import media
 from providers.bounding.extent import Extent, data_url, string_bytes
+from providers.bounding.measures import MEASURES
 from providers.contract.shapes import Reference
 from providers.ground.errors import BadRequest
 from providers.ground.names import words
+from providers.ground.quirks import PLAIN, Quirks
 from providers.openai.hosted import CLIENT, count_tools
 from providers.reading.elements import Elements
 from providers.reading.json_text import NULL, given, is_object, is_string
+from providers.reading.links import is_public
 from providers.reading.request import Head, members
 from providers.stored.objects import unescaped
 
 # gpt-4o-mini alone counts a tile of an image as 5,667 tokens (85 + 170 a tile elsewhere).
 _TILE_FACTORS = {"gpt-4o-mini": 34}
-# A page's picture at high detail, measured.
-_PAGE_IMAGE_TOKENS = 2_942
-_TOOL_PROMPT_TOKENS = 200
 
 
 class Part(msgspec.Struct, gc=False):
@@ -94,10 +94,11 @@ def read_parts(json_text: msgspec.Raw, where: str) -> Iterable[Part]:
 class Content:
     """Reads the content of one request into an extent."""
 
-    __slots__ = ("_extent", "_model", "_places", "file", "refers")
+    __slots__ = ("_extent", "_keeps", "_measure", "_model", "_places", "file", "refers")
 
-    def __init__(self, extent: Extent, model: str) -> None:
+    def __init__(self, extent: Extent, model: str, quirks: Quirks = PLAIN) -> None:
         self._extent = extent
+        self._measure, self._keeps = MEASURES[quirks.measure], quirks.keeps
         self.refers: list[Reference] = []  # to stored items, by their ids
         self._places: list[int] = []
         self.file = ""  # where the first file is
@@ -187,7 +188,7 @@ class Content:
         if json_text is None or not given(json_text):
             return 0
         tools = list(read_parts(json_text, name))
-        self._extent.tools(json_text, _TOOL_PROMPT_TOKENS if tools else 0)
+        self._extent.tools(json_text, self._measure.tool_tokens if tools else 0)
         for at, tool in enumerate(tools):
             if tool.type and tool.type not in CLIENT:
                 self._extent.unknown(f"{name}[{at}].type", endless=True)
@@ -207,8 +208,18 @@ class Content:
             self._audio(part.input_audio, f"{where}.input_audio")
         elif kind in _FILES:
             self._file(part, where)
+        elif self._keeps:
+            raise BadRequest(f"Parts as in {where + '.type'!r} are not offered here.", param=f"{where}.type")
         else:
             self._extent.unknown(f"{where}.type")
+
+    def _elsewhere(self, json_text: msgspec.Raw, where: str) -> None:
+        """What is not in the request: a link, or nothing that can be read."""
+        if self._keeps and not (
+            is_string(json_text) and is_public(string_bytes(json_text).decode("utf-8", "replace"), self._keeps)
+        ):
+            raise BadRequest(f"{where!r} can be data or a public http(s) URL.", param=where)
+        self._extent.unknown(where)
 
     def _image(self, part: Part, where: str) -> None:
         url, detail = part.image_url, part.detail
@@ -226,9 +237,12 @@ class Content:
         found = data_url(text)
         base64 = found[1] if found else text if where.endswith(".result") else b""
         if not len(base64):
+            self._elsewhere(json_text, where)
+            return
+        bound = self._measure.picture(base64, low)
+        if bound is None:
             self._extent.unknown(where)
             return
-        bound = media.openai_image(base64, low=low)
         tiles = next((factor for name, factor in _TILE_FACTORS.items() if self._model.startswith(name)), 1)
         if tiles > 1:
             most = (85 + 170 * 8) * tiles
@@ -239,15 +253,15 @@ class Content:
         by_time = is_string(json_text)  # Mistral: base64, a data URL or a link; priced by its seconds beside the tokens
         data = json_text if by_time else self._object(json_text, where).data
         if not is_string(data):
-            self._extent.unknown(where)
+            self._elsewhere(data, where)
             return
         text = string_bytes(data)
         found = data_url(text)
         sound = media.decode_base64(found[1] if found else text)
         if not sound:
-            self._extent.unknown(where)
+            self._elsewhere(data, where)
             return
-        self._extent.audio(len(data), media.openai_audio(sound), media.duration_ms(sound) if by_time else None)
+        self._extent.audio(len(data), self._measure.sound(sound), media.duration_ms(sound) if by_time else None)
 
     def _file(self, part: Part, where: str) -> None:
         self.file = self.file or where
@@ -255,6 +269,8 @@ class Content:
             part = self._object(part.file, f"{where}.file")
             where += ".file"
         json_text = part.file_data
+        if self._keeps and not (is_string(json_text) and data_url(string_bytes(json_text))):
+            raise BadRequest(f"{where!r} can hold a data URL only.", param=where)
         if given(part.file_id) or given(part.file_url) or not is_string(json_text):
             named = "file_id" if given(part.file_id) else "file_url" if given(part.file_url) else "file_data"
             self._extent.unknown(f"{where}.{named}")
@@ -262,7 +278,7 @@ class Content:
         text = string_bytes(json_text)
         found = data_url(text)
         data = media.decode_base64(found[1] if found else text)
-        bound = media.pdf(data, self._extent.documents, page_image_most=_PAGE_IMAGE_TOKENS)
+        bound = media.pdf(data, self._extent.documents, page_image_most=self._measure.page_tokens)
         if bound is not None:
             self._extent.image(len(json_text), bound)
         elif not data or b"\0" in data or data[:4] == b"PK\x03\x04" or data[:5] == b"%PDF-":

@@ -1,7 +1,8 @@
 """Asking an OpenAI-style stream for its usage, and hiding from the client that we asked.
 
 Promises: the request changes in `stream_options.include_usage` and in no other byte; from the answer the one kind of
-event that this causes is taken, and no other byte. A client that asks for usage itself is left alone.
+event that this causes is taken, or what it adds to every event, and no other byte. A client that asks for usage itself
+is left alone.
 Source: providers.md §3, "Injecting".
 """
 
@@ -85,6 +86,47 @@ class UsageFilter:
         """See the interface."""
         rest = self._scanner.flush()
         return b"" if rest is None or _is_splice(rest) else rest.raw
+
+
+class RunningUsageFilter:
+    """Takes the usage out of every chunk of a stream that counts along; a chunk that has nothing else goes whole."""
+
+    __slots__ = ("_scanner",)
+
+    def __init__(self) -> None:
+        self._scanner = Scanner()
+
+    def feed(self, chunk: bytes) -> bytes:
+        """See the interface."""
+        return b"".join([_without_usage(event) for event in self._scanner.feed(chunk)])
+
+    def flush(self) -> bytes:
+        """See the interface."""
+        rest = self._scanner.flush()
+        return b"" if rest is None else _without_usage(rest)
+
+
+def _without_usage(event: Event) -> bytes:
+    raw = event.raw
+    if event.oversize or raw.find(b'"usage"') < 0:
+        return raw
+    if _is_splice(event):
+        return b""
+    data = event.data()
+    at = raw.find(data)
+    try:
+        msgspec.json.decode(data, type=_Spliced)
+        found = members(data)
+    except UNREADABLE:
+        return raw
+    number = next((n for n, member in enumerate(found) if member.name == "usage"), None)
+    if at < 0 or number is None or len(found) == 1:
+        return raw  # in several lines, as nobody writes it
+    # The member goes with the comma behind it, or with the one before it where it is the last.
+    last = number == len(found) - 1
+    start = found[number - 1].value_end if last else found[number].key
+    end = found[number].value_end if last else found[number + 1].key
+    return replaced(raw, ((at + start, at + end, b""),))
 
 
 def _is_splice(event: Event) -> bool:

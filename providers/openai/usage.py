@@ -103,6 +103,7 @@ def chat_usage(
     output: bool = True,
     quirks: Quirks = PLAIN,
     calls: Mapping[str, int] | None = None,
+    heard: int = 0,
 ) -> Usage | None:
     """Usage from a chat, legacy completion or embedding answer; None where the object counts nothing at all.
 
@@ -113,6 +114,7 @@ def chat_usage(
         output: Whether the operation has any: an embedding's total is all input.
         quirks: The vendor's.
         calls: Priced calls that were seen in the answer.
+        heard: Tokens of sound that the request brought, where no usage tells of them.
     """
     details = "prompt_tokens_details"
     cached = _first(usage, flags, _CACHED)
@@ -121,6 +123,9 @@ def chat_usage(
     prompt = count(usage, flags, "prompt_tokens")
     if prompt is None and "prompt_cache_miss_tokens" in usage:  # DeepSeek counts both parts
         prompt = (cached or 0) + (count(usage, flags, "prompt_cache_miss_tokens") or 0)
+    audio_in = count(usage, flags, details, "audio_tokens")
+    if audio_in is None and heard:
+        audio_in = min(heard, prompt or 0)
     return _usage(
         flags,
         tokens_in=prompt,
@@ -130,7 +135,7 @@ def chat_usage(
         written=written or 0,
         written_12h=count(usage, flags, details, "cache_write_tokens_details", "ttl_12h_tokens") or 0,
         reasoning=reasoning or 0,
-        audio_in=count(usage, flags, details, "audio_tokens"),
+        audio_in=audio_in,
         image_in=count(usage, flags, details, "image_tokens"),
         audio_out=count(usage, flags, "completion_tokens_details", "audio_tokens"),
         audio_ms=_audio_ms(usage, flags),
@@ -138,7 +143,7 @@ def chat_usage(
         output=output,
         tools=_tools(usage, flags, quirks, calls),
         cost_picos=_stated_picos(usage, flags, quirks),
-        beside=quirks.beside,
+        quirks=quirks,
     )
 
 
@@ -162,7 +167,7 @@ def responses_usage(
         tier=tier,
         tools=_tools(usage, flags, quirks, tools),
         cost_picos=_stated_picos(usage, flags, quirks),
-        beside=quirks.beside,
+        quirks=quirks,
     )
 
 
@@ -218,6 +223,17 @@ def _beyond_sides(extra: int, cached: int, reasoning: int, *, beside: bool) -> t
     return 0, 0
 
 
+def _with_thoughts(
+    tokens_in: int | None, tokens_out: int | None, total: int | None, reasoning: int, quirks: Quirks
+) -> tuple[int | None, int]:
+    """Output with what was thought, and that alone, where nothing but the total tells of it."""
+    if not quirks.thoughts or tokens_in is None or total is None:
+        return tokens_out, reasoning
+    said = tokens_out or 0  # none at all while it only thinks
+    thought = 0 if reasoning else max(total - tokens_in - said, 0)
+    return said + thought, reasoning + thought
+
+
 def _usage(
     flags: Flags,
     *,
@@ -234,7 +250,7 @@ def _usage(
     tier: str,
     tools: dict[str, int],
     cost_picos: int | None,
-    beside: bool,
+    quirks: Quirks,
     audio_ms: int = 0,
     output: bool = True,
 ) -> Usage | None:
@@ -242,10 +258,11 @@ def _usage(
         if total is None:
             return None if cost_picos is None else Usage(tools=tools, provider_cost_picos=cost_picos)
         tokens_in = total
+    tokens_out, reasoning = _with_thoughts(tokens_in, tokens_out, total, reasoning, quirks)
     tokens_in, tokens_out = _both_sides(tokens_in, tokens_out, total, flags)
     if total is not None and total != tokens_in + tokens_out:
         more_in, more_out = _beyond_sides(
-            total - tokens_in - tokens_out, cached if cached > tokens_in else 0, reasoning, beside=beside
+            total - tokens_in - tokens_out, cached if cached > tokens_in else 0, reasoning, beside=quirks.beside
         )
         if not more_in and not more_out:
             flags.add(CONTRADICTORY)
@@ -253,7 +270,7 @@ def _usage(
             more_in, more_out = (0, extra) if output else (extra, 0)
         tokens_in, tokens_out = tokens_in + more_in, tokens_out + more_out
     if cached > tokens_in:
-        if not beside:
+        if not quirks.beside:
             flags.add(CONTRADICTORY)
         tokens_in += cached
     if written > tokens_in - cached:

@@ -16,7 +16,7 @@ from providers.simulator import cohere, minimax, mistral
 from providers.simulator.answers import Answer, Draft, Whole
 from providers.simulator.anthropic import common as anthropic
 from providers.simulator.anthropic import messages
-from providers.simulator.compatible import xai
+from providers.simulator.compatible import layers, xai
 from providers.simulator.condensed import LONG_BYTES, VALUES_MAX, Places, condensed, is_crowded, restored
 from providers.simulator.deepgram import whole as deepgram
 from providers.simulator.delivery import deliver
@@ -161,10 +161,12 @@ def is_long_work(path: str, body: bytes, faults: Faults) -> bool:
 
 def is_anthropic(request: Request) -> bool:
     """Whether errors are in Anthropic's shape: by the version header, or the one path that is only theirs."""
-    return "anthropic-version" in request.headers or "/v1/messages" in request.path
+    return not layers.is_layer(request) and ("anthropic-version" in request.headers or "/v1/messages" in request.path)
 
 
 def _error(request: Request, status: int, message: str = "") -> Whole:
+    if layers.is_layer(request) and request.provider != "cohere":
+        return layers.error(request, status, message)
     if (native := _NATIVES.get(request.provider)) is not None:
         return native.error(request, status, message)
     return (anthropic.error if is_anthropic(request) else openai.error)(request, status, message)

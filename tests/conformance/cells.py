@@ -93,6 +93,9 @@ _SOUNDS_AND_PICTURES = {
 _COMPATIBLE = ("qwen", "kimi", "minimax", "deepseek")
 """Who speaks Anthropic's dialect too, through Anthropic's SDK."""
 
+_OTHERS = ("anthropic", "google", "cohere", "mistral", "cerebras")
+"""Who has an SDK of their own, and is reached by OpenAI's, too: so OpenAI's reaches every provider of chat."""
+
 _MORE: tuple[tuple[str, str, str, str], ...] = (
     ("openai", "official", "responses", "gpt-5-mini"),
     ("openai", "official", "responses stream", "gpt-5-mini"),
@@ -119,6 +122,17 @@ _MORE: tuple[tuple[str, str, str, str], ...] = (
         for provider in _COMPATIBLE
         for client in ("official", "javascript")
         for operation in ("messages", "messages stream")
+    ),
+    *(
+        (provider, client, operation, _CHAT[provider])
+        for provider in _OTHERS
+        for client in ("official", "javascript")
+        for operation in ("openai chat", "openai stream", "openai tools")
+    ),
+    *(
+        (provider, client, "openai stream counted", _CHAT[provider])
+        for provider in ("anthropic", "google", "cohere")
+        for client in ("official", "javascript")
     ),
     ("google", "official", "embeddings", "gemini-embedding-001"),
     ("google", "javascript", "embeddings", "gemini-embedding-001"),
@@ -199,6 +213,7 @@ def cells() -> Iterator[Cell]:
         if client != "oldest" or provider in _OLDEST
     ]
     for provider, client, operation, model in (*rows, *_MORE):
-        speaks = "anthropic" if operation.startswith("messages") else provider
+        words = operation.split(" ")
+        speaks = {"messages": "anthropic", "openai": "openai"}.get(words[0], provider)
         refused = _REFUSED.get((client, speaks)) or _REFUSED[client, ""]
         yield Cell(provider=provider, client=client, operation=operation, model=model, refused=refused)

@@ -35,6 +35,7 @@ class Habit(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         usage: Its usage object, from OpenAI's and from what is billed.
         ending: What its last chunk with a choice says beside that choice, given the usage; {} for nothing.
+        along: Asked for usage, a stream counts along in every chunk.
         extra: Asked for usage, a stream has one more chunk; False where it has none, and no null in the others.
         always: Members of every answer and chunk.
         dropped: OpenAI's members of an answer that it does not have.
@@ -43,6 +44,7 @@ class Habit(msgspec.Struct, frozen=True, kw_only=True):
 
     usage: Callable[[Object, dict[str, int]], Object] = lambda usage, billed: usage
     ending: Callable[[Object], Object] = lambda usage: {}
+    along: bool = False
     extra: bool = True
     always: Object = {}
     dropped: tuple[str, ...] = ()
@@ -120,6 +122,18 @@ def _minimax(usage: Object, billed: dict[str, int]) -> Object:
     }
 
 
+def _layered(usage: Object, billed: dict[str, int]) -> Object:
+    return _counts(usage)
+
+
+def _google(usage: Object, billed: dict[str, int]) -> Object:
+    return {
+        "completion_tokens": usage["completion_tokens"] - billed["reasoning_tokens"],  # thoughts: in the total alone
+        "prompt_tokens": usage["prompt_tokens"],
+        "total_tokens": usage["total_tokens"],
+    }
+
+
 def _counts(usage: Object) -> Object:
     return {name: usage[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
 
@@ -144,6 +158,9 @@ _HABITS: Final[Mapping[str, Habit]] = MappingProxyType(
         "qwen": Habit(usage=_qwen),
         "mistral": Habit(usage=_mistral, ending=lambda usage: {"usage": usage}, extra=False, dropped=_NO_FINGERPRINT),
         "cerebras": Habit(usage=_cerebras, ending=lambda usage: {"usage": usage} | _time_info(usage)),
+        "anthropic": Habit(usage=_layered, dropped=_NO_FINGERPRINT),
+        "google": Habit(usage=_google, along=True, extra=False, dropped=_NO_FINGERPRINT),
+        "cohere": Habit(usage=_layered, dropped=_NO_FINGERPRINT),
         "minimax": Habit(usage=_minimax, always={"base_resp": OK}, dropped=_NO_FINGERPRINT),
     }
 )
@@ -161,6 +178,13 @@ def usages(request: Request, billed: dict[str, int]) -> list[Object]:
     """The usage as the vendor says it: as often as it is to be stated, none for "missing"."""
     usage = habit(request).usage(openai.chat_usage(billed), billed)
     return distorted(usage, request.faults.usage)
+
+
+def so_far(request: Request, billed: dict[str, int], generated: int) -> Object:
+    """The usage of a stream in which so many tokens have been generated."""
+    output = min(generated, billed["output_tokens"])
+    counted = billed | {"output_tokens": output, "reasoning_tokens": min(output, billed["reasoning_tokens"])}
+    return habit(request).usage(openai.chat_usage(counted), counted)
 
 
 def responses_usage(request: Request, usage: Object, billed: dict[str, int]) -> Object:

@@ -28,7 +28,7 @@ from providers.simulator.usages import distorted, invoiced
 from providers.simulator.vectors import vector
 
 _VERB: Final = re.compile(r"/v1(?:alpha|beta)?/models/([^/:]+):(\w+)\Z")
-_MODEL: Final = re.compile(r"/v1(?:alpha|beta)?/models(?:/([^/:]+))?\Z")
+_MODEL: Final = re.compile(r"/v1(?:alpha|beta)?(?:/openai)?/models(?:/([^/:]+))?\Z")
 _MODELS: Final = ("gemini-3.8-flash", "gemini-3.5-flash", "gemini-3.1-pro-preview", "gemini-2.5-flash",
                   "gemini-2.5-pro", "gemini-embedding-001")  # fmt: skip
 _THOUGHTS: Final = 12  # tokens, of models that think, unless their budget is nothing
@@ -353,6 +353,12 @@ def _embedded(request: Request, asked: list[Embed], wrap: Any) -> Draft:
 
 def _models(request: Request) -> Draft:
     name = _model(request)
+    if "/openai/" in request.path:  # for OpenAI's SDK
+        listed = [
+            {"id": f"models/{each}", "object": "model", "owned_by": "google"} for each in ([name] if name else _MODELS)
+        ]
+        told: dict[str, Any] = listed[0] if name else {"object": "list", "data": listed}
+        return Whole(headers=gemini_input.headers(), body=msgspec.json.encode(told))
     if name:
         return Whole(headers=gemini_input.headers(), body=msgspec.json.encode(_described(name)))
     query = parse_qs(request.query)

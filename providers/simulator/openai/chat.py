@@ -15,7 +15,7 @@ import msgspec
 
 from providers.simulator import prose, schemas
 from providers.simulator.answers import Draft, Stream, Whole, event
-from providers.simulator.compatible import vendors
+from providers.simulator.compatible import layers, vendors
 from providers.simulator.openai import common as openai
 from providers.simulator.openai import input as openai_input
 from providers.simulator.openai.input import Message, Tool
@@ -58,6 +58,16 @@ class _Body(msgspec.Struct):
     service_tier: str | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    thinking: dict[str, Any] | None = None
+    extra_body: dict[str, Any] | None = None
+
+    def heeded(self, request: Request) -> _Body:
+        """Without what a layer over another API ignores, or answers one choice to."""
+        if not layers.is_layer(request) or request.provider == "google":
+            return self
+        kept = {"response_format": self.response_format} if request.provider == "cohere" else {}
+        changed = {"n": None, "logprobs": None, "response_format": None} | kept
+        return msgspec.structs.replace(self, **changed)
 
 
 class _Choice(msgspec.Struct):
@@ -74,6 +84,7 @@ def answer(request: Request) -> Draft:
     body = openai.read(request, _Body)
     model = openai.served_model(request, body.model)
     messages = _checked(request, body)
+    body = body.heeded(request)
     stream = streamed(request, body.stream)
     if body.stream_options is not None and request.provider == "mistral":
         vendors.refuse_unknown(request, "stream_options")
@@ -143,6 +154,8 @@ def _checked(request: Request, body: _Body) -> list[Message]:
     openai.at_least(request, "max_completion_tokens", body.max_completion_tokens, 1)
     openai.at_least(request, "max_tokens", body.max_tokens, 1)
     openai.at_least(request, "n", body.n, 1, openai.CHOICES_MAX)
+    if request.provider == "anthropic" and body.n not in (None, 1):
+        openai.refuse(request, "n: must be exactly 1")
     return body.messages
 
 
@@ -150,6 +163,8 @@ def _choose(request: Request, body: _Body, messages: list[Message], number: int)
     limit = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
     stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
     hidden = prose.EFFORTS.get(body.reasoning_effort or "", 0)
+    if layers.is_layer(request):
+        hidden = layers.thoughts(request, body.reasoning_effort, body.thinking, body.extra_body)
     tool = called(body.tools, body.tool_choice, after_result=messages[-1].role in ("tool", "function", "assistant"))
     if tool:
         function = tool.function or openai_input.Function(name=tool.name or "")
@@ -215,6 +230,7 @@ def _events(
 ) -> Iterator[tuple[bytes, int]]:
     usages = vendors.usages(request, billed)
     asked = bool(body.stream_options and body.stream_options.include_usage) and bool(usages)
+    along = asked and vendors.habit(request).along
     asked = asked and vendors.habit(request).extra
     null: dict[str, Any] = {"usage": None} if asked else {}
     logprobs = bool(body.logprobs)
@@ -225,6 +241,8 @@ def _events(
         certain = {"content": [_logprob(piece)], "refusal": None} if logprobs and piece is not None else None
         choice = {"index": number, "delta": delta, "logprobs": certain, "finish_reason": finish}
         said = base | {"choices": [choice]} | null
+        if along:
+            said |= {"usage": usages[-1] if last else vendors.so_far(request, billed, generated)}
         return event(vendors.last(request, said, usages) if last else said)
 
     generated = sum(choice.said.hidden for choice in choices)

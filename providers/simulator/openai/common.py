@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import msgspec
 
 from providers.simulator.answers import Headers, Whole, event
+from providers.simulator.compatible import layers
 from providers.simulator.requests import REFUSED_MODEL, Refusal, Request
 
 T = TypeVar("T")
@@ -51,6 +52,8 @@ _IDS: Final = {
 
 def headers(request: Request, *, stream: bool = False) -> Headers:
     """The head that the provider sends; the limits are a large account's."""
+    if layers.is_layer(request):
+        return layers.headers(request, stream=stream)
     kind = "text/event-stream; charset=utf-8" if stream else "application/json"
     if (ids := _IDS.get(request.provider)) is not None:
         return [("content-type", kind), ("x-request-id", request.request_id), *((n, request.request_id) for n in ids)]
@@ -73,6 +76,8 @@ def error(
     request: Request, status: int, message: str = "", *, param: str | None = None, code: str | None = None
 ) -> Whole:
     """An error answer in the provider's shape; without a message, the status's usual one."""
+    if layers.is_layer(request):
+        return layers.error(request, status, message)
     kind, usual_code, usual = _ERRORS.get(status, _SERVER if status >= 500 else _ERRORS[400])
     body = {"error": {"message": message or usual, "type": kind, "param": param, "code": code or usual_code}}
     head = headers(request)
@@ -145,8 +150,11 @@ def cache(request: Request, model: str, total: int, resent: int | None) -> tuple
 
     The simulator keeps no state, so the rule is a function of the request: `resent` is what stood before the last
     assistant turn (None without one), and that is what an earlier call has cached; in blocks of 128, from 1,024 on.
-    Models from gpt-5.6 on report writes (providers.md §3); they write what is not read.
+    Models from gpt-5.6 on report writes (providers.md §3); they write what is not read. Layers over another API have
+    no cache, or tell of none.
     """
+    if layers.is_layer(request):
+        return 0, 0
     wanted = request.faults.cache
     if wanted == "off" or (total < 1_024 and wanted != "hit"):
         return 0, 0

@@ -32,6 +32,9 @@ def _openai(job: Job) -> Any:
             return chat.create(model=model, messages=QUESTION, max_tokens=64)
         case "stream":
             return list(chat.create(model=model, messages=QUESTION, max_tokens=64, stream=True))
+        case "stream counted":
+            counted: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+            return list(chat.create(model=model, messages=QUESTION, max_tokens=64, **counted))
         case "tools":
             return chat.create(model=model, messages=WEATHER, max_tokens=64, tools=[TOOL])
         case "responses":
@@ -275,6 +278,8 @@ def run(job: Job) -> Any:
     """One call."""
     if job["operation"].startswith("messages"):
         return _anthropic(job)
+    if job["operation"].startswith("openai "):
+        return _openai({**job, "operation": job["operation"].removeprefix("openai ")})
     return _OWN.get(job["provider"], _openai)(job)
 
 

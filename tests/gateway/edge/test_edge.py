@@ -128,8 +128,8 @@ async def test_no_credential_in_a_url_goes_on(farthing: Running, name: str) -> N
 @pytest.mark.parametrize(
     ("path", "model", "told"),
     [
-        ("/v1/chat/completions", "gemini-2.5-flash", "/v1beta/models/gemini-2.5-flash:generateContent"),
-        ("/v1/chat/completions", "claude-haiku-4-5", "/v1/messages"),
+        ("/v1/responses", "gemini-2.5-flash", "/v1beta/models/gemini-2.5-flash:generateContent"),
+        ("/v1/responses", "claude-haiku-4-5", "/v1/messages"),
         ("/v1/messages", "gpt-4o-mini", "/v1/chat/completions"),
         ("/v1/responses", "command-a-03-2025", "/v2/chat"),
     ],

@@ -323,7 +323,7 @@ async def test_test_keys_go_the_same_way(farthing: Running) -> None:
         ({"targets": [{"provider": "openai", "model": "nothing-of-the-kind"}]}, "targets[0].model"),
         ({"targets": [BOTH[0], BOTH[1] | {"weight": 2}]}, "targets[0].weight"),
         ({"targets": [BOTH[0] | {"upstream": "cellar"}]}, "targets[0].upstream"),
-        ({"targets": [BOTH[0], {"provider": "cohere", "model": "command-r-plus"}]}, "targets"),
+        ({"targets": [BOTH[0], {"provider": "elevenlabs", "model": "eleven_v3"}]}, "targets"),
         ({"targets": [BOTH[0] | {"wait": 2}]}, "targets[0].wait"),
         ({"switch_on": ["everything"]}, "switch_on[0]"),
         ({"first_byte_timeout_s": 0}, "first_byte_timeout_s"),

@@ -46,6 +46,10 @@ async function openai({ operation, model, url, key }) {
       return client.chat.completions.create({ model, messages: QUESTION, max_tokens: 64 });
     case "stream":
       return all(await client.chat.completions.create({ model, messages: QUESTION, max_tokens: 64, stream: true }));
+    case "stream counted": {
+      const counted = { stream: true, stream_options: { include_usage: true } };
+      return all(await client.chat.completions.create({ model, messages: QUESTION, max_tokens: 64, ...counted }));
+    }
     case "tools":
       return client.chat.completions.create({ model, messages: WEATHER, max_tokens: 64, tools });
     case "responses":
@@ -228,7 +232,9 @@ for await (const line of createInterface({ input: process.stdin })) {
   let outcome;
   try {
     const job = JSON.parse(line);
-    const speak = job.operation.startsWith("messages") ? anthropic : (OWN[job.provider] ?? openai);
+    const others = job.operation.startsWith("openai ");
+    if (others) job.operation = job.operation.slice("openai ".length);
+    const speak = others ? openai : job.operation.startsWith("messages") ? anthropic : (OWN[job.provider] ?? openai);
     outcome = { result: await speak(job) };
   } catch (error) {
     outcome = {
