@@ -29,6 +29,7 @@ from gateway.api.endpoint import (
 )
 from gateway.api.manual import PAGES
 from gateway.api.names import CatalogueNames
+from gateway.api.stripe import inbound
 from gateway.asgi import Receive, Send
 from gateway.bounds import DRAIN_S
 from gateway.call.admission import Admission
@@ -64,6 +65,8 @@ from gateway.sockets.endpoint import Sockets
 from gateway.stored.batches import Batches
 from gateway.stored.ownership import Ownership
 from gateway.stored.stages import StoredStages
+from gateway.stripe.client import StripeClient
+from gateway.stripe.looking import Looking
 from gateway.switching.choices import Choices
 from gateway.switching.known import KnownRoutes
 from gateway.switching.rests import Rests
@@ -147,6 +150,9 @@ def _composed(
             smtp=mail.server(settings.smtp_url, settings.mail_from) if settings.smtp_url else None,
             counted=metrics.delivery,
         ),
+        stripe=Looking(StripeClient(settings.stripe.origin, settings.stripe.api_key), ledger.stripe, clock_ms)
+        if settings.stripe.api_key
+        else None,
     )
 
 
@@ -214,6 +220,7 @@ class Gateway:
             unsettled=settings.unsettled,
             lease_s=settings.lease_s,
             state_dir=settings.state_dir,
+            grace_days=settings.stripe.grace_days,
         )
         hasher = SecretHasher()
         try:
@@ -282,6 +289,8 @@ class Gateway:
         await self._runs.close()
         await self.services.readings.close()
         await self.services.upstreams.close()
+        if self.services.stripe is not None:
+            await self.services.stripe.close()
 
     def _made_management(self) -> Starlette:
         services = self.services
@@ -289,6 +298,7 @@ class Gateway:
             routes=[
                 *(Route(path, endpoint(services, run, may), methods=[method]) for method, path, run, may in ENDPOINTS),
                 *(Route(path, page, methods=["GET"]) for path, page in PAGES),
+                Route("/v1/inbound/stripe", inbound(services), methods=["POST"]),
                 Route("/", self._front, methods=["GET"]),
                 Route("/healthz", self._healthz, methods=["GET"]),
                 Route("/readyz", self._readyz, methods=["GET"]),

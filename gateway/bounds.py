@@ -32,6 +32,7 @@ UPLOAD_BYTES_MAX = 3 * 1024**3  # the most that any provider takes, of sound to 
 UPLOAD_IDLE_S = 60.0  # an upload that stands still for so long is cut, whoever is to blame
 UPLOAD_TIMEOUT_S = 3600.0  # the whole upload: 2 GB at 5 Mbit/s
 API_BODY_BYTES_MAX = 1024 * 1024  # the management API's own bodies
+STRIPE_BODY_BYTES_MAX = 1024 * 1024  # an event of Stripe's: a subscription of twenty items has some 60 kB
 SUBJECT_BYTES_MAX = 255  # an end user's or run's id
 KEEP_ALIVE_S = 75  # an idle client connection
 
@@ -69,6 +70,7 @@ SWEEP_INTERVAL_S = 1.0  # how late an expired reservation may go back
 REVOCATIONS_INTERVAL_S = 0.5  # how late a call learns that another gateway has revoked its key
 DELIVERIES_KEPT_DAYS = 30  # long enough to look into what a customer was told
 RETENTION_INTERVAL_S = 3600.0  # how often it is looked whether events' time is over
+STRIPE_MISSED_INTERVAL_S = 3600.0  # how often events are fetched that Stripe did not deliver
 FIGURES_INTERVAL_S = 1.0  # how old the figures may be that one worker tells of another
 STREAM_COST_S = 2.0  # how long a stream's end waits for the ledger to say what it was charged; then it says nothing
 DRAIN_S = 30.0  # how long a stop waits for streams; afterwards they are cut and settled as estimates

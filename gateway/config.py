@@ -18,6 +18,7 @@ from gateway.bounds import HEAD_TIMEOUT_S, SILENCE_TIMEOUT_S
 from gateway.currencies import DECIMALS
 from gateway.places import BadPlaces, Place, Places, read
 from keys.policy import ORIGIN
+from ledger.billing.deciding import GRACE_DAYS
 from ledger.records import Unsettled
 from providers.ground.vendors import VENDORS, Vendor
 from providers.pricing.catalogue import CREDIT_SETTING, PICOS_PER_CREDIT
@@ -25,6 +26,8 @@ from providers.pricing.catalogue import CREDIT_SETTING, PICOS_PER_CREDIT
 UpstreamClient = Literal["lean", "aiohttp"]
 WORKERS_MAX = 64
 RETENTION_DAYS_MIN = 7  # a report that is sent again is known by its event
+STRIPE_ORIGIN = "https://api.stripe.com"
+GRACE_DAYS_MAX = 365
 LOG_LEVELS = ("debug", "info", "warning", "error")
 MASTER_KEY_MIN = 24
 PORTAL_NAME_MAX = 80
@@ -39,6 +42,25 @@ _COLOR = re.compile(r"#[0-9a-f]{6}")
 
 class BadSetting(ValueError):
     """A setting cannot be used; the message names it and never shows a secret."""
+
+
+class StripeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What we know of the operator's account at Stripe; "" is nothing.
+
+    Attributes:
+        webhook_secret: What it signs its events with.
+        api_key: What we ask it with.
+        origin: Where it is.
+        grace_days: How long a late payment keeps its plan.
+    """
+
+    webhook_secret: str = ""
+    api_key: str = ""
+    origin: str = STRIPE_ORIGIN
+    grace_days: int = GRACE_DAYS
+
+    def __repr__(self) -> str:
+        return f"StripeSettings({self.origin!r}, webhook_secret={bool(self.webhook_secret)}, key={bool(self.api_key)})"
 
 
 class Face(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +113,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upstream_client: UpstreamClient = "lean"
     tls: tuple[str, str] | None = None  # files of the certificate chain and of its key, in PEM
     face: Face = Face()
+    stripe: StripeSettings = StripeSettings()
 
     def __repr__(self) -> str:
         return f"Settings(host={self.host!r}, port={self.port}, places={self.places!r})"
@@ -154,6 +177,7 @@ def load(environment: Mapping[str, str] | None = None, env_file: Path | None = N
         upstream_client=_client(values),
         tls=_tls(values),
         face=_face(values),
+        stripe=_stripe(values),
     )
 
 
@@ -166,6 +190,18 @@ def _face(values: Mapping[str, str]) -> Face:
         portal_name=_portal_name(values),
         portal_color=_portal_color(values),
         portal_logo=_portal_logo(values),
+    )
+
+
+def _stripe(values: Mapping[str, str]) -> StripeSettings:
+    for name in ("STRIPE_WEBHOOK_SECRET", "STRIPE_API_KEY"):
+        if not re.fullmatch(r"[!-~]*", values.get(name, "")):
+            raise BadSetting(f"{name} must be visible ASCII characters")
+    return StripeSettings(
+        webhook_secret=values.get("STRIPE_WEBHOOK_SECRET", ""),
+        api_key=values.get("STRIPE_API_KEY", ""),
+        origin=_origin(values, "FARTHING_STRIPE_URL", STRIPE_ORIGIN),
+        grace_days=_integer(values, "FARTHING_STRIPE_GRACE_DAYS", GRACE_DAYS, 0, GRACE_DAYS_MAX),
     )
 
 

@@ -31,6 +31,7 @@ _OWN_ROOTS = frozenset(
         "me",
         "usage",
         "events",
+        "inbound",
         "holds",
         "plans",
         "limits",

@@ -13,6 +13,7 @@ from gateway.bounds import (
     FIGURES_INTERVAL_S,
     RETENTION_INTERVAL_S,
     REVOCATIONS_INTERVAL_S,
+    STRIPE_MISSED_INTERVAL_S,
     SWEEP_INTERVAL_S,
 )
 from gateway.services import Services
@@ -74,6 +75,27 @@ async def count_deliveries(services: Services) -> None:
     services.metrics.outbox = await services.ledger.outbox.waiting()
 
 
+async def settle_customers(services: Services) -> None:
+    """End the graces of late payments that are over, and look again at customers whom a plan's change may concern."""
+    await services.ledger.stripe.settle_due()
+
+
+async def look_up(services: Services) -> None:
+    """Look at Stripe itself for what events have told of."""
+    if services.stripe is not None:
+        await services.stripe.look_up()
+
+
+async def catch_up(services: Services) -> None:
+    """Fetch the events that Stripe did not deliver."""
+    if services.stripe is not None:
+        await services.stripe.catch_up()
+
+
+def _asks_stripe(services: Services) -> bool:
+    return services.stripe is not None
+
+
 async def show_figures(services: Services) -> None:
     """Let the other workers tell of this one."""
     await asyncio.to_thread(services.metrics.post)
@@ -82,6 +104,9 @@ async def show_figures(services: Services) -> None:
 CHORES = (
     Chore(do=end_reservations, every_s=SWEEP_INTERVAL_S),
     Chore(do=tell_expired, every_s=SWEEP_INTERVAL_S),
+    Chore(do=settle_customers, every_s=SWEEP_INTERVAL_S, first=True),
+    Chore(do=look_up, every_s=SWEEP_INTERVAL_S, needed=_asks_stripe),
+    Chore(do=catch_up, every_s=STRIPE_MISSED_INTERVAL_S, first=True, needed=_asks_stripe),
     Chore(do=lambda services: services.batches.watch(), every_s=0),
     Chore(do=lambda services: services.deliveries.run(), every_s=0),
     Chore(do=drop_messages, every_s=RETENTION_INTERVAL_S, first=True),

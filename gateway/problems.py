@@ -15,6 +15,7 @@ from keys.hashing import Overloaded
 from keys.keyring import Denied
 from keys.limits import Exceeds, Invalid
 from keys.minting import ScopeRefused
+from ledger.billing.terms import TermTaken
 from ledger.changes import Closed, InUse, TooDeep, TooManySubjects, Uncapped
 from ledger.outbox.hooks import TooManyHooks
 from ledger.records import LedgerUnavailable, Shortfall
@@ -113,6 +114,9 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], CallError]] = {
     Denied: lambda error: denied(error.reason),
     BadRequest: lambda error: CallError(400, error.code, error.message, param=error.param),
     TooManySubjects: lambda _: CallError(429, "too_many_end_users", "This key has too many end users or runs."),
+    TermTaken: lambda error: CallError(
+        400, "term_taken", f"{error.param}: the plan {error.plan_id} says the same.", param=error.param
+    ),
     NameTaken: lambda error: CallError(400, "name_taken", f"There is a route {error}.", param="name"),
     TooManyRoutes: lambda _: CallError(400, "too_many_routes", "There are as many routes as there may be."),
     TooManyHooks: lambda _: CallError(400, "too_many_hooks", "This key has as many hooks as a key may have."),

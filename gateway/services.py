@@ -12,6 +12,7 @@ from gateway.config import Settings
 from gateway.outbox.deliveries import Deliveries
 from gateway.rates import Rate
 from gateway.stored.batches import Batches
+from gateway.stripe.looking import Looking
 from gateway.switching.known import KnownRoutes
 from gateway.switching.rests import Rests
 from gateway.upstream.health import Health
@@ -25,7 +26,7 @@ class Services(CallServices, frozen=True, kw_only=True):
     """The parts.
 
     `makes` is how fast a key may make keys, secrets, plans and end users; `models` is how models at upstreams are doing
-    that routes lead to.
+    that routes lead to; `stripe` looks at Stripe itself, where there is a key for it.
     """
 
     settings: Settings
@@ -41,6 +42,7 @@ class Services(CallServices, frozen=True, kw_only=True):
     rests: Rests
     models: Health
     deliveries: Deliveries
+    stripe: Looking | None = None
 
     def cut_account(self, account_id: int) -> int:
         """End the calls of a key that is revoked, and of all under it; how many."""

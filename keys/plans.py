@@ -39,6 +39,7 @@ from keys.requests import (
     Patterns,
     Reset,
 )
+from ledger.billing.terms import PlanTerms
 from ledger.changes import Edit, NewAccount
 from ledger.ledger import Ledger
 from ledger.replays import Answer, Origin
@@ -61,6 +62,7 @@ class PlanSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     markup_percent: Decimal | UnsetType = UNSET
     alert_at: AlertAt | None | UnsetType = UNSET
     over_cap_status: Literal[402, 429] | UnsetType = UNSET
+    stripe: PlanTerms | None | UnsetType = UNSET
 
 
 class EndUserSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -102,7 +104,7 @@ class Plans:
             profile=_profile(asked),
             alert_at=new_marks(asked.alert_at),
         )
-        answer = await self._ledger.accounts.open(new, origin)
+        answer = await self._ledger.accounts.open(new, origin, sold=asked.stripe or None)
         return answer.account, answer.replayed
 
     async def get(self, caller: Key, public_id: str) -> AccountView:
@@ -127,7 +129,9 @@ class Plans:
             profile=_profile(asked),
             alert_at=changed_marks(asked.alert_at),
         )
-        answer = await self._ledger.accounts.edit(caller.account_id, public_id, edit, kind="plan", origin=origin)
+        answer = await self._ledger.accounts.edit(
+            caller.account_id, public_id, edit, kind="plan", origin=origin, sold=asked.stripe
+        )
         return answer.account, answer.replayed
 
 
@@ -196,6 +200,7 @@ def _profile(asked: PlanSpec) -> dict[str, Any]:
         "allowed_providers": asked.allowed_providers,
         "over_cap_status": asked.over_cap_status,
         "markup_ppm": _markup_ppm(asked.markup_percent),
+        "stripe": msgspec.to_builtins(asked.stripe) if isinstance(asked.stripe, PlanTerms) else asked.stripe,
     }
     return {name: value for name, value in said.items() if value is not UNSET}
 

@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+
 from ledger import changes, history, lookup, replays
 from ledger.access import Access
+from ledger.billing import links, terms
+from ledger.billing.terms import PlanTerms
 from ledger.changes import Credit, Edit, NewAccount
 from ledger.engine import Script
 from ledger.outbox import messages
@@ -19,14 +23,25 @@ from ledger.views import AccountView, Credential, Node
 
 
 class Accounts:
-    """The tree of accounts."""
+    """The tree of accounts. `grace_ms` is how long a late payment at Stripe keeps its plan."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, grace_ms: int) -> None:
         self._access = access
+        self._grace_ms = grace_ms
 
-    async def open(self, new: NewAccount, origin: Origin | None = None) -> Answer:
-        """Open an account. Raises what `changes.open_account` and `replays.made_once` raise."""
-        return await self._change("created", origin, lambda touched: changes.open_account(new))
+    async def open(self, new: NewAccount, origin: Origin | None = None, *, sold: PlanTerms | None = None) -> Answer:
+        """Open an account; a plan, as it is `sold` at Stripe.
+
+        Raises what `changes.open_account`, `terms.keep` and `replays.made_once` raise.
+        """
+
+        def script(touched: set[int]) -> Script[AccountView]:
+            account = yield from changes.open_account(new)
+            if sold is not None:
+                yield from terms.keep(account.id, sold, new.created_ms)
+            return account
+
+        return await self._change("created", origin, script, adopts=new.stripe_customer_id is not None)
 
     async def open_first(self, new: NewAccount) -> AccountView | None:
         """Open the first account of all; None if there is one, whichever process opened it."""
@@ -47,21 +62,36 @@ class Accounts:
         )
 
     async def edit(
-        self, owner_id: int, public_id: str, edit: Edit, *, kind: str = "key", origin: Origin | None = None
+        self,
+        owner_id: int,
+        public_id: str,
+        edit: Edit,
+        *,
+        kind: str = "key",
+        origin: Origin | None = None,
+        sold: PlanTerms | None | UnsetType = UNSET,
     ) -> Answer:
-        """Change an account; in force on the next call. Raises NotFound."""
+        """Change an account; in force on the next call. `sold`: how a plan is. Raises NotFound, TermTaken."""
         now_ms = self._access.clock_ms()
+
+        def script(touched: set[int]) -> Script[AccountView]:
+            account = yield from changes.edit(owner_id, public_id, edit, kind=kind, now_ms=now_ms, touched=touched)
+            if sold is not UNSET:
+                yield from terms.keep(account.id, sold, now_ms)
+            return account
+
         return await self._change(
             "updated",
             origin,
-            lambda touched: changes.edit(owner_id, public_id, edit, kind=kind, now_ms=now_ms, touched=touched),
+            script,
             before=lambda: lookup.view(owner_id, public_id, now_ms, kind),
+            adopts=isinstance(edit.stripe_customer_id, str),
         )
 
     async def credit(self, owner_id: int, public_id: str, new: Credit, *, origin: Origin | None = None) -> Answer:
         """Raise an account's spend cap, on the record. Raises NotFound or Uncapped."""
         now_ms = self._access.clock_ms()
-        said = {"amount_micros": new.amount_micros, "reason": new.reason, "until_ms": new.until_ms}
+        said: dict[str, Any] = {"amount_micros": new.amount_micros, "reason": new.reason, "until_ms": new.until_ms}
         return await self._change(
             "credits.added",
             origin,
@@ -142,9 +172,10 @@ class Accounts:
         script: Callable[[set[int]], Script[AccountView]],
         *,
         before: Callable[[], Script[AccountView]] | None = None,
+        adopts: bool = False,
         **said: Any,
     ) -> Answer:
-        """Make a change, once, and write down who made it and what it was."""
+        """Make a change, once, and write down who made it and what it was. `adopts`: it has a customer from now on."""
         now_ms = self._access.clock_ms()
 
         def recorded(touched: set[int]) -> Script[AccountView]:
@@ -154,6 +185,8 @@ class Accounts:
             account = yield from script(touched)
             if type_ != "revoked" or was is None or was.revoked_ms is None:
                 yield from history.of_account(type_, was, account, origin, now_ms, **said)
+            if adopts:
+                account = yield from links.adopt(account, None, now_ms, self._grace_ms, touched)
             return account
 
         return await self._access.write(

@@ -96,13 +96,23 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def spend_limits(
-    total: Limit, cap_micros: int | None, window: Window, boosts: tuple[tuple[int, int | None], ...]
+    total: Limit,
+    cap_micros: int | None,
+    window: Window,
+    boosts: tuple[tuple[int, int | None], ...],
+    anchor_ms: int | None = None,
 ) -> tuple[Limit, ...]:
-    """The balance, and the spend cap on it: one limit without a reset, two with one."""
+    """The balance, and the spend cap on it: one limit without a reset, two with one, which counts from its anchor."""
     if window == "total":
         return (msgspec.structs.replace(total, max=cap_micros, boosts=boosts),)
     cap = msgspec.structs.replace(
-        total, role="cap", max=cap_micros, boosts=boosts, window=window, subject_id=CAP_SUBJECTS[window]
+        total,
+        role="cap",
+        max=cap_micros,
+        boosts=boosts,
+        window=window,
+        anchor_ms=anchor_ms,
+        subject_id=CAP_SUBJECTS[window],
     )
     return total, cap
 

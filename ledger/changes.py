@@ -293,6 +293,7 @@ def edit(
     if changes.expires_ms is not UNSET:
         expires_ms = changes.expires_ms
     if changes.plan is not UNSET:
+        yield "UPDATE accounts SET anchor_ms = NULL WHERE id = ?", (account_id,)  # that was another plan's
         plan_id = None
         if changes.plan is not None:
             plan_id = yield from _find_plan(parent_id, changes.plan)
@@ -318,11 +319,11 @@ def edit(
             "UPDATE accounts SET stripe_customer_id = ? WHERE id = ?",
             (changes.stripe_customer_id, account_id),
         )
-    account = yield from _ring(account_id, now_ms)
+    account = yield from ring(account_id, now_ms)
     return account
 
 
-def _ring(account_id: int, now_ms: int) -> Script[AccountView]:
+def ring(account_id: int, now_ms: int) -> Script[AccountView]:
     """The account after a change, and told to whoever listens: marks of its limits that the change has passed."""
     (account,) = yield from views_of([account_id], now_ms)
     if account.kind != "plan" and (yield from heard(account_id)):
@@ -342,11 +343,17 @@ def credit(owner_id: int, public_id: str, new: Credit, *, now_ms: int, touched: 
     views = yield from views_of([account_id], now_ms)
     if views[0].cap.max is None:
         raise Uncapped
+    account = yield from add_credit(account_id, new, now_ms)
+    return account
+
+
+def add_credit(account_id: int, new: Credit, now_ms: int) -> Script[AccountView]:
+    """The account after a credit, whether it has a cap now or not; one below zero takes back from what there is."""
     ((boosts_json,),) = yield "SELECT boosts FROM accounts WHERE id = ?", (account_id,)
     boosts = [boost for boost in msgspec.json.decode(boosts_json) if boost[1] is None or boost[1] > now_ms]
-    lasting = sum(amount for amount, until in boosts if until is None) + (
-        new.amount_micros if new.until_ms is None else 0
-    )
+    lasting = sum(amount for amount, until in boosts if until is None)
+    if new.until_ms is None:
+        lasting = max(lasting + new.amount_micros, 0)
     ending = [boost for boost in boosts if boost[1] is not None]
     if new.until_ms is not None:
         ending.append([new.amount_micros, new.until_ms])
@@ -365,7 +372,7 @@ def credit(owner_id: int, public_id: str, new: Credit, *, now_ms: int, touched: 
         " 0, 0, ?, '[]', '[]')",
         (new.event_id, account_id, now_ms, now_ms, _json(metadata)),
     )
-    account = yield from _ring(account_id, now_ms)
+    account = yield from ring(account_id, now_ms)
     return account
 
 
@@ -382,6 +389,7 @@ def remove_plan(owner_id: int, public_id: str, *, now_ms: int, touched: set[int]
         raise InUse
     views = yield from views_of([plan_id], now_ms)
     yield "UPDATE accounts SET revoked_ms = ?, version = version + 1 WHERE id = ?", (now_ms, plan_id)
+    yield "DELETE FROM stripe_terms WHERE plan_id = ?", (plan_id,)
     touched.add(plan_id)
     return views[0]
 

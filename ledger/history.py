@@ -21,7 +21,7 @@ from ledger.views import AccountView, NotFound
 TOLD = frozenset(
     (
         *("key.created", "key.updated", "key.disabled", "key.revoked", "key.rotated"),
-        *("plan.updated", "credits.added"),
+        *("plan.updated", "credits.added", "credits.taken_back"),
     )
 )
 """Changes of which whoever listens is told."""
@@ -84,6 +84,7 @@ def shown(view: AccountView) -> dict[str, Any]:
         "plan": None if view.plan is None else view.plan.public_id,
         "alert_at": view.alert_at,
         "stripe_customer_id": view.stripe_customer_id,
+        "anchor_ms": view.anchor_ms,
         "limits": [
             {"id": limit.public_id, "unit": limit.unit, "max": limit.max, "window": limit.window, "per": limit.per}
             | {"match": msgspec.to_builtins(limit.match), "action": limit.action, "alert_at": limit.alert_at}

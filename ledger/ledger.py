@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from ledger import settings
 from ledger.access import Access, nothing
 from ledger.accounts import Accounts
+from ledger.billing.deciding import GRACE_DAYS
 from ledger.calls import Calls
 from ledger.engine import Engine
 from ledger.objects import Objects
@@ -27,7 +28,9 @@ from ledger.routes import Routes
 from ledger.runs import Runs
 from ledger.sessions import Sessions
 from ledger.sqlite.engine import SqliteEngine
+from ledger.stripe import Stripe
 from ledger.tending import LEASE_S, Tending
+from ledger.windows import DAY_MS
 from ledger.writer import Writer
 
 
@@ -45,17 +48,22 @@ class Ledger:
         routes: Names that stand for one of several targets.
         sessions: Who is signed in.
         portal: Whose page is shown to whom.
+        stripe: What is bought at Stripe.
         repeats: What requests were answered that may come again.
         tending: What dead processes left, and what time is over for.
     """
 
-    def __init__(self, engine: Engine, clock_ms: Callable[[], int], owner: str) -> None:
+    def __init__(
+        self, engine: Engine, clock_ms: Callable[[], int], owner: str, *, grace_days: int = GRACE_DAYS
+    ) -> None:
         self.owner = owner
         self._engine = engine
         self._writer = Writer(engine, clock_ms)
         self._access = Access(engine, self._writer, clock_ms)
         self.calls = Calls(self._access)
-        self.accounts = Accounts(self._access)
+        grace_ms = grace_days * DAY_MS
+        self.accounts = Accounts(self._access, grace_ms)
+        self.stripe = Stripe(self._access, grace_ms)
         self.objects = Objects(self._access)
         self.reports = Reports(self._access, self.calls.write_refusals)
         self.runs = Runs(self._access)
@@ -79,6 +87,7 @@ class Ledger:
         lease_s: float = LEASE_S,
         database_clock: bool = True,
         state_dir: Path | None = None,
+        grace_days: int = GRACE_DAYS,
     ) -> Ledger:
         """Open a database: `sqlite:///relative.db`, `sqlite:////absolute.db` or `postgresql://user@host/name`.
 
@@ -86,14 +95,15 @@ class Ledger:
         PostgreSQL for as long as the ledger is open, at most two leases of `lease_s` after the death. `unsettled` says
         what then becomes of them. Times are the database's own where it is shared, unless tests say otherwise. In
         `state_dir` (None: nowhere) lies the journal of settlements that the database does not take; those that dead
-        processes of this machine left there are carried out first.
+        processes of this machine left there are carried out first. `grace_days`: how long a late payment keeps
+        its plan.
 
         Raises:
             ValueError: The URL names no database that this version knows, or `state_dir` cannot be written to.
             AlreadyOpen, SchemaTooNew, LedgerUnavailable: See the engine.
         """
         engine, clock_ms = await _open(url, clock_ms, owner, serving=serving, database_clock=database_clock)
-        ledger = cls(engine, clock_ms, owner)
+        ledger = cls(engine, clock_ms, owner, grace_days=grace_days)
         if serving:
             try:
                 await ledger.tending.start(lease_s=lease_s, unsettled=unsettled, state_dir=state_dir)

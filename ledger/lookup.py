@@ -70,6 +70,7 @@ class _OwnRow(NamedTuple):
     subject: str | None
     created_ms: int
     stripe_customer_id: str | None
+    anchor_ms: int | None
 
 
 class _Books(NamedTuple):
@@ -267,7 +268,7 @@ def views_of(account_ids: list[int], now_ms: int) -> Script[list[AccountView]]:
     if not account_ids:
         return []
     rows = yield (
-        "SELECT id, path, parent_id, subject, created_ms, stripe_customer_id FROM accounts"  # noqa: S608 - constants and marks
+        "SELECT id, path, parent_id, subject, created_ms, stripe_customer_id, anchor_ms FROM accounts"  # noqa: S608 - constants and marks
         f" WHERE id IN ({marks(account_ids)})",
         tuple(account_ids),
     )
@@ -330,6 +331,7 @@ def _view(row: _OwnRow, books: _Books, last4: str | None) -> AccountView:
         ),
         ceiling_micros=min((most for limit, most in money if limit.role != "limit"), default=None),
         end_ms=min((each.expires_ms for each in line if each.expires_ms is not None), default=None),
+        anchor_ms=row.anchor_ms,
         stripe_customer_id=row.stripe_customer_id,
     )
 

@@ -51,6 +51,8 @@ class AccountRow(NamedTuple):
     own_limits: int
     hooks: int
     alert_at: str | None
+    anchor_ms: int | None
+    has_plans_cap: int | bool
 
 
 class LimitRow(NamedTuple):
@@ -128,7 +130,8 @@ ACCOUNT_COLUMNS = (
     "a.id, a.public_id, a.path, a.kind, a.livemode, a.disabled, a.revoked_ms, a.expires_ms, a.version,"
     " a.spent_micros, a.carry_picos, a.price_micros, a.price_carry_picos, a.overrun_micros, a.last_used_ms, a.boosts,"
     " CASE WHEN a.cap_window IS NULL THEN p.cap_micros ELSE a.cap_micros END,"
-    " COALESCE(a.cap_window, p.cap_window, 'total'), a.plan_id, a.own_limits, a.hooks, COALESCE(a.alert_at, p.alert_at)"
+    " COALESCE(a.cap_window, p.cap_window, 'total'), a.plan_id, a.own_limits, a.hooks,"
+    " COALESCE(a.alert_at, p.alert_at), a.anchor_ms, a.cap_window IS NULL"
 )
 ACCOUNT_TABLES = "accounts AS a LEFT JOIN accounts AS p ON p.id = a.plan_id"
 LIMIT_COLUMNS = (
@@ -199,7 +202,13 @@ def account_of(row: AccountRow, limits: Mapping[int, list[Limit]]) -> Account:
     total, *own = limits[row.id]
     if row.plan_id is not None and not row.own_limits:
         shared = limits[row.plan_id][1:]  # without the plan's own balance
-        own += [msgspec.structs.replace(limit, subject_id=row.id) for limit in shared]
+        own += [
+            msgspec.structs.replace(
+                limit, subject_id=row.id, anchor_ms=row.anchor_ms if limit.anchor_ms is None else limit.anchor_ms
+            )
+            for limit in shared
+        ]
+    boosts, anchor_ms = _decode_boosts(row.boosts), row.anchor_ms if row.has_plans_cap else None
     return Account(
         id=row.id,
         public_id=row.public_id,
@@ -216,7 +225,7 @@ def account_of(row: AccountRow, limits: Mapping[int, list[Limit]]) -> Account:
         price_carry_picos=row.price_carry_picos,
         overrun_micros=row.overrun_micros,
         last_used_ms=row.last_used_ms,
-        limits=(*spend_limits(total, row.cap_micros, row.cap_window, _decode_boosts(row.boosts)), *own),
+        limits=(*spend_limits(total, row.cap_micros, row.cap_window, boosts, anchor_ms), *own),
         own_cap=row.cap_micros is not None,
         hooks=row.hooks,
         alert_at=marks_of(row.alert_at),

@@ -69,6 +69,7 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
         remaining_micros: The least that it and its ancestors have left to spend; None where none has a cap.
         ceiling_micros: The least of its and its ancestors' spend caps; None where none has one.
         end_ms: When the first of it and its ancestors expires; None for never.
+        anchor_ms: From when the windows of its plan count; None where they are the calendar's.
         stripe_customer_id: Whom Stripe knows it as itself; None where only an ancestor is known.
     """
 
@@ -96,6 +97,7 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     remaining_micros: int | None
     ceiling_micros: int | None = None
     end_ms: int | None = None
+    anchor_ms: int | None = None
     stripe_customer_id: str | None = None
 
     def limit(self, role: str) -> LimitView | None:

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[1]
 CLIENTS = ROOT / "gateway" / "api" / "clients"
 _WORDS = {"get": "retrieve", "change": "update", "make": "create", "reserve": "create", "forget": "delete"}
+_NOT_OURS = "/v1/inbound/"
+"""What others tell: no client of the API does."""
 _SINGLE = ("me", "check", "estimate")
 """Operations that are no resource's: methods of the client itself."""
 _PYTHON = {"integer": "int", "boolean": "bool"}
@@ -42,7 +44,7 @@ def operations(document: dict[str, Any]) -> list[Operation]:
     return [
         _operation(method.upper(), path, each)
         for path, methods in document["paths"].items()
-        if path.startswith("/v1/")
+        if path.startswith("/v1/") and not path.startswith(_NOT_OURS)
         for method, each in methods.items()
     ]
 

@@ -22,6 +22,7 @@ CODES: dict[str, tuple[int, str]] = {
     "invalid_continuation": (400, "no continuation that this key was given here, or not as it was given"),
     "invalid_key": (401, "no key, or none of ours"),
     "invalid_request": (400, "the field in `param` cannot be as it is, or can be read in two ways"),
+    "invalid_signature": (400, "what came to `/v1/inbound/stripe` was not signed with the secret, or not just now"),
     "key_revoked": (
         401,
         "the key opens nothing any more; of a key that is to be changed, 400",
@@ -61,7 +62,10 @@ CODES: dict[str, tuple[int, str]] = {
         "429 where the key's `over_cap_status` says so",
     ),
     "storage_full": (403, "the key keeps too much at providers; delete some first"),
+    "stripe_not_configured": (404, "there is no `STRIPE_WEBHOOK_SECRET` here"),
+    "term_taken": (400, "another plan belongs to this price, lookup key or product, or is the fallback"),
     "test_keys_only": (400, "`x-farthing-sim` works with test keys"),
+    "thin_event": (400, "a thin event of Stripe's: its endpoint must be given snapshot payloads"),
     "timeout": (408, "a socket was open, or silent, for too long"),
     "too_deep": (400, "keys cannot be nested any deeper"),
     "too_many_end_users": (429, "the key has too many end users or runs"),

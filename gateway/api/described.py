@@ -351,6 +351,17 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     ),
     **PIPELINES,
     **ROUTES,
+    ("POST", "/v1/inbound/stripe"): Entry(
+        name="receiveStripeEvent",
+        summary="What Stripe tells: a signed event. Give this address to a webhook endpoint there.",
+        answers=(shapes.Received,),
+        headers=(Param("Stripe-Signature", TEXT, "`t=SECONDS,v1=HEX`, over the body as it is.", required=True),),
+        is_open=True,
+        codes=(
+            *("invalid_request", "invalid_signature", "thin_event", "stripe_not_configured", "ledger_unavailable"),
+            *("request_too_large", "headers_too_large"),
+        ),
+    ),
     ("GET", "/healthz"): Entry(name="live", summary="Whether the process lives.", answers=(sums.Health,), is_open=True),
     ("GET", "/readyz"): Entry(
         name="ready",

@@ -15,7 +15,7 @@ YES_NO: Schema = {"type": "boolean"}
 
 
 class Param(Struct, frozen=True):
-    """A parameter of a query."""
+    """A parameter of a query, or a header."""
 
     name: str
     schema: Schema
@@ -35,6 +35,7 @@ class Entry(Struct, frozen=True, kw_only=True):
         body, example: What the request's JSON must be, and one that is.
         or_body: What else it may be.
         many: The body may be a list of those, too.
+        headers: What it takes beside those of all.
         idempotent: It takes an `Idempotency-Key`.
         makes: It makes something, so it may be made too often.
         scopes: Which keys may; empty where any may.
@@ -54,6 +55,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     example: Any = None
     many: bool = False
     query: tuple[Param, ...] = ()
+    headers: tuple[Param, ...] = ()
     idempotent: bool = False
     makes: bool = False
     scopes: tuple[str, ...] = ()

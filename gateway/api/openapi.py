@@ -141,9 +141,9 @@ def _operation(path: str, entry: Entry, example: Any, refusals: Json) -> Json:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
         for name in re.findall(r"\{(\w+)\}", path)
     ]
-    for each in entry.query:
+    for place, each in (*(("query", each) for each in entry.query), *(("header", each) for each in entry.headers)):
         parameters.append(
-            {"name": each.name, "in": "query", "description": each.description, "schema": dict(each.schema)}
+            {"name": each.name, "in": place, "description": each.description, "schema": dict(each.schema)}
             | ({"required": True} if each.required else {})
         )
     if entry.idempotent:

@@ -32,6 +32,7 @@ def plan_object(plan: AccountView) -> dict[str, Any]:
         "allowed_providers": profile.get("allowed_providers"),
         "markup_percent": micros_to_usd(100 * int(profile.get("markup_ppm", 0))),
         "over_cap_status": profile.get("over_cap_status", 402),
+        "stripe": profile.get("stripe"),
         "created_ms": plan.created_ms,
     }
 

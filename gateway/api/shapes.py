@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from keys.policy import EndUserCap, LoopGuard, Overdraft, Scope
 from keys.requests import Reset
+from ledger.billing.terms import PlanTerms
 from ledger.book import Match
 from ledger.outbox.deliveries import Attempt, State
 from ledger.outbox.hooks import Kind
@@ -135,7 +136,15 @@ class Plan(Struct, kw_only=True):
     allowed_providers: list[str] | None
     markup_percent: str
     over_cap_status: Literal[402, 429]
+    stripe: PlanTerms | None
     created_ms: Ms
+
+
+class Received(Struct, kw_only=True):
+    """That an event of Stripe's was taken; `used`: that it was new, and said something to us."""
+
+    received: Literal[True]
+    used: bool
 
 
 class EndUser(_Capped, kw_only=True):

@@ -23,6 +23,7 @@ TYPES: dict[str, str] = {
     "key.expired": "{who} has expired.",
     "plan.updated": "A plan was changed: {plan}.",
     "credits.added": "{who} got a credit of {amount}.",
+    "credits.taken_back": "A credit of {who} was taken back: {amount}.",
     "call.unsettled": "Nobody knows what a call of {who} came to: {held} stay held ({event_id}).",
     "call.overrun": "A call of {who} cost {overrun} more than was held ({event_id}).",
     "loop.detected": "{who} sends the same call again and again ({model}).",
@@ -73,7 +74,7 @@ def sentence(message: bytes) -> str:
         "used": _amount(limit.get("used"), unit),
         "max": _amount(limit.get("max"), unit),
         "plan": data.get("plan_id") or data.get("plan"),
-        "amount": _amount(data.get("amount_micros"), "micros"),
+        "amount": _amount(abs(data["amount_micros"]) if "amount_micros" in data else None, "micros"),
         "held": _amount(data.get("held_micros"), "micros"),
         "overrun": _amount(data.get("overrun_micros"), "micros"),
     }

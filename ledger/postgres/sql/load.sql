@@ -24,7 +24,7 @@ BEGIN
         a.overrun_micros, a.last_used_ms, a.boosts,
         CASE WHEN a.cap_window IS NULL THEN p.cap_micros ELSE a.cap_micros END,
         COALESCE(a.cap_window, p.cap_window, 'total'), a.plan_id, a.own_limits, a.hooks,
-        COALESCE(a.alert_at, p.alert_at)), a.revision, p.version))
+        COALESCE(a.alert_at, p.alert_at), a.anchor_ms, a.cap_window IS NULL), a.revision, p.version))
       FROM accounts AS a LEFT JOIN accounts AS p ON p.id = a.plan_id
       WHERE a.id = ANY (chains || others)
     ),

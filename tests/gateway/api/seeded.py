@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 from urllib.parse import quote
 
 from keys.ids import new_id
 from ledger.records import Ask, Facts, Recover
+from tests.gateway.stripe.said import event, signed
 from tests.harness import MASTER, Running
 
 HOOK = "https://example.com/hooks/a-long-secret"
+INBOUND = "/v1/inbound/stripe"
+UNUSED = event("customer.created", {"id": "cus_1", "object": "customer"}, 1)
 
 
 class Seeded:
@@ -107,6 +111,12 @@ class Seeded:
             found = self.ids[root]
         return f"{root}/{quote(found)}{rest}"
 
+    def headers(self, template: str) -> dict[str, str]:
+        """What it needs beside a key."""
+        if template != INBOUND:
+            return {}
+        return {"stripe-signature": signed(json.dumps(UNUSED).encode(), time.time_ns() // 10**9)}
+
     def query(self, method: str, template: str) -> list[str]:
         """Queries that are worth asking."""
         if template == "/v1/usage":
@@ -126,6 +136,8 @@ class Seeded:
             return example | {"key_id": self.key["id"], "end_user": "ann"}
         if template in ("/v1/reservations", "/v1/check"):
             return {"amount": 5000, "subject": {"key_id": self.key["id"], "end_user": "ann"}}
+        if template == INBOUND:
+            return UNUSED
         if template == "/v1/keys/{id}/credits":
             return example | {"amount_usd": "0.25"}
         return example

@@ -30,7 +30,7 @@ PYTHON, JAVASCRIPT = (clients.CLIENTS / name for name in ("farthing.py", "farthi
 OPERATIONS = sorted(
     (method.upper(), path)
     for path, methods in document()["paths"].items()
-    if path.startswith("/v1/")
+    if path.startswith("/v1/") and not path.startswith("/v1/inbound/")
     for method in methods
 )
 

@@ -18,6 +18,7 @@ from gateway.api.codes import CODES
 from gateway.api.described import ENTRIES
 from gateway.api.openapi import document, document_json
 from tests.gateway.api.seeded import Seeded
+from tests.gateway.stripe.said import SECRET
 from tests.harness import Running, running
 
 ROOT = Path(__file__).parents[3]
@@ -121,7 +122,7 @@ def test_there_is_an_example_of_everything() -> None:
 async def test_every_answer_is_as_described(tmp_path: Path) -> None:
     """Each operation, asked of a gateway in which there is one of everything: status, media type, headers and shape."""
     found = strict()
-    async with running(tmp_path) as farthing:
+    async with running(tmp_path, STRIPE_WEBHOOK_SECRET=SECRET) as farthing:
         seeded = Seeded(farthing)
         await seeded.seed()
         order = [each for each in ENTRIES if each not in LAST] + LAST
@@ -136,7 +137,8 @@ async def test_every_answer_is_as_described(tmp_path: Path) -> None:
                     method,
                     farthing.url + path,
                     json=seeded.body(method, template, example),
-                    headers={"authorization": f"Bearer {seeded.secret(template)}", "accept": "text/html, */*"},
+                    headers={"authorization": f"Bearer {seeded.secret(template)}", "accept": "text/html, */*"}
+                    | seeded.headers(template),
                     allow_redirects=False,
                 ) as response:
                     text = await response.text()

@@ -1,0 +1,88 @@
+"""`/v1/inbound/stripe`: what Stripe tells. No key opens it, but the signature of each request does."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from gateway.api.endpoint import error_response, json_response
+from gateway.bounds import STRIPE_BODY_BYTES_MAX
+from gateway.edge.headers import too_large
+from gateway.problems import PROBLEMS, CallError, as_problem
+from gateway.services import Services
+from gateway.stripe import shapes
+from gateway.stripe.signature import BadSignature, verify
+from keys.ids import new_body, new_id
+
+THIN = "v2.core.event"
+METERS = "v1.billing.meter."
+"""Thin events that are taken all the same: what became of usage that was sent."""
+
+
+def inbound(services: Services) -> Callable[[Request], Awaitable[Response]]:
+    """POST /v1/inbound/stripe."""
+
+    async def run(request: Request) -> Response:
+        request_id = new_body(services.clock_ms())
+        try:
+            response = json_response({"received": True, "used": await _taken(request, services)})
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except PROBLEMS as error:
+            response = error_response(as_problem(error), request_id)
+        response.headers["x-farthing-request-id"] = f"req_{request_id}"
+        return response
+
+    return run
+
+
+async def _taken(request: Request, services: Services) -> bool:
+    """Whether an event was new and said something to us. Raises CallError, LedgerUnavailable."""
+    settings = services.settings.stripe
+    if not settings.webhook_secret:
+        raise CallError(404, "stripe_not_configured", "There is no STRIPE_WEBHOOK_SECRET here.")
+    if too_large(request.scope["headers"]):
+        raise CallError(431, "headers_too_large", "The request has too many header fields.")
+    body = await _body(request)
+    try:
+        now_s = services.clock_ms() // 1000
+        verify(request.headers.get("stripe-signature", ""), body, settings.webhook_secret, now_s)
+    except BadSignature as error:
+        raise CallError(400, "invalid_signature", str(error), param="Stripe-Signature") from None
+    event = _event(body)
+    if event.get("object") == THIN:
+        if str(event.get("type")).startswith(METERS):
+            return False
+        message = "This is a thin event: give the endpoint at Stripe snapshot payloads."
+        raise CallError(400, "thin_event", message, param="object")
+    try:
+        found = shapes.read(event)
+    except shapes.Malformed as error:
+        raise CallError(400, "invalid_request", f"The event cannot be read: {error}.") from None
+    if found is None:
+        return False
+    return await services.ledger.stripe.take(
+        found, lambda prefix: new_id(prefix, services.clock_ms()), fetch=bool(settings.api_key)
+    )
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > STRIPE_BODY_BYTES_MAX:
+            raise CallError(413, "request_too_large", f"The body is above {STRIPE_BODY_BYTES_MAX} bytes.")
+    return body
+
+
+def _event(body: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise CallError(400, "invalid_request", "The body is not a JSON object.") from None
+    except RecursionError:
+        raise CallError(400, "invalid_request", "The body's JSON is nested too deep.") from None

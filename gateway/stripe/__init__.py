@@ -1,0 +1,1 @@
+"""Stripe: what it tells, verified and read, and what is looked up there."""
