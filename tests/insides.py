@@ -196,3 +196,14 @@ def strangers(body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
                 continue
             found[name] = "hologram"
             yield f"{place}.{name}", changed
+
+
+# The same at those who take OpenAI's chat beside an API of their own.
+LAYERED = {
+    f"chat at {provider}": (ASKS["chat"][0], ASKS["chat"][1] | {"model": model})
+    for provider, model in (
+        ("anthropic", "claude-haiku-4-5"),
+        ("google", "gemini-2.5-flash"),
+        ("cohere", "command-a-03-2025"),
+    )
+}

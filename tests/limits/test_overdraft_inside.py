@@ -10,7 +10,7 @@ import pytest
 
 from tests.gateway.stored.test_batches import BATCH, jsonl, line, upload
 from tests.harness import Running
-from tests.insides import ASKS, strangers
+from tests.insides import ASKS, LAYERED, strangers
 from tests.providers.test_fields import camel
 
 PICTURE = {"type": "image_url", "image_url": {"url": "https://a.example/a.png"}}
@@ -24,10 +24,10 @@ def told(content: bytes) -> dict[str, Any]:
     return said
 
 
-@pytest.mark.parametrize("ask", ASKS)
+@pytest.mark.parametrize("ask", ASKS | LAYERED)
 async def test_what_the_vendors_know_passes_and_what_they_do_not_is_refused(gateway: Running, ask: str) -> None:
     """Each object of a request in turn has a member or a kind that nobody knows: 400 with its place, no hold."""
-    path, body = ASKS[ask]
+    path, body = (ASKS | LAYERED)[ask]
     key = await gateway.mint(livemode=False, overdraft="never", max_spend_usd="50")
     status, _, content = await gateway.call(key["secret"], body, path)
     assert status == 200, content

@@ -16,9 +16,10 @@ SHORT_S = 2.0  # of processor time; not a measurement, but what has no bound at 
 PATHS = {
     "openai": "chat/completions completions responses responses/compact responses/input_tokens embeddings audio/speech "
     "images/generations images/edits moderations batches conversations files audio/transcriptions",
-    "anthropic": "messages messages/count_tokens messages/batches",
-    "google": "x:generateContent x:streamGenerateContent x:countTokens x:embedContent x:batchEmbedContents",
-    "cohere": "chat embed rerank tokenize detokenize",
+    "anthropic": "messages messages/count_tokens messages/batches chat/completions",
+    "google": "x:generateContent x:streamGenerateContent x:countTokens x:embedContent x:batchEmbedContents "
+    "chat/completions",
+    "cohere": "chat embed rerank tokenize detokenize chat/completions",
     "deepgram": "listen speak read",
     "elevenlabs": "text-to-speech/x text-to-speech/x/with-timestamps text-to-dialogue sound-generation music "
     "speech-to-text speech-to-speech/x audio-isolation",
@@ -34,6 +35,7 @@ GOOD: dict[str, Any] = {
     "requests": [{"custom_id": "1", "params": {"model": "m", "max_tokens": 5, "messages": []}}],
 }  # fmt: skip
 NAMES = (
+    "extra_body thinking reasoning_effort google thinking_config thinking_budget budget_tokens "
     "audio candidateCount composition_plan content conversation dimensions documents duration_ms duration_seconds "
     "encoding_format endpoint file function generationConfig image_url images input input_audio input_file_id "
     "inputs instructions items language logprobs maxOutputTokens max_output_tokens max_tokens messages metadata "

@@ -111,6 +111,24 @@ async def test_a_route_leads_to_a_named_upstream_and_back(tmp_path: Path) -> Non
         await farthing.audited()
 
 
+async def test_another_s_models_at_an_upstream_that_speaks_openais_chat(tmp_path: Path) -> None:
+    """Whoever resells Claude and Gemini in OpenAI's shape is asked at OpenAI's path, and priced as what it serves."""
+    text = AZURE.replace('"openai/gpt-4o-mini"', '"anthropic/claude-haiku-4-5"').replace("gpt-4o", "gpt-4o-mini")
+    text = text.replace('"openai/gpt-4o-mini"', '"google/gemini-2.5-flash"').replace('"api-key"', '"bearer"')
+    async with gateway(tmp_path, text, AZURE_KEY="azure-secret-123456") as (farthing, azure):
+        key = await farthing.mint(max_spend_usd="1")
+        for name, provider in (("our-mini", "anthropic"), ("our-large", "google")):
+            body = CHAT | {"model": name, "stream": True}
+            status, _, answer = await farthing.call(key["secret"], body, "/azure/v1/chat/completions")
+            assert (status, b"prompt_tokens" in answer) == (200, False), answer
+            seen = azure.requests[-1]
+            assert (seen.path, seen.json()["model"]) == ("/openai/v1/chat/completions", name)
+            assert seen.header("authorization") == "Bearer azure-secret-123456"
+            event = (await farthing.events())[0]
+            assert (event["provider"], event["upstream"], event["status"]) == (provider, "azure", "settled")
+        await farthing.audited()
+
+
 async def test_messages_of_a_named_upstream_that_speaks_them(tmp_path: Path) -> None:
     text = """
 [[upstream]]
