@@ -1,6 +1,6 @@
 """The `farthing` command: what may be typed, and which exit code each end has. `--json` makes the data JSON.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 cannot start, 4 the audit found a difference.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 cannot start, 4 the audit or another comparison found a difference.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import uvloop
 
 from gateway import commands, config
+from gateway.billing import commands as billing
 from gateway.edge import workers
 from gateway.serving import serve
 from gateway.terminal import CANNOT_START, FAILED, OK, complain
@@ -26,6 +27,7 @@ from ledger.records import LedgerUnavailable
 from ledger.retention import Dropped
 from ledger.sqlite.files import AlreadyOpen
 from ledger.views import NotFound
+from providers.statements import STATEMENTS
 
 Command = Callable[[argparse.Namespace, config.Settings], Coroutine[Any, Any, int]]
 
@@ -117,7 +119,34 @@ def _parser() -> argparse.ArgumentParser:
     prices = add("prices", commands.prices, "list the priced models and what they cost, in USD")
     prices.add_argument("--provider")
     add("doctor", commands.doctor, "check settings, database and credentials")
+    _add_billing(add)
     return parser
+
+
+def _add_billing(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """The commands that hold the books against something else."""
+    text = "hold a provider's own usage and cost reports against ours; exit 4 where they differ"
+    reconcile = add("reconcile", billing.reconcile, text)
+    reconcile.add_argument("provider", choices=tuple(STATEMENTS))
+    _add_span(reconcile)
+    text = "pages of its reports as JSON, may be repeated (default: fetched with the administrator's key)"
+    reconcile.add_argument("--file", action="append", metavar="FILE", help=text)
+    reconcile.add_argument("--project", help="only this project's or workspace's part of the statement")
+    text = "per cent up to which a difference is none (default 0.1)"
+    reconcile.add_argument("--tolerance", type=_percent, default=0.1, metavar="PERCENT", help=text)
+
+
+def _add_span(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--from", type=billing.day_start, dest="from_ms", required=True, metavar="DAY", help="2026-11-01")
+    text = "the day after the last one: 2026-12-01"
+    sub.add_argument("--to", type=billing.day_start, dest="to_ms", required=True, metavar="DAY", help=text)
+
+
+def _percent(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 100:
+        raise ValueError("must be from 0 to 100")
+    return value
 
 
 if __name__ == "__main__":

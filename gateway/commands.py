@@ -253,14 +253,14 @@ async def move(options: argparse.Namespace, settings: config.Settings) -> int:
     return OK
 
 
-def _catalogue(settings: config.Settings) -> Catalogue:
+def catalogue_of(settings: config.Settings) -> Catalogue:
     """The prices that the gateway would serve with."""
     return Catalogue.load(overrides=settings.price_files, picos_per_credit=settings.picos_per_credit)
 
 
 async def prices(options: argparse.Namespace, settings: config.Settings) -> int:
     """`prices`: the priced models, and what they cost."""
-    catalogue = _catalogue(settings)
+    catalogue = catalogue_of(settings)
     rows = catalogue.models(options.provider)
     say(f"catalogue {catalogue.version}, {len(rows)} models")
     emit(options, rows, price_table(rows, time.time_ns() // 1_000_000))
@@ -269,7 +269,7 @@ async def prices(options: argparse.Namespace, settings: config.Settings) -> int:
 
 async def doctor(options: argparse.Namespace, settings: config.Settings) -> int:
     """`doctor`: each check is a line: what was looked at, and what was found."""
-    checks = await examined(settings, _catalogue(settings), database(settings.database_url))
+    checks = await examined(settings, catalogue_of(settings), database(settings.database_url))
     rows = [{"check": name, "ok": ok, "found": found} for name, ok, found in checks]
     emit(options, rows, [f"{'ok  ' if row['ok'] else 'FAIL'} {row['check']}: {row['found']}" for row in rows])
     return OK if all(ok for _, ok, _ in checks) else FAILED

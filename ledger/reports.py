@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ledger import audit, events, history, usage
+from ledger import audit, events, history, purchases, usage
 from ledger.access import Access
 from ledger.audit import Audit
 from ledger.events import EventQuery, EventView, HoldView
 from ledger.history import ChangeQuery, Recorded
+from ledger.purchases import Purchase
 from ledger.replays import Origin
 from ledger.usage import Query, UsageReport
 
@@ -26,6 +27,10 @@ class Reports:
         """Sums for the bill. Raises NotFound."""
         await self._written()
         return await self._access.read(lambda: usage.report(query), long=True)
+
+    async def purchases(self, provider: str, from_ms: int, to_ms: int) -> list[Purchase]:
+        """What was bought of a provider in `[from_ms, to_ms)`, by day and model. Raises Dropped."""
+        return await self._access.read(lambda: purchases.purchases(provider, from_ms, to_ms), long=True)
 
     async def events(self, query: EventQuery) -> tuple[list[EventView], bool]:
         """A page of events and whether there are more. Raises NotFound."""
