@@ -46,6 +46,10 @@ from ledger.replays import Answer, Origin
 from ledger.views import AccountView, NotFound
 
 MARKUP_PERCENT_MAX = 10_000
+ModelName = Annotated[str, Meta(min_length=1, max_length=200)]
+Routes = Annotated[dict[ModelName, ModelName], Meta(max_length=100)]
+"""What a model's name means on a plan: a route's name, or another model."""
+
 Limits = Annotated[list[LimitSpec], Meta(max_length=LIMITS_MAX)]
 
 
@@ -63,6 +67,7 @@ class PlanSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=
     alert_at: AlertAt | None | UnsetType = UNSET
     over_cap_status: Literal[402, 429] | UnsetType = UNSET
     stripe: PlanTerms | None | UnsetType = UNSET
+    routes: Routes | UnsetType = UNSET
 
 
 class EndUserSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -199,6 +204,7 @@ def _profile(asked: PlanSpec) -> dict[str, Any]:
         "allowed_models": asked.allowed_models,
         "allowed_providers": asked.allowed_providers,
         "over_cap_status": asked.over_cap_status,
+        "routes": asked.routes,
         "markup_ppm": _markup_ppm(asked.markup_percent),
         "stripe": msgspec.to_builtins(asked.stripe) if isinstance(asked.stripe, PlanTerms) else asked.stripe,
     }

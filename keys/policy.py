@@ -49,6 +49,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     end_user_required: bool = False
     end_user_cap: EndUserCap = "lower"
     loop_guard: LoopGuard | None = None
+    routes: dict[str, str] = {}  # a plan's: what a model's name means on it, a route or another model
     markup_ppm: int = 0  # a plan's: added to the cost to make the price, in millionths
 
     @property
@@ -71,7 +72,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return scope in _MINTS.get(self.scope, ())
 
 
-PLAN_TERMS = ("allowed_models", "allowed_providers", "over_cap_status", "markup_ppm")
+PLAN_TERMS = ("allowed_models", "allowed_providers", "over_cap_status", "markup_ppm", "routes")
 """What a key takes from its plan where it says nothing itself."""
 
 

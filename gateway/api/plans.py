@@ -33,6 +33,7 @@ def plan_object(plan: AccountView) -> dict[str, Any]:
         "markup_percent": micros_to_usd(100 * int(profile.get("markup_ppm", 0))),
         "over_cap_status": profile.get("over_cap_status", 402),
         "stripe": profile.get("stripe"),
+        "routes": profile.get("routes", {}),
         "created_ms": plan.created_ms,
     }
 

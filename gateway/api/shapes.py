@@ -137,6 +137,7 @@ class Plan(Struct, kw_only=True):
     markup_percent: str
     over_cap_status: Literal[402, 429]
     stripe: PlanTerms | None
+    routes: dict[str, str]
     created_ms: Ms
 
 

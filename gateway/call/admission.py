@@ -7,6 +7,7 @@ event; a decision taken on remembered facts about a key is taken again if the le
 from __future__ import annotations
 
 from gateway.bounds import FLIGHTS_MAX
+from gateway.call.attempt import Aliased
 from gateway.call.caller import Callers
 from gateway.call.flight import Flights
 from gateway.call.free_operations import FreeOperations
@@ -77,7 +78,14 @@ class Admission:
             self._check_framing(inbound)
             secret = self._callers.secret(inbound)
             key = await self._callers.authenticate(secret, inbound)
-            request = await self._requests.read(key, inbound)
+            try:
+                request = await self._requests.read(key, inbound)
+            except Aliased as aliased:
+                if not aliased.planned:
+                    raise
+                # A plan says where it goes: not what is remembered of the plan, but what it says now.
+                key = await self._callers.authenticate(secret, inbound, fresh=True)
+                request = await self._requests.again(key, inbound, aliased)
             route = request.route
             options = read_options(inbound.headers, livemode=key.livemode)
             return await self._held(inbound, secret, key, request, options)

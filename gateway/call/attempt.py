@@ -25,15 +25,26 @@ class Aliased(Exception):
         name: What its `model` says.
         models: What it brings itself: the models to try, in their order.
         provider: Whose model it is, where only the credential is open.
+        planned: The key's plan says so.
     """
 
-    def __init__(self, key: Key, body: bytes, name: str, *, models: tuple[str, ...] = (), provider: str = "") -> None:
+    def __init__(
+        self,
+        key: Key,
+        body: bytes,
+        name: str,
+        *,
+        models: tuple[str, ...] = (),
+        provider: str = "",
+        planned: bool = False,
+    ) -> None:
         super().__init__(name)
         self.key = key
         self.body = body
         self.name = name
         self.models = models
         self.provider = provider
+        self.planned = planned
 
 
 class Aliases(Protocol):

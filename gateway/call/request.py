@@ -63,11 +63,12 @@ class Requests:
             return await self._upload(key, inbound)
         return await self._whole(key, inbound, await received(inbound) if inbound.opening is None else inbound.opening)
 
-    async def again(self, key: Key, inbound: Inbound, request: Request) -> Request:
-        """The same request as its key is now: another look is taken at it where the cap must hold since. Raises as
-        `read`.
+    async def again(self, key: Key, inbound: Inbound, request: Request | Aliased) -> Request:
+        """The same request as its key is now. Raises as `read`.
+
+        Another look is taken at it where the cap must hold since, or where a plan says what its model means.
         """
-        if request.sound or not _sound(key):
+        if isinstance(request, Request) and not key.policy.routes and (request.sound or not _sound(key)):
             return request
         return await self._whole(key, inbound, request.body)
 
@@ -80,10 +81,10 @@ class Requests:
             model = model_of(body)
             self._check_alias(key, inbound, body, model)
             route = await self._choose(key, inbound.shared, model)
-        elif (self._aliases or inbound.upstream) and route.operation.billable:
+        elif (self._aliases or inbound.upstream or key.policy.routes) and route.operation.billable:
             self._check_alias(key, inbound, body, route.params.get("model") or model_of(body))
         if route.provider in self._aliases.pooled:
-            self._check_pool(key, inbound, route, body)
+            self._check_pool(key, inbound, route, body, route.params.get("model") or model_of(body))
         try:
             call = await self._call(key, inbound, route, body)
         except PROBLEMS as error:
@@ -97,17 +98,18 @@ class Requests:
         """Raises Aliased where the request names what stands for others, or came by an upstream's own path."""
         if inbound.attempt is not None or inbound.opening is not None:
             return
+        if key.policy.routes and (meant := key.policy.routes.get(model)) is not None and not inbound.upstream:
+            raise Aliased(key, body, meant, models=() if meant in self._aliases else (meant,), planned=True)
         if model in self._aliases or inbound.upstream:
             raise Aliased(key, body, model)
-        if b'"models"' in body and (models := models_of(body)):
+        if len(body) <= READ_APART_BYTES and b'"models"' in body and (models := models_of(body)):
             raise Aliased(key, body, model, models=models)
 
-    def _check_pool(self, key: Key, inbound: Inbound, route: Route, body: bytes) -> None:
+    def _check_pool(self, key: Key, inbound: Inbound, route: Route, body: bytes, model: str) -> None:
         """Raises Aliased where more than one credential could serve the call: it is a live one for a model."""
-        if inbound.attempt is None and inbound.opening is None and key.livemode and route.operation.billable:
-            model = route.params.get("model") or model_of(body)
-            if model:
-                raise Aliased(key, body, model, provider=route.provider)
+        open_ = inbound.attempt is None and inbound.opening is None
+        if open_ and model and key.livemode and route.operation.billable:
+            raise Aliased(key, body, model, provider=route.provider)
 
     async def _call(self, key: Key, inbound: Inbound, route: Route, body: bytes) -> Call:
         operation = route.operation
@@ -143,8 +145,10 @@ class Requests:
                 if inbound.shared is not None:
                     self._check_alias(key, inbound, body, reading.model)
                     route = await self._choose(key, inbound.shared, reading.model)
+                elif route.operation.billable:
+                    self._check_alias(key, inbound, body, route.params.get("model") or reading.model)
                 if route.provider in self._aliases.pooled:
-                    self._check_pool(key, inbound, route, body)
+                    self._check_pool(key, inbound, route, body, route.params.get("model") or reading.model)
                 named = await reading.references(route) if route.operation.references is not None else []
                 own = await self._owners.check(key, route, named, lambda: reading.references(route, certain=True))
                 call = await reading.call(route, _asked(inbound, key, route, {each.id: each.facts for each in own}))

@@ -4,10 +4,12 @@ with any of several credentials. In the order in which they are asked, and only 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from gateway.bounds import READ_APART_BYTES
 from gateway.call.attempt import Aliased
 from gateway.call.records import Inbound
 from gateway.places import Named, Place, Places
@@ -84,6 +86,18 @@ class Choices:
         route = inbound.route if where is None else where.choose(model, self._catalogue.provider_of)
         return Target(provider=route.provider, model=model)
 
+    async def found(self, inbound: Inbound, aliased: Aliased, said: RouteBody) -> tuple[list[Choice], frozenset[str]]:
+        """Where the call may go, and the fields of it that name stored objects. Raises CallError.
+
+        A large request is looked into where nobody waits for it.
+        """
+
+        def look() -> tuple[list[Choice], frozenset[str]]:
+            choices = self.of(inbound, aliased, said)
+            return choices, _fields_in(choices, aliased.body)
+
+        return await asyncio.to_thread(look) if len(aliased.body) > READ_APART_BYTES else look()
+
     def of(self, inbound: Inbound, aliased: Aliased, said: RouteBody) -> list[Choice]:
         """Where the call may go; where it may go nowhere, the first, for whoever admits calls to say why.
 
@@ -155,3 +169,9 @@ def _keeps(route: Route, body: bytes) -> bool:
     return any(each.by(body) for each in operation.makes) or bool(
         operation.references and operation.references.find(body)
     )
+
+
+def _fields_in(choices: Sequence[Choice], body: bytes) -> frozenset[str]:
+    """The fields of a request that name stored objects: it goes to where these are, and nowhere else."""
+    finders = [choice.route.operation.references for choice in choices]
+    return frozenset(each.param for finder in finders if finder is not None for each in finder.find(body))

@@ -69,8 +69,8 @@ class Switch:
     ) -> Route:
         """See `gateway.call.attempt.Switching`."""
         said = self._choices.said(inbound, aliased)
-        choices = self._choices.of(inbound, aliased, said)
-        flight = _Flight(self, inbound, aliased, said, choices)
+        choices, named_in = await self._choices.found(inbound, aliased, said)
+        flight = _Flight(self, inbound, aliased, said, choices, named_in)
         missed: Missed | None = None
         while (choice := await flight.next()) is not None:
             try:
@@ -99,8 +99,8 @@ class Switch:
     async def attempts(self, inbound: Inbound, aliased: Aliased) -> list[Inbound]:
         """See `gateway.call.attempt.Switching`."""
         said = self._choices.said(inbound, aliased)
-        choices = self._choices.of(inbound, aliased, said)
-        flight = _Flight(self, inbound, aliased, said, choices)
+        choices, named_in = await self._choices.found(inbound, aliased, said)
+        flight = _Flight(self, inbound, aliased, said, choices, named_in)
         return [await flight.attempt(choice) for choice in choices]
 
     def within(self, head: Head) -> tuple[str, Head] | None:
@@ -133,7 +133,13 @@ class _Flight:
     """One call's way through its choices."""
 
     def __init__(
-        self, switch: Switch, inbound: Inbound, aliased: Aliased, said: RouteBody, choices: list[Choice]
+        self,
+        switch: Switch,
+        inbound: Inbound,
+        aliased: Aliased,
+        said: RouteBody,
+        choices: list[Choice],
+        named: frozenset[str],
     ) -> None:
         self._switch = switch
         self._inbound = inbound
@@ -142,9 +148,7 @@ class _Flight:
         self._left = choices  # not asked yet, or to be asked once more after a wait
         self._number = 0
         self._wait_s = said.wait_s
-        # The fields that name stored objects: such a request goes to where they are, and nowhere else.
-        finders = [choice.route.operation.references for choice in choices]
-        self._named = {each.param for finder in finders if finder is not None for each in finder.find(aliased.body)}
+        self._named = named  # fields that name stored objects: it is asked where they are, and nowhere else
         self.last = choices[0]
 
     async def next(self) -> Choice | None:

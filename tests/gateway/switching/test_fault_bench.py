@@ -62,7 +62,7 @@ class Bench:
 async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     monkeypatch.setattr(health, "PROBE_EVERY_S", 0.4)
     async with running(tmp_path, FARTHING_SILENCE_TIMEOUT_S="1") as farthing:
-        fields = {"targets": TARGETS, "retry_ambiguous": True, "first_byte_timeout_s": 1, "wait_s": 3}
+        fields = {"targets": TARGETS, "retry_ambiguous": True, "first_byte_timeout_s": 3, "wait_s": 3}
         assert (await farthing.api("POST", "/v1/routes", {"name": "smart"} | fields))[0] == 201
         yield Bench(farthing, (await farthing.mint())["secret"])
 
@@ -106,7 +106,7 @@ async def never_answers(bench: Bench) -> str:
     bench.fault(*["stall=1"] * 5)
     began = time.monotonic()
     assert [(await bench.call())[0] for _ in range(3)] == [200] * 3
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 20
     assert bench.asked().count(FIRST) <= 2  # one more is a probe
     return "pass"
 

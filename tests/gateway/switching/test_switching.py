@@ -361,3 +361,45 @@ async def test_routes_are_made_once_changed_and_removed_on_the_record(farthing: 
     types = [each["type"] for each in changes["data"] if each["object_id"] == made["id"]]
     assert types == ["route.removed", "route.updated", "route.created"]
     assert (await farthing.api("GET", "/v1/routes", key=MASTER))[1]["data"] == []
+
+
+async def test_a_plan_says_what_a_name_means_on_it(farthing: Running) -> None:
+    """Tiers: the same name is another model, or another route, for keys on another plan."""
+    await route(farthing, name="smart-pro", targets=BOTH)
+    plans = {}
+    for name, meant in (("free", SECOND), ("pro", "smart-pro"), ("odd", "nothing-of-the-kind")):
+        status, plan = await farthing.api("POST", "/v1/plans", {"name": name, "routes": {"smart": meant}})
+        assert (status, plan["routes"]) == (201, {"smart": meant})
+        plans[name] = await farthing.mint(plan=plan["id"])
+    for name, model in (("free", SECOND), ("pro", FIRST)):
+        status, _, body = await farthing.call(plans[name]["secret"], CHAT)
+        assert (status, json.loads(body)["model"].startswith(model)) == (200, True), body
+    status, _, body = await farthing.call(plans["odd"]["secret"], CHAT)
+    assert (status, json.loads(body)["error"]["code"]) == (400, "model_not_priced")
+    status, _, body = await called(farthing)
+    assert (status, json.loads(body)["error"]["code"]) == (400, "model_not_priced")
+    changed = (await farthing.api("GET", "/v1/plans"))[1]["data"][-1]
+    await farthing.api("PATCH", f"/v1/plans/{changed['id']}", {"routes": {"smart": "gpt-4o"}})
+    assert b'"gpt-4o' in (await farthing.call(plans["free"]["secret"], CHAT))[2]
+    await farthing.api("PATCH", f"/v1/plans/{changed['id']}", {"routes": {}})
+    assert (await farthing.call(plans["free"]["secret"], CHAT))[0] == 400
+    assert b'"gpt-4o' in (await farthing.call(plans["free"]["secret"], CHAT | {"model": "gpt-4o"}))[2]
+    await farthing.api("PATCH", f"/v1/plans/{changed['id']}", {"routes": {"gpt-4o": SECOND}})
+    assert SECOND.encode() in (await farthing.call(plans["free"]["secret"], CHAT | {"model": "gpt-4o"}))[2]
+    await farthing.audited()
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1beta/models/smart:generateContent"])
+async def test_a_large_request_is_routed_too(farthing: Running, path: str) -> None:
+    text = "word " * 60_000
+    if "models" in path:
+        await route(farthing, targets=[{"provider": "google", "model": "gemini-2.5-flash"}])
+        body: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": text}]}]}
+        body["generationConfig"] = {"maxOutputTokens": 9}
+    else:
+        await route(farthing)
+        body = CHAT | {"messages": [{"role": "user", "content": text}]}
+    key = await farthing.mint()
+    status, headers, answer = await farthing.call(key["secret"], body, path)
+    assert (status, headers["x-farthing-attempts"]) == (200, "1"), answer
+    await farthing.audited()
