@@ -135,6 +135,12 @@ def _add_billing(add: Callable[..., argparse.ArgumentParser]) -> None:
     text = "per cent up to which a difference is none (default 0.1)"
     reconcile.add_argument("--tolerance", type=_percent, default=0.1, metavar="PERCENT", help=text)
 
+    text = "what calls would cost by today's catalogue; --apply charges the difference by events beside theirs"
+    reprice = add("reprice", billing.reprice, text)
+    _add_span(reprice)
+    reprice.add_argument("--apply", action="store_true", help="write the adjustments (once: a second run finds none)")
+    reprice.add_argument("--test", action="store_true", help="of test keys")
+
 
 def _add_span(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--from", type=billing.day_start, dest="from_ms", required=True, metavar="DAY", help="2026-11-01")

@@ -40,7 +40,7 @@ from providers.pricing.catalogue import Catalogue
 
 
 @contextlib.asynccontextmanager
-async def _beside(settings: config.Settings) -> AsyncIterator[tuple[Ledger, Minter, Key, Keyring]]:
+async def beside(settings: config.Settings) -> AsyncIterator[tuple[Ledger, Minter, Key, Keyring]]:
     """The ledger, without serving, as the first master key."""
     ledger = await Ledger.open(
         settings.database_url, clock_ms=clock_ms, owner=f"cli.{os.getpid()}.{secrets.token_hex(4)}", serving=False
@@ -73,7 +73,7 @@ async def mint_key(options: argparse.Namespace, settings: config.Settings) -> in
         request = msgspec.convert(asked, Mint, strict=False)
     except msgspec.ValidationError as error:
         return complain(str(error), USAGE)
-    async with _beside(settings) as (_ledger, minter, root, _keyring):
+    async with beside(settings) as (_ledger, minter, root, _keyring):
         minted = await minter.mint(root, secrets.token_hex(32), request, _origin(root))
     emit(options, key_object(minted.account) | {"secret": minted.secret}, [minted.account.public_id, minted.secret])
     return OK
@@ -81,7 +81,7 @@ async def mint_key(options: argparse.Namespace, settings: config.Settings) -> in
 
 async def list_keys(options: argparse.Namespace, settings: config.Settings) -> int:
     """`keys list`: the newest keys."""
-    async with _beside(settings) as (ledger, _minter, root, _keyring):
+    async with beside(settings) as (ledger, _minter, root, _keyring):
         accounts, _more = await ledger.accounts.page(root.account_id, limit=max(1, min(options.limit, 1000)))
     rows = [key_object(account) for account in accounts]
     emit(options, rows, [_key_line(row) for row in rows])
@@ -97,7 +97,7 @@ def _key_line(row: dict[str, Any]) -> str:
 
 async def show_key(options: argparse.Namespace, settings: config.Settings) -> int:
     """`keys show`: all that is known of one key."""
-    async with _beside(settings) as (ledger, _minter, root, _keyring):
+    async with beside(settings) as (ledger, _minter, root, _keyring):
         row = key_object(await ledger.accounts.get(root.account_id, options.id))
     emit(options, row, [f"{name}: {value}" for name, value in row.items()])
     return OK
@@ -105,7 +105,7 @@ async def show_key(options: argparse.Namespace, settings: config.Settings) -> in
 
 async def revoke_key(options: argparse.Namespace, settings: config.Settings) -> int:
     """`keys revoke`: close a key and all under it."""
-    async with _beside(settings) as (_ledger, minter, root, _keyring):
+    async with beside(settings) as (_ledger, minter, root, _keyring):
         account, _ = await minter.revoke(root, options.id, _origin(root))
     emit(options, key_object(account), [f"{account.public_id} {account.status}"])
     return OK
@@ -113,7 +113,7 @@ async def revoke_key(options: argparse.Namespace, settings: config.Settings) -> 
 
 async def rotate_key(options: argparse.Namespace, settings: config.Settings) -> int:
     """`keys rotate`: a new secret for a key; the old one may live on for a while."""
-    async with _beside(settings) as (_ledger, minter, root, _keyring):
+    async with beside(settings) as (_ledger, minter, root, _keyring):
         minted = await minter.rotate(root, secrets.token_hex(32), options.id, options.overlap_seconds, _origin(root))
     emit(options, key_object(minted.account) | {"secret": minted.secret}, [minted.account.public_id, minted.secret])
     return OK
@@ -121,7 +121,7 @@ async def rotate_key(options: argparse.Namespace, settings: config.Settings) -> 
 
 async def list_hooks(options: argparse.Namespace, settings: config.Settings) -> int:
     """`hooks list`: the newest hooks."""
-    async with _beside(settings) as (ledger, _minter, root, _keyring):
+    async with beside(settings) as (ledger, _minter, root, _keyring):
         hooks, _more = await ledger.hooks.page(root.account_id, max(1, min(options.limit, 1000)), None)
     rows = [hook_object(hook) for hook in hooks]
     lines = [
@@ -134,7 +134,7 @@ async def list_hooks(options: argparse.Namespace, settings: config.Settings) -> 
 
 async def list_deliveries(options: argparse.Namespace, settings: config.Settings) -> int:
     """`hooks deliveries`: what a hook was told."""
-    async with _beside(settings) as (ledger, _minter, root, _keyring):
+    async with beside(settings) as (ledger, _minter, root, _keyring):
         found, _more = await ledger.outbox.deliveries(
             root.account_id,
             options.id,
@@ -150,7 +150,7 @@ async def list_deliveries(options: argparse.Namespace, settings: config.Settings
 
 async def changes(options: argparse.Namespace, settings: config.Settings) -> int:
     """`changes`: who changed what."""
-    async with _beside(settings) as (ledger, _minter, root, _keyring):
+    async with beside(settings) as (ledger, _minter, root, _keyring):
         query = ChangeQuery(owner_id=root.account_id, limit=max(1, min(options.limit, 1000)), object_id=options.object)
         found, _more = await ledger.reports.changes(query)
     rows = [change_object(each) for each in found]
@@ -164,7 +164,7 @@ async def changes(options: argparse.Namespace, settings: config.Settings) -> int
 async def usage(options: argparse.Namespace, settings: config.Settings) -> int:
     """`usage`: what each key has cost in a range of time, by provider and model."""
     to_ms = clock_ms() + 1 if options.to_ms is None else options.to_ms
-    async with _beside(settings) as (ledger, _minter, root, _keyring):
+    async with beside(settings) as (ledger, _minter, root, _keyring):
         query = Query(owner_id=root.account_id, from_ms=options.from_ms, to_ms=to_ms, livemode=not options.test)
         report = await ledger.reports.usage(query)
     rows: list[dict[str, Any]] = [
@@ -190,7 +190,7 @@ async def usage(options: argparse.Namespace, settings: config.Settings) -> int:
 
 async def events(options: argparse.Namespace, settings: config.Settings) -> int:
     """`events`: the newest events."""
-    async with _beside(settings) as (ledger, _minter, root, _keyring):
+    async with beside(settings) as (ledger, _minter, root, _keyring):
         query = EventQuery(
             owner_id=root.account_id,
             limit=max(1, min(options.limit, 1000)),

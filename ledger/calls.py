@@ -18,6 +18,7 @@ from ledger.engine import Script
 from ledger.events import EventView, HoldView
 from ledger.money import PICOS_PER_MICRO
 from ledger.records import (
+    Adjust,
     Ask,
     Block,
     Extend,
@@ -86,6 +87,10 @@ class Calls:
     async def report(self, call: Report) -> Settled | None:
         """Count a call that was made elsewhere; None if there is no such account. Raises LedgerUnavailable."""
         return await self._access.writer.submit(call)
+
+    async def adjust(self, adjustment: Adjust) -> Settled | None:
+        """Charge an event more or less than it says; None if there is no such account. Raises LedgerUnavailable."""
+        return await self._access.writer.submit(adjustment)
 
     def lose(self, call_id: str) -> None:
         """Nobody knows how a call ended: its hold becomes unsettled. Never awaits, never fails."""

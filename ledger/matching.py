@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import msgspec
 
 from ledger.book import DEFAULT_MARKS, Account, Book, CounterKey, Hold, Limit
-from ledger.records import UNSEEN, Ask, Report
+from ledger.records import UNSEEN, Adjust, Ask, Report
 from ledger.windows import window_span_ms
 
 
-def line(book: Book, account: Account, call: Ask | Report | Hold) -> tuple[list[Account], list[Account]]:
+def line(book: Book, account: Account, call: Ask | Report | Adjust | Hold) -> tuple[list[Account], list[Account]]:
     """The account with its ancestors, and the end user and run of the call, as far as they exist."""
     chain = [found for account_id in account.chain if (found := book.account(account_id)) is not None]
     if not call.subject_id and not call.run_id:
@@ -21,7 +21,7 @@ def line(book: Book, account: Account, call: Ask | Report | Hold) -> tuple[list[
 
 
 def matching(
-    account: Account, chain: list[Account], subjects: list[Account], call: Ask | Report | Hold, at_ms: int
+    account: Account, chain: list[Account], subjects: list[Account], call: Ask | Report | Adjust | Hold, at_ms: int
 ) -> Iterator[tuple[Account, Limit, CounterKey]]:
     """Every limit that the call counts against, with the counter of its present window."""
     # Nearly always; what follows says the same of a call with nobody behind it.

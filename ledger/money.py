@@ -64,7 +64,7 @@ def ceil_micros(picos: int) -> int:
 
 def add(total: int, amount: int) -> int:
     """A kept sum with another amount: it stops at `SUM_MAX`, and the audit then says by how much it is short."""
-    return max(total, min(total + amount, SUM_MAX))
+    return max(total, min(total + amount, SUM_MAX)) if amount >= 0 else total + amount
 
 
 def charge(carry_picos: int, cost_picos: int) -> tuple[int, int]:

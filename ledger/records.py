@@ -256,6 +256,27 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: int | None = None
 
 
+class Adjust(msgspec.Struct, frozen=True, kw_only=True):
+    """What an event is charged more, or less, than it says: an event beside it. The same id again changes nothing.
+
+    Attributes:
+        facts: Those of the call, with the mode "adjustment" and the prices by which it is reckoned now.
+        at_ms: The moment to which the call belongs: its adjustment counts there too.
+        cost_picos: What is added to its cost; below zero where it is less.
+        counters: (limit id, subject id, window start in ms) of the counters of money that the call counted in, beside
+            the balances.
+    """
+
+    id: str
+    account_id: int
+    facts: Facts
+    at_ms: int
+    cost_picos: int
+    subject_id: int = 0
+    run_id: int = 0
+    counters: tuple[tuple[int, int, int], ...] = ()
+
+
 class LedgerUnavailable(Exception):
     """The database did not take the write. Nothing was held; what waits to be settled keeps waiting.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ledger import audit, events, history, purchases, usage
+from ledger import audit, events, history, purchases, repricing, usage
 from ledger.access import Access
 from ledger.audit import Audit
 from ledger.events import EventQuery, EventView, HoldView
 from ledger.history import ChangeQuery, Recorded
 from ledger.purchases import Purchase
 from ledger.replays import Origin
+from ledger.repricing import Charged
 from ledger.usage import Query, UsageReport
 
 
@@ -31,6 +32,12 @@ class Reports:
     async def purchases(self, provider: str, from_ms: int, to_ms: int) -> list[Purchase]:
         """What was bought of a provider in `[from_ms, to_ms)`, by day and model. Raises Dropped."""
         return await self._access.read(lambda: purchases.purchases(provider, from_ms, to_ms), long=True)
+
+    async def charged(
+        self, from_ms: int, to_ms: int, after: tuple[int, int], *, livemode: bool
+    ) -> tuple[list[Charged], tuple[int, int] | None]:
+        """A page of what the calls of `[from_ms, to_ms)` were charged, and where the next begins. Raises Dropped."""
+        return await self._access.read(lambda: repricing.charged(from_ms, to_ms, after, livemode), long=True)
 
     async def events(self, query: EventQuery) -> tuple[list[EventView], bool]:
         """A page of events and whether there are more. Raises NotFound."""

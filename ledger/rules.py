@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ledger.adjusting import adjust, adjusted
 from ledger.book import Book, CounterKey
 from ledger.holding import block, extend, hold, prolong
 from ledger.matching import line, matching
-from ledger.records import Ask, Block, Extend, Held, Prolong, Recover, Refused, Report, Settled, Settlement
+from ledger.records import Adjust, Ask, Block, Extend, Held, Prolong, Recover, Refused, Report, Settled, Settlement
 from ledger.settling import recover, report, settle
 
-Operation = Ask | Settlement | Block | Recover | Extend | Prolong | Report
+Operation = Ask | Settlement | Block | Recover | Extend | Prolong | Report | Adjust
 Outcome = Held | Refused | Settled | bool | None
 
 
@@ -37,6 +38,8 @@ def apply(book: Book, operation: Operation, now_ms: int) -> Outcome:
             return prolong(book, operation)
         case Report():
             return report(book, operation, now_ms)
+        case Adjust():
+            return adjust(book, operation, now_ms)
     return None
 
 
@@ -47,5 +50,7 @@ def counter_keys(book: Book, operation: Operation, now_ms: int) -> Iterator[Coun
         if account is not None:
             at_ms = now_ms if operation.at_ms is None else operation.at_ms
             yield from (key for *_, key in matching(account, *line(book, account, operation), operation, at_ms))
+    elif isinstance(operation, Adjust):
+        yield from adjusted(book, operation)
     elif not isinstance(operation, Block) and (found := book.hold(operation.id)) is not None:
         yield from ((leg[0], leg[1], leg[2]) for leg in found.legs)

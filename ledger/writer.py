@@ -15,6 +15,7 @@ from typing import Any, TypeVar, overload
 from ledger.engine import Change, Engine, Work
 from ledger.journal import Journal
 from ledger.records import (
+    Adjust,
     Ask,
     Block,
     Extend,
@@ -73,7 +74,7 @@ class Writer:
     @overload
     def submit(self, work: Ask) -> asyncio.Future[Held | Refused]: ...
     @overload
-    def submit(self, work: Settlement | Report) -> asyncio.Future[Settled | None]: ...
+    def submit(self, work: Settlement | Report | Adjust) -> asyncio.Future[Settled | None]: ...
     @overload
     def submit(self, work: Extend | Prolong) -> asyncio.Future[bool]: ...
     @overload

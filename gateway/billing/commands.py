@@ -1,8 +1,9 @@
-"""The commands that hold the books against something else: `reconcile`."""
+"""The commands that hold the books against something else: `reconcile` and `reprice`."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -10,12 +11,14 @@ from pathlib import Path
 from gateway import config
 from gateway.app import clock_ms
 from gateway.billing import reconcile as comparing
+from gateway.billing import reprice as pricing
 from gateway.billing.gathering import NotGiven, fetched, from_files
 from gateway.billing.reconcile import Comparison, Finding
-from gateway.commands import catalogue_of
+from gateway.commands import beside, catalogue_of
 from gateway.terminal import DIFFERENCE, FAILED, OK, USAGE, complain, emit, say
+from keys.keyring import Keyring
 from ledger.ledger import Ledger
-from ledger.money import micros_to_usd
+from ledger.money import PICOS_PER_MICRO, micros_to_usd
 from providers.ground.statement import BadStatement, Entry
 from providers.statements import STATEMENTS
 
@@ -56,6 +59,49 @@ async def reconcile(options: argparse.Namespace, settings: config.Settings) -> i
     found = comparing.compare(options.provider, ours, theirs, catalogue_of(settings), tolerance_ppm)
     emit(options, _object(found, options), _lines(found))
     return DIFFERENCE if found.findings else OK
+
+
+async def reprice(options: argparse.Namespace, settings: config.Settings) -> int:
+    """`reprice`: what calls would cost by today's catalogue; with `--apply`, charged so by events beside them."""
+    if options.to_ms <= options.from_ms:
+        return complain("--to must be after --from: the day after the last one", USAGE)
+    catalogue = catalogue_of(settings)
+    sums: dict[tuple[int, str, str], pricing.Sums] = {}
+    applied = 0
+    async with beside(settings) as (ledger, _minter, _root, keyring):
+        after: tuple[int, int] | None = (options.from_ms - 1, 0)
+        while after is not None:
+            page, after = await ledger.reports.charged(options.from_ms, options.to_ms, after, livemode=not options.test)
+            found = list(pricing.repriced(page, catalogue, sums))
+            if options.apply:
+                applied += await _apply(ledger, keyring, found)
+        rows = [
+            pricing.sums_object((await keyring.refresh(account_id)).public_id, provider, model, each)
+            for (account_id, provider, model), each in sorted(sums.items())
+            if each.changed
+        ]
+    lines = [
+        f"{row['key_id']}  {row['provider']}/{row['model']}  {row['changed']} of {row['events']} calls"
+        f"  ${micros_to_usd(row['old_micros'])} -> ${micros_to_usd(row['new_micros'])}"
+        for row in rows
+    ]
+    difference = sum(row["difference_picos"] for row in rows)
+    said = f"{applied} adjustments written" if options.apply else "nothing was changed: --apply writes adjustments"
+    lines.append(f"${micros_to_usd(difference // PICOS_PER_MICRO)} in all; {said}")
+    emit(options, {"catalogue": catalogue.version, "applied": applied, "rows": rows}, lines)
+    return OK
+
+
+async def _apply(ledger: Ledger, keyring: Keyring, found: list[pricing.Repriced]) -> int:
+    """Write the adjustments of a page; how many were not there before."""
+    markups = {
+        account_id: (await keyring.refresh(account_id)).policy.markup_ppm
+        for account_id in {each.event.account_id for each in found}
+    }
+    written = await asyncio.gather(
+        *(ledger.calls.adjust(pricing.adjustment(each, markups[each.event.account_id])) for each in found)
+    )
+    return sum(1 for each in written if each is not None and each.first)
 
 
 def _asked(entry: Entry, options: argparse.Namespace) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ledger import rules
 from ledger.book import Account, Book, Counter, CounterKey, Hold, Rollup, RollupKey
-from ledger.records import UNSEEN, Ask, Block, Facts, Recover, Report, Settlement
+from ledger.records import UNSEEN, Adjust, Ask, Block, Facts, Recover, Report, Settlement
 from ledger.rules import Operation
 from ledger.windows import day_start_ms
 
@@ -39,7 +39,7 @@ class Wanted:
     def name(self, batch: Iterable[Operation], *, repeated: bool) -> None:
         """What the operations say themselves. In a repeated batch, holds and refusals may stand already."""
         for work in batch:
-            if isinstance(work, Ask | Report | Block):
+            if isinstance(work, Ask | Report | Adjust | Block):
                 self.accounts.update((work.account_id, work.subject_id, work.run_id))
                 if isinstance(work, Ask):
                     self.others.update(account_id for account_id, _ in work.versions)
@@ -84,7 +84,7 @@ class Wanted:
                 at_ms = work.at_ms if isinstance(work, Ask) and work.at_ms is not None else now_ms
                 self._count(now_ms, work, work.facts)
                 self._count(at_ms, work, work.facts)
-            elif isinstance(work, Report):
+            elif isinstance(work, Report | Adjust):
                 self._count(work.at_ms, work, work.facts)
             elif isinstance(work, Settlement | Recover):
                 model = work.model if isinstance(work, Settlement) else ""
@@ -101,7 +101,7 @@ class Wanted:
         self.counters -= book.counters.keys()
         self.rollups -= book.rollups.keys()
 
-    def _count(self, at_ms: int, call: Ask | Block | Report | Hold, facts: Facts, model: str = "") -> None:
+    def _count(self, at_ms: int, call: Ask | Block | Report | Adjust | Hold, facts: Facts, model: str = "") -> None:
         key = (day_start_ms(at_ms), call.account_id, call.subject_id, facts.provider, model or facts.model)
         self.rollups.add(key)
 
