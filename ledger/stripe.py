@@ -5,7 +5,6 @@ Promises: an event is written down with what it does, or not at all; disorder, r
 
 from __future__ import annotations
 
-from ledger import settings
 from ledger.access import Access
 from ledger.billing import standing, taking
 from ledger.billing.purchases import NewId
@@ -14,7 +13,6 @@ from ledger.billing.taking import Fetch
 from ledger.engine import Script
 
 CUSTOMERS_AT_ONCE = 50
-_CAUGHT_UP = "stripe_caught_up_s"
 
 
 class Stripe:
@@ -68,15 +66,3 @@ class Stripe:
     async def unmapped(self) -> list[str]:
         """Prices that somebody pays for and that belong to no plan. Raises LedgerUnavailable."""
         return await self._access.read(standing.unmapped)
-
-    async def caught_up_s(self) -> int:
-        """Until when missed events were last caught up with, in Unix seconds; 0 for never. Raises LedgerUnavailable."""
-        return int(await self._access.write(lambda touched: settings.setting(_CAUGHT_UP, "0")))
-
-    async def catch_up(self, until_s: int) -> None:
-        """Remember that events until then were caught up with. Raises LedgerUnavailable."""
-
-        def script() -> Script[None]:
-            yield from settings.turned(_CAUGHT_UP, str(until_s))
-
-        await self._access.write(lambda touched: script())

@@ -14,6 +14,7 @@ from gateway.stripe.client import StripeClient, StripeFailed
 from keys.ids import new_id
 from ledger.billing.records import Happening
 from ledger.billing.taking import Fetch
+from ledger.engine import NotDone
 from ledger.stripe import Stripe
 
 _log = logging.getLogger("farthing.stripe")
@@ -21,6 +22,7 @@ _log = logging.getLogger("farthing.stripe")
 DAY_S = 86_400
 KEPT_S = 30 * DAY_S  # Stripe lists events of so long
 TRIED_S = 3 * DAY_S  # Stripe tries to deliver for so long: older ones were listed the last time
+AGAIN_S = 3_600
 AT_ONCE = 20
 PAGE, PAGES_MAX = 100, 2_000
 _PATHS = {
@@ -42,6 +44,7 @@ class Looking:
         self._client = client
         self._stripe = stripe
         self._clock_ms = clock_ms
+        self._caught_up_s = 0
 
     def new_id(self, prefix: str) -> str:
         """An id for what an event makes."""
@@ -53,11 +56,10 @@ class Looking:
             for fetch in fetches:
                 try:
                     found = await self._object(fetch)
-                except (StripeFailed, shapes.Malformed) as error:
+                    await self._stripe.fetched(fetch, found, self.new_id)
+                except (StripeFailed, shapes.Malformed, NotDone) as error:
                     _log.warning("an object was not looked up", extra={"object_id": fetch.object_id, "why": str(error)})
                     await self._stripe.put_off(fetch)
-                else:
-                    await self._stripe.fetched(fetch, found, self.new_id)
 
     async def _object(self, fetch: Fetch) -> Happening | None:
         path = _PATHS.get(fetch.object_id.partition("_")[0])
@@ -78,10 +80,11 @@ class Looking:
         return list(shapes.payments(await self._client.get("/v1/invoice_payments", asked) or {}))
 
     async def catch_up(self) -> None:
-        """Take the events that did not come. Raises LedgerUnavailable."""
+        """Take the events that did not come, at the start and once an hour. Raises LedgerUnavailable."""
         now_s = self._clock_ms() // 1000
-        last_s = await self._stripe.caught_up_s()
-        from_s = max(now_s - KEPT_S, last_s - TRIED_S)
+        if now_s < self._caught_up_s + AGAIN_S:
+            return
+        from_s = max(now_s - KEPT_S, self._caught_up_s - TRIED_S)
         asked = [("limit", str(PAGE)), ("created[gte]", str(from_s)), *(("types[]", each) for each in shapes.USED)]
         after: list[tuple[str, str]] = []
         try:
@@ -96,16 +99,15 @@ class Looking:
         except StripeFailed as error:
             _log.warning("missed events were not caught up with", extra={"why": str(error)})
             return
-        await self._stripe.catch_up(now_s)
+        self._caught_up_s = now_s
 
     async def _take(self, event: dict[str, Any]) -> None:
         try:
             found = shapes.read(event)
-        except shapes.Malformed as error:
-            _log.warning("an event cannot be read", extra={"event_id": str(event.get("id")), "why": str(error)})
-            return
-        if found is not None:
-            await self._stripe.take(found, self.new_id, fetch=True)
+            if found is not None:
+                await self._stripe.take(found, self.new_id, fetch=True)
+        except (shapes.Malformed, NotDone) as error:
+            _log.warning("an event was not taken", extra={"event_id": str(event.get("id")), "why": str(error)})
 
     async def close(self) -> None:
         """Let go of the connections."""

@@ -97,10 +97,10 @@ def _compared(one: State, other: State) -> int:
     return 1 if one.event_id > other.event_id else -1
 
 
-def _rank(state: State) -> tuple[int, bool, bool, bool, int]:
+def _rank(state: State) -> tuple[int, bool, bool, bool]:
     looked_up = state.type == FETCHED
     ended = not looked_up and state.subscription.status in ENDED
-    return (state.created_s, looked_up, ended, state.type != CREATED, state.received_ms if looked_up else 0)
+    return (state.created_s, looked_up, ended, state.type != CREATED)
 
 
 def _follows(state: State, other: State) -> bool:

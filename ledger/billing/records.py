@@ -110,10 +110,9 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """A subscription as an event has told it."""
+    """A subscription as an event has told it. What was looked up is numbered in `event_id`."""
 
     event_id: str
     type: str
     created_s: int
-    received_ms: int
     subscription: Subscription

@@ -60,13 +60,13 @@ def settle(customer_id: str, now_ms: int, grace_ms: int, touched: set[int]) -> S
 
 def _courses(customer_id: str) -> Script[tuple[Course, ...]]:
     rows = yield (
-        "SELECT id, type, created_s, received_ms, facts FROM stripe_events"
+        "SELECT id, type, created_s, facts FROM stripe_events"
         " WHERE customer_id = ? AND facts IS NOT NULL ORDER BY created_s DESC, id LIMIT ?",
         (customer_id, STATES_MAX),
     )
     return courses(
-        State(event_id=id_, type=type_, created_s=created_s, received_ms=received_ms, subscription=_decode(facts))
-        for id_, type_, created_s, received_ms, facts in rows
+        State(event_id=id_, type=type_, created_s=created_s, subscription=_decode(facts))
+        for id_, type_, created_s, facts in rows
     )
 
 

@@ -78,9 +78,16 @@ def fetched(found: Happening, new_id: NewId, now_ms: int, grace_ms: int, touched
     if subscription is None:
         yield from _do(found, new_id, now_ms, grace_ms, touched)
         return
-    rows = yield "SELECT MAX(created_s) FROM stripe_events WHERE object_id = ?", (found.object_id,)
-    at_s = max(found.created_s, rows[0][0] or 0)
-    state = msgspec.structs.replace(found, id=f"{FETCHED}:{found.object_id}:{now_ms}", type=FETCHED, created_s=at_s)
+    ((last_s, number),) = yield (
+        "SELECT COALESCE(MAX(created_s), 0), COUNT(*) FROM stripe_events WHERE object_id = ?",
+        (found.object_id,),
+    )
+    state = msgspec.structs.replace(
+        found,
+        id=f"{FETCHED}:{found.object_id}:{number:08d}",
+        type=FETCHED,
+        created_s=max(found.created_s, last_s),
+    )
     yield from take(state, new_id, now_ms, grace_ms, touched, fetch=False)
 
 
