@@ -112,7 +112,8 @@ def _client(change: Callable[[Site, Call], object]) -> Callable[[Site, Call], No
 _COPY = (
     "INSERT INTO events SELECT seq + 1000, id || 'x', account_id, subject_id, run_id, created_ms, settled_ms, mode,"
     " provider, model, route, decision, reason, status, usage, cost_micros, cost_picos, price_micros, price_version,"
-    " held_micros, http_status, latency_ms, ttft_ms, stream, metadata, flags, legs FROM events WHERE metadata LIKE ?"
+    " held_micros, http_status, latency_ms, ttft_ms, stream, metadata, flags, legs, upstream FROM events"
+    " WHERE metadata LIKE ?"
 )
 WRONGS: dict[str, tuple[str, Callable[[Site, Call], None]]] = {
     "a charge is too low": ("lost", _sql("UPDATE events SET cost_picos = cost_picos - 1 WHERE metadata LIKE ?")),
@@ -120,7 +121,7 @@ WRONGS: dict[str, tuple[str, Callable[[Site, Call], None]]] = {
     "a call was free": ("lost", _sql("UPDATE events SET status = 'released', cost_picos = 0 WHERE metadata LIKE ?")),
     "a call is forgotten": ("lost", _sql("DELETE FROM events WHERE metadata LIKE ?")),
     "a call has two events": ("double", _sql(_COPY)),
-    "a call was forwarded twice": ("double", _witness(number=999, path="/")),
+    "a call was forwarded twice": ("double", _witness(number=999, path="/", model="")),
     "a refused call was forwarded": ("other", _sql("UPDATE events SET decision = 'blocked' WHERE metadata LIKE ?")),
     "bytes were changed": ("other", _client(lambda site, call: call.got.__setitem__(5, 0))),
     "bytes are missing": ("other", _client(lambda site, call: call.got.pop())),
