@@ -42,7 +42,7 @@ ANTHROPIC: Final = Layer(
         measure="anthropic",
         limit="max_tokens",
         hides=("thinking",),
-        tiers=False,
+        tiers=(),
         refuses=dict.fromkeys(
             words(
                 "speed inference_geo mcp_servers container context_management compaction fallbacks "
@@ -67,6 +67,7 @@ GOOGLE: Final = Layer(
         beside=True,
         running=True,
         thoughts=True,
+        tiers=("priority",),  # a cheaper one is believed when the answer says so
         takes={"extra_body": f"google{{{_GEMINI_EXTRA}}}", "google": _GEMINI_EXTRA},
         keeps="googleapis.com",
         refuses=dict.fromkeys(("cached_content", "cachedContent"), _KEPT),
@@ -82,7 +83,7 @@ COHERE: Final = Layer(
         measure="cohere",
         limit="max_tokens",
         hides=("reasoning_effort", "thinking"),
-        tiers=False,
+        tiers=(),
         refuses=dict.fromkeys(("connectors", "conversation_id"), _KEPT),
     ),
 )

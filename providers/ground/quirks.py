@@ -39,7 +39,8 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
         running: Asked for its usage, a stream counts along with every chunk that has content, and has none without.
         thoughts: The total counts what the model thought, and no other count does.
         hides: Request fields that make a model think; what it thinks is billed as output and not shown.
-        tiers: `service_tier` moves the price. False where it is ignored.
+        tiers: Which of the service tiers that are asked for are priced before an answer names one; None for each. The
+            others are ignored, or it is not known that they are not: then the usual price holds.
         keeps: A host at which, and below which, links lead into the operator's account: these are refused, and so are
             parts of a message that nobody knows here. "" where there is none.
         undivided: Models, as a regular expression, whose pictures and sound are dearer than text, which the usage does
@@ -61,7 +62,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     running: bool = False
     thoughts: bool = False
     hides: tuple[str, ...] = ()
-    tiers: bool = True
+    tiers: tuple[str, ...] | None = None
     keeps: str = ""
     undivided: str = ""
 

@@ -226,7 +226,7 @@ def _call(
         output_tokens_max=limit,
         output_field=field,
         choices=choices,
-        service_tier=text_field(head, "service_tier") if "service_tier" in head and quirks.tiers else "",
+        service_tier=_tier(head, quirks) if "service_tier" in head else "",
         unbounded=extent.unbounded,
         endless=extent.endless or passes(head),
         unpriced=extent.unpriced,
@@ -239,6 +239,11 @@ def _call(
         noted=noted,
         splice=stream and not asks_usage(head.get("stream_options", NULL)) and quirks.splice,
     )
+
+
+def _tier(head: Head, quirks: Quirks) -> str:
+    tier = text_field(head, "service_tier")
+    return tier if quirks.tiers is None or tier in quirks.tiers else ""
 
 
 def _thinks(head: Head, model: str, hides: tuple[str, ...]) -> bool:

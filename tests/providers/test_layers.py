@@ -188,9 +188,15 @@ def test_thoughts_that_nobody_sees_are_known_of(vendor: str, more: dict[str, Any
 
 
 def test_a_tier_that_is_ignored_moves_no_price() -> None:
-    """Anthropic and Cohere ignore the field there; Google has tiers."""
+    """Anthropic and Cohere ignore the field; of Google's tiers the dearer is priced, a cheaper one when it is said."""
     tiers = {vendor: asked(vendor, service_tier="priority").service_tier for vendor in LAYERS}
     assert tiers == {"anthropic": "", "cohere": "", "google": "priority"}
+    call = asked("google", service_tier="flex")
+    assert call.service_tier == ""
+    answer = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}}
+    for said, tier in (({}, ""), ({"service_tier": "flex"}, "flex")):
+        got = read(SHAPES["google"], json.dumps(answer | said).encode(), streamed=False, call=call)
+        assert got.usage == Usage(input_tokens=9, output_tokens=4, service_tier=tier)
 
 
 @pytest.mark.parametrize("model", ["gemini-2.5-flash-image", "gemini-nano-banana-2.1", "gemini-3.8-live"])
