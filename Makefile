@@ -22,7 +22,7 @@ help: ## print this help
 	@touch $@ .venv/runtime
 
 # Clients that tests run in environments of their own: their pins of the providers' SDKs are not ours.
-CLIENTS := .venv/oldest/ready .venv/langchain/ready .venv/llamaindex/ready
+CLIENTS := .venv/oldest/ready .venv/langchain/ready .venv/llamaindex/ready .venv/alibaba/ready
 
 .venv/%/ready: tests/conformance/clients/%.txt | .venv/dev
 	$(PYTHON) -m venv .venv/$*

@@ -24,6 +24,7 @@ from providers.google import rows as google
 from providers.minimax import rows as minimax
 from providers.mistral import rows as mistral
 from providers.openai import rows as openai
+from providers.qwen import rows as qwen
 from providers.stored.row import Row
 
 TABLE: tuple[Row, ...] = (
@@ -37,6 +38,7 @@ TABLE: tuple[Row, ...] = (
     *compatible.ROWS,
     *mistral.ROWS,
     *minimax.ROWS,
+    *qwen.ROWS,
     *cohere.ROWS,
 )
 """Every row. Where several providers have a path and nothing tells which is meant, the first of them is."""

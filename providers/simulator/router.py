@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from providers.simulator import cohere, minimax, mistral
+from providers.simulator import cohere, minimax, mistral, qwen
 from providers.simulator.answers import Answer, Draft, Whole
 from providers.simulator.anthropic import common as anthropic
 from providers.simulator.anthropic import messages
@@ -64,6 +64,7 @@ _NATIVES: Final[Mapping[str, Native]] = MappingProxyType(
         "google": Native(gemini.find, gemini_input.error),
         "minimax": Native(minimax.find, minimax.error),
         "mistral": Native(mistral.find, mistral.error),
+        "qwen": Native(qwen.find, qwen.error),
         "xai": Native(xai.find, openai.error),
     }
 )

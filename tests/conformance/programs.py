@@ -21,7 +21,7 @@ def command(client: str) -> list[str]:
     """How a client's program is started."""
     if client == "official":
         return [sys.executable, str(HERE / "clients" / "official.py")]
-    if client in ("oldest", "langchain", "llamaindex"):
+    if client in ("oldest", "langchain", "llamaindex", "alibaba"):
         python = ROOT / ".venv" / client / "bin" / "python"
         assert python.is_file(), f"{client} is not installed: `make test` does that"
         return [str(python), str(HERE / "clients" / ("official.py" if client == "oldest" else f"{client}.py"))]

@@ -101,6 +101,8 @@ OBJECTS: dict[str, tuple[dict[str, Any], Asked]] = {
     "cohere_chat_1": ({"model": "command-r-08-2024", "message": "hi"}, Asked()),
     "cohere_embed": ({"model": "embed-v4.0", "texts": ["hi"]}, Asked()),
     "cohere_rerank": ({"model": "rerank-v3.5", "query": "q", "documents": ["d"]}, Asked()),
+    "dashscope_generation": ({"model": "qwen-plus", "input": {"prompt": "hi"}}, Asked()),
+    "dashscope_embedding": ({"model": "text-embedding-v4", "input": {"texts": ["hi"]}}, Asked()),
     "deepgram_speak": ({"text": "hi"}, Asked()),
     "deepgram_read": ({"text": "hi"}, Asked()),
     "elevenlabs_speech": ({"text": "hi"}, Asked()),
