@@ -23,6 +23,7 @@ def end_user_object(user: AccountView) -> dict[str, Any]:
         "key_id": user.parent_public_id,
         "disabled": user.disabled,
         "metadata": user.profile.get("metadata", {}),
+        "plan": None if user.plan is None else user.plan.public_id,
         "stripe_customer_id": user.stripe_customer_id,
         "max_spend_micros": cap.max,
         "reset": "none" if cap.window == "total" else cap.window,

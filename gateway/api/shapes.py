@@ -156,6 +156,7 @@ class EndUser(_Capped, kw_only=True):
     key_id: str
     disabled: bool
     metadata: dict[str, str]
+    plan: str | None
     stripe_customer_id: str | None
 
 

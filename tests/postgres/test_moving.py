@@ -10,6 +10,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.terminal import CANNOT_START, OK, USAGE
+from ledger.billing.records import Happening, Item, Purchase, Reversal, Subscription
 from ledger.outbox.hooks import NewHook
 from ledger.portal import Address
 from ledger.postgres import migrating
@@ -71,6 +72,18 @@ async def lived(world: World) -> str:
     await world.ledger.routes.make(stored, world.accounts[key], None)
     await world.ledger.calls._access.writer.submit(Recover(id=await world.held(key, 12)))
     await world.ledger.outbox.address(lambda told: b"{}", lambda: "out_1")
+    bought = Happening(
+        id="evt_1",
+        type="invoice.paid",
+        created_s=1,
+        object_id="in_1",
+        facts=(
+            Subscription(id="sub_1", customer_id="cus_1", status="active", created_s=1, items=(Item(price_id="p"),)),
+            Purchase(id="in_1", customer_id="cus_1", amount=5, currency="usd", payment_ids=("pi_1",)),
+            Reversal(id="ch_1", amount=1, payment_id="pi_1"),
+        ),
+    )
+    assert await world.ledger.stripe.take(bought, world.new_id, fetch=True)
     return key
 
 
@@ -121,7 +134,8 @@ async def test_every_row_of_every_table_is_moved(
         "credentials",
         "changes",
         *CARRIED,
-        *STRIPE,
+        "stripe_standings",
+        "stripe_terms",
     }
     assert len(rows) >= 10
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.cluster import Cluster
 from tests.gateway.outbox.receiver import receiving
 from tests.gateway.stripe.conftest import key_of, made_plan, soon
 from tests.gateway.stripe.said import SECRET, charge, dispute, event, invoice, price, session, subscription, tell
@@ -106,7 +107,7 @@ async def test_an_end_user_has_a_plan_of_his_own(paid: Running, at: At) -> None:
     """His cap and windows are the plan's; he is found by what a checkout says, and is opened if need be."""
     limits = [{"unit": "requests", "max": 1, "window": "day"}]
     pro = await made_plan(paid, "pro", "20", limits=limits, stripe={"price_ids": ["p_1"]})
-    await made_plan(paid, "free", "1", stripe={"fallback": True})
+    free = await made_plan(paid, "free", "1", stripe={"fallback": True})
     key = await paid.mint()
     metadata = {"farthing_key_id": key["id"], "farthing_end_user": "ann"}
     checkout = session("cs_1", customer="cus_1", mode="subscription", subscription="sub_1", metadata=metadata)
@@ -115,15 +116,16 @@ async def test_an_end_user_has_a_plan_of_his_own(paid: Running, at: At) -> None:
     await at.sub("sub_1", "cus_1", "active", "p_1", period_s=period_s)
     path = f"/v1/end_users/ann?key_id={key['id']}"
     _, ann = await paid.api("GET", path)
-    assert (ann["stripe_customer_id"], ann["max_spend_micros"], ann["reset"]) == ("cus_1", 20_000_000, "month")
+    assert (ann["stripe_customer_id"], ann["plan"]) == ("cus_1", pro)
+    assert (ann["max_spend_micros"], ann["reset"]) == (20_000_000, "month")
     assert {limit["window_start_ms"] for limit in ann["limits"]} == {period_s * 1000}
     about = {"x-end-user-id": "ann"}
     assert [(await paid.call(key["secret"], CHAT, headers=about))[0] for _ in range(2)] == [200, 429]
     assert (await paid.call(key["secret"], CHAT))[0] == 200
     await at.sub("sub_1", "cus_1", "canceled", "p_1", period_s=period_s)
-    assert (await paid.api("GET", path))[1]["max_spend_micros"] == 1_000_000
+    _, ann = await paid.api("GET", path)
+    assert (ann["plan"], ann["max_spend_micros"]) == (free, 1_000_000)
     assert (await key_of(paid, key["id"]))["plan"] is None, "the key is not its user's"
-    assert pro
 
 
 async def test_a_checkout_names_a_key(paid: Running, at: At, clock: Clock) -> None:
@@ -294,6 +296,26 @@ async def test_the_operator_and_the_customer_are_told(tmp_path: Path, clock: Clo
         assert await farthing.gateway.ledger.stripe.unmapped() == []
         await soon(heard("key.updated"), 1)
         assert receiver.bodies("key.updated")[0]["data"]["after"]["plan"] == pro
+
+
+async def test_a_plan_that_was_bought_holds_calls_on_postgresql_too(tmp_path: Path, postgres: Cluster) -> None:
+    """Through the front door: the plan's cap from its period on, the fallback's when it ends."""
+    environment = {"FARTHING_DATABASE_URL": postgres.database(), "STRIPE_WEBHOOK_SECRET": SECRET}
+    async with running(tmp_path, **environment) as farthing:
+        limits = [{"unit": "requests", "max": 2, "window": "month"}]
+        pro = await made_plan(farthing, "pro", "20", limits=limits, stripe={"price_ids": ["p_1"]})
+        free = await made_plan(farthing, "free", "0.000001", stripe={"fallback": True})
+        key = await farthing.mint(stripe_customer_id="cus_1")
+        now_s = farthing.gateway.ledger.clock_ms() // 1000
+        for number, (status, wanted) in enumerate((("active", [200, 200, 429]), ("canceled", [402]))):
+            found = subscription("sub_1", "cus_1", status, prices=["p_1"], period_s=now_s - 3_600)
+            assert await tell(farthing, event("customer.subscription.updated", found, now_s + number), times=2)
+            assert [(await farthing.call(key["secret"], CHAT))[0] for _ in wanted] == wanted
+            await farthing.quiet()
+            shown = await key_of(farthing, key["id"])
+            assert shown["plan"] == (pro if status == "active" else free)
+            assert (shown["window_start_ms"] == (now_s - 3_600) * 1000) == (status == "active")
+        await farthing.audited()
 
 
 @pytest.mark.parametrize("days", [0, 1, 10])
