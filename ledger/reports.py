@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ledger import audit, events, history, purchases, repricing, usage
+from ledger import audit, events, glance, history, purchases, repricing, usage
 from ledger.access import Access
 from ledger.audit import Audit
 from ledger.events import EventQuery, EventView, HoldView
+from ledger.glance import Glance
 from ledger.history import ChangeQuery, Recorded
 from ledger.purchases import Purchase
 from ledger.replays import Origin
@@ -38,6 +39,21 @@ class Reports:
     ) -> tuple[list[Charged], tuple[int, int] | None]:
         """A page of what the calls of `[from_ms, to_ms)` were charged, and where the next begins. Raises Dropped."""
         return await self._access.read(lambda: repricing.charged(from_ms, to_ms, after, livemode), long=True)
+
+    async def glance(
+        self, owner_id: int, *, livemode: bool, from_ms: int, to_ms: int, month_ms: int
+    ) -> tuple[Glance, int]:
+        """Sums of whole days, and the last event in them; see `ledger.glance`."""
+        await self._written()
+        return await self._access.read(lambda: glance.glance(owner_id, livemode, from_ms, to_ms, month_ms), long=True)
+
+    async def settled_since(self, seq: int, before_ms: int) -> tuple[bool, int]:
+        """Whether an event after this one is of a call from before; and the last event."""
+        return await self._access.read(lambda: glance.settled_since(seq, before_ms), long=True)
+
+    async def called(self, account_ids: list[int]) -> dict[int, tuple[str, str | None, dict[str, Any]]]:
+        """Public id, an end user's own name, and profile of accounts."""
+        return await self._access.read(lambda: glance.called(account_ids))
 
     async def events(self, query: EventQuery) -> tuple[list[EventView], bool]:
         """A page of events and whether there are more. Raises NotFound."""

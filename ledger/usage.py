@@ -128,6 +128,11 @@ def report(query: Query) -> Script[UsageReport]:
     return UsageReport(groups=groups, names=names)
 
 
+def scope_of(owner_id: int, *, livemode: bool) -> Script[tuple[str, tuple[Any, ...], int | None]]:
+    """The same for all of an owner's subtree."""
+    return (yield from _scope(Query(owner_id=owner_id, from_ms=0, to_ms=0, livemode=livemode), owner_id))
+
+
 def _scope(query: Query, account_id: int) -> Script[tuple[str, tuple[Any, ...], int | None]]:
     """Which rows belong to the question, as a condition on `r`; and how many accounts it lists, if it lists them."""
     listed = None

@@ -26,6 +26,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
+from urllib.parse import urlencode
 
 from keys.hashing import SecretHasher
 from keys.ids import new_body
@@ -38,7 +39,6 @@ from ledger.events import EventQuery
 from ledger.ledger import Ledger
 from ledger.records import Ask, Facts, Held, Measures, Settlement
 from ledger.usage import Query
-from ledger.writer import Writer
 from scripts.bench.contestants import ask as ask_json
 from scripts.bench.contestants import farthing_environment, free_port, wait_ready
 from scripts.bench.machine import GATEWAY_CORE, LOAD_CORE, Process, describe, pin
@@ -353,6 +353,28 @@ class Api:
         return json.loads(answer), len(answer)
 
 
+class Browser:
+    """Somebody who is signed in to the dashboard."""
+
+    def __init__(self, port: int, secret: str) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        self._origin = f"http://127.0.0.1:{port}"
+        form = {"Content-Type": "application/x-www-form-urlencoded", "Origin": self._origin}
+        self._connection.request("POST", "/dashboard/login", urlencode({"key": secret, "next": ""}), form)
+        response = self._connection.getresponse()
+        response.read()
+        assert response.status == 303, response.status
+        self._cookie = response.headers["Set-Cookie"].partition(";")[0]
+
+    def page(self, path: str) -> tuple[Any, int]:
+        """One page, and how many bytes it has."""
+        self._connection.request("GET", f"/dashboard{path}", headers={"Cookie": self._cookie})
+        response = self._connection.getresponse()
+        answer = response.read()
+        assert response.status == 200, f"{path}: {response.status} {answer[:300]!r}"
+        return answer, len(answer)
+
+
 def _timed(name: str, times: int, call: Callable[[int], tuple[Any, int]]) -> Row:
     """Call it so many times; the number of the time is its argument."""
     waits, size = [], 0
@@ -420,6 +442,31 @@ def _requests(port: int, master: str, keys: int) -> Iterator[Row]:
     path = "/v1/chat/completions"
     yield _timed("call with a test key, its first", 30, lambda n: api.call("POST", path, tests[n], chat))
     yield _timed("call with a test key, warm", 300, lambda n: api.call("POST", path, tests[n % 30], chat))
+    yield from _pages(Browser(port, master), busy, f"evt_{7:026d}")
+
+
+def _pages(browser: Browser, busy: str, event: str) -> Iterator[Row]:
+    """The dashboard's pages, as a master sees them."""
+    for path in (
+        "",
+        "/keys",
+        "/keys?q=key+77777",
+        f"/keys/{busy}",
+        "/usage",
+        f"/usage?key_id={busy}",
+        "/calls",
+        f"/calls?key_id={busy}",
+        f"/calls/{event}",
+        "/customers",
+        "/changes",
+        "/plans",
+        "/alerts",
+        "/providers",
+        "/prices",
+        "/try",
+    ):
+        name = path.replace(busy, ":id").replace(event, ":id")
+        yield _timed(f"page /dashboard{name}", 5, lambda _, path=path: browser.page(path))  # type: ignore[misc]
 
 
 @contextmanager
@@ -471,7 +518,7 @@ class _Explaining:
         """Nothing is written here."""
         raise NotImplementedError
 
-    async def read(self, script: Callable[[], Script[T]]) -> T:
+    async def read(self, script: Callable[[], Script[T]], *, long: bool = False) -> T:
         """See `Engine`."""
         running = script()
         statement = next(running)
@@ -499,7 +546,7 @@ class _Explaining:
 async def _explain(path: Path, keys: int) -> list[str]:
     """The slow statements of the questions that were asked through HTTP, with their plans."""
     engine = _Explaining(path)
-    ledger = Ledger(engine, Writer(engine, clock_ms), clock_ms, "explain")
+    ledger = Ledger(engine, clock_ms, "explain")
     from_ms, to_ms = clock_ms() - DAYS * DAY_MS + 7_200_000, clock_ms()
     team = f"key_{7:026d}"
     questions: dict[str, Callable[[], Awaitable[object]]] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from gateway.api import usage
 from gateway.dashboard.days import month_start_ms
 from gateway.dashboard.page import Page
 from gateway.price_table import price_line
@@ -15,10 +14,12 @@ MODELS_MAX = 200  # of a search; who wants more says more
 
 async def show_providers(page: Page) -> Response:
     """GET /dashboard/providers. Where they live is for the operator to know."""
-    query = {"from_ms": str(month_start_ms(page.now_ms)), "to_ms": str(page.now_ms + 1), "group_by": "model"}
+    now_ms, month_ms = page.now_ms, month_start_ms(page.now_ms)
     spent: dict[str, int] = {}
-    for row in (await page.ask(usage.usage, query=query | {"livemode": page.livemode}))["groups"]:
-        spent[row["provider"]] = spent.get(row["provider"], 0) + row["cost_micros"]
+    sums = await page.means.glances.of(page.key.account_id, livemode=not page.test, now_ms=now_ms)
+    for (day_ms, provider, _), of in sums.days.items():
+        if day_ms >= month_ms:
+            spent[provider] = spent.get(provider, 0) + of.cost_micros
     operates = page.key.policy.scope == "master"
     providers = [
         {

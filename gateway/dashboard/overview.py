@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from heapq import nlargest, nsmallest
 from typing import Any
 
 from starlette.responses import Response
 
-from gateway.api import events, usage
+from gateway.api import events
 from gateway.api.keys import key_object, limit_object
 from gateway.dashboard import charts, words
 from gateway.dashboard.days import month_start_ms
+from gateway.dashboard.glances import DAYS
 from gateway.dashboard.page import Page
+from ledger.glance import Glance, Sum
 from ledger.windows import DAY_MS, day_start_ms
 
-DAYS = 30
 REFUSALS_DAYS = 7
 TOP = 6  # rows of a list of who or what spends most
 NEAR_PERCENT = 80
+PEOPLE_LOOKED_AT_MAX = 1_000  # one person may be under several keys
 LOOKED_AT_MAX = 300  # keys whose limits are looked at: those that were refused, then those that spend most
 
 
@@ -35,26 +38,27 @@ async def show(page: Page) -> Response:
     first_ms = today_ms - (DAYS - 1) * DAY_MS
     until_ms = now_ms + 1
 
-    async def bill(from_ms: int, to_ms: int, by: str = "") -> dict[str, Any]:
-        query = {"from_ms": str(from_ms), "to_ms": str(to_ms), "group_by": by, "livemode": page.livemode}
-        found: dict[str, Any] = await page.ask(usage.usage, query=query)
-        return found
-
-    month = await bill(month_ms, until_ms)
-    days = await bill(first_ms, until_ms, "day,model")
-    people = (await bill(month_ms, until_ms, "end_user"))["groups"]
-    last = await bill(last_ms, same_day_ms)
+    sums = await page.means.glances.of(page.key.account_id, livemode=not page.test, now_ms=now_ms)
     series: dict[str, dict[int, int]] = {}
     by_day: dict[int, int] = {}
-    for row in days["groups"]:
-        of = series.setdefault(row["model"] or "other", {})
-        of[row["day_start_ms"]] = of.get(row["day_start_ms"], 0) + row["cost_micros"]
-        by_day[row["day_start_ms"]] = by_day.get(row["day_start_ms"], 0) + row["cost_micros"]
+    models: dict[tuple[str, str], Sum] = {}
+    month, last = Sum(), Sum()
+    for (day_ms, provider, model), of_day in sums.days.items():
+        if day_ms >= first_ms:
+            of = series.setdefault(model or "other", {})
+            of[day_ms] = of.get(day_ms, 0) + of_day.cost_micros
+            by_day[day_ms] = by_day.get(day_ms, 0) + of_day.cost_micros
+        if day_ms >= month_ms:
+            month.add(of_day)
+            models.setdefault((provider, model), Sum()).add(of_day)
+        elif last_ms <= day_ms < same_day_ms:
+            last.add(of_day)
+    keys, people = await _named(page, sums)
     refused = await page.services.ledger.reports.refusals(
         page.key.account_id, livemode=not page.test, from_ms=today_ms - (REFUSALS_DAYS - 1) * DAY_MS, to_ms=until_ms
     )
     unsettled = await page.ask(events.holds, query={"state": "unsettled", "limit": "100"})
-    near, overrun = await _near(page, month["by_key"])
+    near, overrun = await _near(page, sums)
     return page.show(
         "overview.html",
         chart=charts.stacked([first_ms + number * DAY_MS for number in range(DAYS)], series),
@@ -69,9 +73,9 @@ async def show(page: Page) -> Response:
         today_micros=by_day.get(today_ms, 0),
         yesterday_micros=by_day.get(today_ms - DAY_MS, 0),
         compared=words.compared,
-        models=_top(_by_model(month["by_key"])),
-        keys=_top(month["by_key"]),
-        people=_top(row for row in people if row["end_user"]),
+        models=_top({"provider": at[0], "model": at[1], "cost_micros": of.cost_micros} for at, of in models.items()),
+        keys=_top(keys),
+        people=_top(people),
         near=near,
         overrun=overrun,
         refused=refused,
@@ -81,16 +85,22 @@ async def show(page: Page) -> Response:
     )
 
 
-def _by_model(keys: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    models: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in (row for key in keys for row in key["by_model"]):
-        of = models.setdefault(
-            (row["provider"], row["model"]),
-            {"provider": row["provider"], "model": row["model"], "cost_micros": 0, "requests": 0},
-        )
-        of["cost_micros"] += row["cost_micros"]
-        of["requests"] += row["requests"]
-    return list(models.values())
+async def _named(page: Page, sums: Glance) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Keys, and end users by their own names, that cost the most this month."""
+    keys = nlargest(TOP, sums.keys.items(), key=lambda each: each[1].cost_micros)
+    people = nlargest(PEOPLE_LOOKED_AT_MAX, sums.people.items(), key=lambda each: each[1].cost_micros)
+    names = await page.services.ledger.reports.called([account_id for account_id, _ in (*keys, *people)])
+    shown = [
+        {"key_id": public_id, "cost_micros": of.cost_micros}
+        | {name: profile.get(name) for name in ("name", "external_id")}
+        for account_id, of in keys
+        for public_id, _, profile in (names[account_id],)
+    ]
+    by_name: dict[str, int] = {}
+    for account_id, of in people:
+        if (subject := names[account_id][1]) is not None:
+            by_name[subject] = by_name.get(subject, 0) + of.cost_micros
+    return shown, [{"end_user": name, "cost_micros": cost_micros} for name, cost_micros in by_name.items()]
 
 
 def _top(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -99,10 +109,12 @@ def _top(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row | {"percent": max(row["cost_micros"] * 100 // most[0]["cost_micros"], 1)} for row in most]
 
 
-async def _near(page: Page, rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+async def _near(page: Page, sums: Glance) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Keys with a limit that is nearly full, the fullest first; and those that went over what was held."""
-    first = sorted(rows, key=lambda row: (not row["blocked"], -row["cost_micros"]))[:LOOKED_AT_MAX]
-    views = await page.services.ledger.accounts.several(page.key.account_id, [row["key_id"] for row in first])
+    first = nsmallest(LOOKED_AT_MAX, sums.keys.items(), key=lambda each: (not each[1].blocked, -each[1].cost_micros))
+    names = await page.services.ledger.reports.called([account_id for account_id, _ in first])
+    public_ids = [public_id for public_id, _, _ in names.values()]
+    views = await page.services.ledger.accounts.several(page.key.account_id, public_ids)
     near: list[dict[str, Any]] = []
     overrun = []
     for view in views:

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from gateway.api.endpoint import Call, Handler
+from gateway.dashboard.glances import Glances
 from gateway.dashboard.templating import Templates
 from gateway.problems import CallError
 from gateway.services import Services
@@ -54,6 +55,7 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
 
     services: Services
     templates: Templates
+    glances: Glances
     app: Any
 
 

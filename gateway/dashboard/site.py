@@ -17,6 +17,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from gateway.dashboard.door import Door, check_source, give_cookie, read_form
+from gateway.dashboard.glances import Glances
 from gateway.dashboard.money import money_of
 from gateway.dashboard.page import HEADERS, ROOT, Means, Page
 from gateway.dashboard.pages import ACTS, MANAGING, PAGES, Act, Show
@@ -34,7 +35,9 @@ class Site:
 
     def __init__(self, services: Services, app: Any) -> None:
         self._templates = Templates(ROOT, money_of(services.settings))
-        self._means = Means(services=services, templates=self._templates, app=app)
+        self._means = Means(
+            services=services, templates=self._templates, glances=Glances(services.ledger.reports), app=app
+        )
         self._door = Door(services.ledger, services.keyring, services.clock_ms)
         pages = [(path, self._page(show)) for path, show in PAGES]
         pages += [(path, self._page(show, manages=True)) for path, show in MANAGING]

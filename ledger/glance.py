@@ -1,0 +1,109 @@
+"""What a first look at a subtree's spending shows: days by model, keys and end users, from the rollups alone.
+
+A span's sums are taken apart from today's: what lies before today changes only with events that are settled later, and
+whoever keeps the sums of closed days asks whether there were any. Scripts only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ledger.engine import Script
+from ledger.rows import marks
+from ledger.usage import scope_of
+
+NAMED_AT_ONCE = 1_000
+
+
+class Sum(msgspec.Struct):
+    """What some calls came to."""
+
+    cost_micros: int = 0
+    requests: int = 0
+    blocked: int = 0
+
+    def add(self, other: Sum) -> None:
+        """Add another's."""
+        self.cost_micros += other.cost_micros
+        self.requests += other.requests
+        self.blocked += other.blocked
+
+
+class Glance(msgspec.Struct):
+    """Sums of whole days.
+
+    Attributes:
+        days: By day in ms, provider and model.
+        keys: By key's account id, of the days from `month_ms` on.
+        people: The same by end user's account id.
+    """
+
+    days: dict[tuple[int, str, str], Sum] = msgspec.field(default_factory=dict)
+    keys: dict[int, Sum] = msgspec.field(default_factory=dict)
+    people: dict[int, Sum] = msgspec.field(default_factory=dict)
+
+    def with_(self, other: Glance) -> Glance:
+        """Both together, leaving them as they are."""
+        return Glance(
+            days=_both(self.days, other.days),
+            keys=_both(self.keys, other.keys),
+            people=_both(self.people, other.people),
+        )
+
+
+def _both(one: dict[Any, Sum], other: dict[Any, Sum]) -> dict[Any, Sum]:
+    sums = dict(one)
+    for key, value in other.items():
+        if (mine := sums.get(key)) is None:
+            sums[key] = value
+        else:
+            both = Sum(mine.cost_micros, mine.requests, mine.blocked)
+            both.add(value)
+            sums[key] = both
+    return sums
+
+
+def glance(owner_id: int, livemode: bool, from_ms: int, to_ms: int, month_ms: int) -> Script[tuple[Glance, int]]:
+    """The sums of the whole days `[from_ms, to_ms)`, and the number of the last event that is in them."""
+    ((last,),) = yield "SELECT COALESCE(MAX(seq), 0) FROM events", ()
+    where, parameters, _ = yield from scope_of(owner_id, livemode=livemode)
+    sums = "SUM(r.cost_micros), SUM(r.requests), SUM(r.blocked)"
+    found = Glance()
+    rows = yield (
+        f"SELECT r.day_ms, r.provider, r.model, {sums} FROM rollups AS r"  # noqa: S608 - constants and marks
+        f" WHERE r.day_ms >= ? AND r.day_ms < ? AND {where} GROUP BY 1, 2, 3",
+        (from_ms, to_ms, *parameters),
+    )
+    for day_ms, provider, model, *figures in rows:
+        found.days[day_ms, provider, model] = Sum(*map(int, figures))
+    start_ms = max(from_ms, month_ms)
+    for column, of in (("account_id", found.keys), ("subject_id", found.people)):
+        named = " AND r.subject_id > 0" if column == "subject_id" else ""
+        rows = yield (
+            f"SELECT r.{column}, {sums} FROM rollups AS r"  # noqa: S608 - constants and marks
+            f" WHERE r.day_ms >= ? AND r.day_ms < ? AND {where}{named} GROUP BY 1",
+            (start_ms, to_ms, *parameters),
+        )
+        for account_id, *figures in rows:
+            of[account_id] = Sum(*map(int, figures))
+    return found, int(last)
+
+
+def settled_since(seq: int, before_ms: int) -> Script[tuple[bool, int]]:
+    """Whether an event after this one is of a call from before; and the number of the last one."""
+    ((last,),) = yield "SELECT COALESCE(MAX(seq), 0) FROM events", ()
+    rows = yield "SELECT 1 FROM events WHERE seq > ? AND seq <= ? AND created_ms < ? LIMIT 1", (seq, last, before_ms)
+    return bool(rows), int(last)
+
+
+def called(account_ids: list[int]) -> Script[dict[int, tuple[str, str | None, dict[str, Any]]]]:
+    """Public id, an end user's own name, and profile of accounts."""
+    names: dict[int, tuple[str, str | None, dict[str, Any]]] = {}
+    for start in range(0, len(account_ids), NAMED_AT_ONCE):
+        part = tuple(account_ids[start : start + NAMED_AT_ONCE])
+        rows = yield f"SELECT id, public_id, subject, profile FROM accounts WHERE id IN ({marks(part)})", part  # noqa: S608
+        for account_id, public_id, subject, profile in rows:
+            names[account_id] = public_id, subject, msgspec.json.decode(profile)
+    return names
