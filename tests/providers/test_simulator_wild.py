@@ -26,7 +26,8 @@ PATHS = {
     "minimax": "t2a_v2 text/chatcompletion_v2",
     "mistral": "ocr fim/completions audio/speech audio/transcriptions moderations batch/jobs embeddings",
     "xai": "images/generations tokenize-text chat/completions",
-    "qwen": "chat/completions",
+    "qwen": "chat/completions aigc/text-generation/generation aigc/multimodal-generation/generation "
+    "embeddings/text-embedding/text-embedding",
 }
 GOOD: dict[str, Any] = {
     "model": "m", "messages": [{"role": "user", "content": "hi"}], "input": "hi", "text": "hi", "prompt": "hi",
@@ -35,6 +36,7 @@ GOOD: dict[str, Any] = {
     "requests": [{"custom_id": "1", "params": {"model": "m", "max_tokens": 5, "messages": []}}],
 }  # fmt: skip
 NAMES = (
+    "enable_thinking incremental_output result_format prompt dimension "
     "extra_body thinking reasoning_effort google thinking_config thinking_budget budget_tokens "
     "audio candidateCount composition_plan content conversation dimensions documents duration_ms duration_seconds "
     "encoding_format endpoint file function generationConfig image_url images input input_audio input_file_id "
@@ -64,6 +66,9 @@ class Dice(random.Random):
         if self.random() < 0.05:
             return self.choice((b"", b"null", b"[]", b"1", b'"x"', b"\xff", b"[" * 5_000))
         good = {name: value for name, value in GOOD.items() if self.random() < 0.8}
+        if self.random() < 0.2:  # as DashScope has it
+            good |= {"input": {"messages": GOOD["messages"], "texts": ["a"], self.choice(NAMES.split()): self.value()}}
+            good |= {"parameters": {self.choice(NAMES.split()): self.value() for _ in range(self.randint(0, 3))}}
         return json.dumps(good | {self.choice(NAMES.split()): self.value() for _ in range(self.randint(0, 4))}).encode()
 
     def form(self) -> bytes:
@@ -82,6 +87,7 @@ def test_nothing_raises_and_nothing_short_is_long(provider: str) -> None:
     for _ in range(REQUESTS // len(PATHS)):
         end = dice.choice(PATHS[provider].split())
         root = "/v1beta/models/" if provider == "google" else "/v2/" if provider == "cohere" else "/v1/"
+        root = "/api/v1/services/" if provider == "qwen" and "chat" not in end else root
         path = root + end + dice.choice(QUERIES)
         is_form = "transcriptions" in end or "speech-to" in end or "edits" in end or dice.random() < 0.05
         body = dice.form() if is_form else dice.body()
