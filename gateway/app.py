@@ -67,6 +67,7 @@ from gateway.stored.ownership import Ownership
 from gateway.stored.stages import StoredStages
 from gateway.stripe.client import StripeClient
 from gateway.stripe.looking import Looking
+from gateway.stripe.sending import Sending
 from gateway.switching.choices import Choices
 from gateway.switching.known import KnownRoutes
 from gateway.switching.rests import Rests
@@ -153,7 +154,16 @@ def _composed(
         stripe=Looking(StripeClient(settings.stripe.origin, settings.stripe.api_key), ledger.stripe, clock_ms)
         if settings.stripe.api_key
         else None,
+        sending=_sending(settings, ledger),
     )
+
+
+def _sending(settings: Settings, ledger: Ledger) -> Sending | None:
+    """Who tells Stripe of usage, where there is a meter for it."""
+    found = settings.stripe
+    if not found.meter:
+        return None
+    return Sending(StripeClient(found.origin, found.api_key), ledger.metered, ledger.clock_ms, found.meter)
 
 
 class Gateway:
@@ -291,6 +301,8 @@ class Gateway:
         await self.services.upstreams.close()
         if self.services.stripe is not None:
             await self.services.stripe.close()
+        if self.services.sending is not None:
+            await self.services.sending.close()
 
     def _made_management(self) -> Starlette:
         services = self.services

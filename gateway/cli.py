@@ -16,6 +16,7 @@ import uvloop
 
 from gateway import commands, config
 from gateway.billing import commands as billing
+from gateway.billing import stripe
 from gateway.edge import workers
 from gateway.serving import serve
 from gateway.terminal import CANNOT_START, FAILED, OK, complain
@@ -101,8 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     events.add_argument("--limit", type=int, default=20)
     events.add_argument("--key", help="of this key only")
     events.add_argument("--test", action="store_true", help="of test keys")
-    hooks = names.add_parser("hooks", help="list hooks, and what they were told")
-    told = hooks.add_subparsers(required=True, metavar="COMMAND")
+    text = "list hooks, and what they were told"
+    told = names.add_parser("hooks", help=text).add_subparsers(required=True, metavar="COMMAND")
     add("list", commands.list_hooks, "list hooks, newest first", told).add_argument("--limit", type=int, default=20)
     deliveries = add("deliveries", commands.list_deliveries, "what a hook was told, newest first", told)
     deliveries.add_argument("id")
@@ -114,12 +115,12 @@ def _parser() -> argparse.ArgumentParser:
     add("audit", commands.audit, "prove that events, balances and rollup agree; exit 4 if not")
     add("migrate", commands.migrate, "bring the database's schema up to date (the gateway does so too when it starts)")
     text = "move everything from SQLite to an empty PostgreSQL database; no gateway may serve"
-    move = add("move", commands.move, text)
-    move.add_argument("target", help="postgresql://user@host/name")
+    add("move", commands.move, text).add_argument("target", help="postgresql://user@host/name")
     prices = add("prices", commands.prices, "list the priced models and what they cost, in USD")
     prices.add_argument("--provider")
     add("doctor", commands.doctor, "check settings, database and credentials")
     _add_billing(add)
+    _add_stripe(add, names)
     return parser
 
 
@@ -140,6 +141,16 @@ def _add_billing(add: Callable[..., argparse.ArgumentParser]) -> None:
     _add_span(reprice)
     reprice.add_argument("--apply", action="store_true", help="write the adjustments (once: a second run finds none)")
     reprice.add_argument("--test", action="store_true", help="of test keys")
+
+
+def _add_stripe(add: Callable[..., argparse.ArgumentParser], names: Any) -> None:
+    """The commands about what Stripe is told."""
+    text = "check what Stripe has counted against the events, or retry what it has refused"
+    at_stripe = names.add_parser("stripe", help=text, description=text).add_subparsers(required=True, metavar="COMMAND")
+    text = "the price of each customer's hours against Stripe's own sums; exit 4 where they differ"
+    check = add("check", stripe.check, text, at_stripe)
+    check.add_argument("--month", type=stripe.month, required=True, metavar="MONTH", help="2026-11")
+    add("retry", stripe.retry, "let the gateway tell again what Stripe has refused", at_stripe)
 
 
 def _add_span(sub: argparse.ArgumentParser) -> None:

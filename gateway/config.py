@@ -52,12 +52,16 @@ class StripeSettings(msgspec.Struct, frozen=True, kw_only=True):
         api_key: What we ask it with.
         origin: Where it is.
         grace_days: How long a late payment keeps its plan.
+        meter: The name of the meter's events that usage is told by; "" where it is not told.
+        every_s: Seconds between two times that changed hours are told.
     """
 
     webhook_secret: str = ""
     api_key: str = ""
     origin: str = STRIPE_ORIGIN
     grace_days: int = GRACE_DAYS
+    meter: str = ""
+    every_s: int = 300
 
     def __repr__(self) -> str:
         return f"StripeSettings({self.origin!r}, webhook_secret={bool(self.webhook_secret)}, key={bool(self.api_key)})"
@@ -197,11 +201,22 @@ def _stripe(values: Mapping[str, str]) -> StripeSettings:
     for name in ("STRIPE_WEBHOOK_SECRET", "STRIPE_API_KEY"):
         if not re.fullmatch(r"[!-~]*", values.get(name, "")):
             raise BadSetting(f"{name} must be visible ASCII characters")
+    meter = values.get("FARTHING_STRIPE_METER", "")
+    if not re.fullmatch(r"[!-~]{0,100}", meter):
+        raise BadSetting(
+            "FARTHING_STRIPE_METER must be the event name of a meter: at most 100 visible ASCII characters"
+        )
+    if meter and not values.get("STRIPE_API_KEY"):
+        raise BadSetting("STRIPE_API_KEY must be set too: usage is told with it (FARTHING_STRIPE_METER)")
+    if values.get("FARTHING_STRIPE_MODE", "hourly") != "hourly":
+        raise BadSetting("FARTHING_STRIPE_MODE must be hourly")
     return StripeSettings(
         webhook_secret=values.get("STRIPE_WEBHOOK_SECRET", ""),
         api_key=values.get("STRIPE_API_KEY", ""),
         origin=_origin(values, "FARTHING_STRIPE_URL", STRIPE_ORIGIN),
         grace_days=_integer(values, "FARTHING_STRIPE_GRACE_DAYS", GRACE_DAYS, 0, GRACE_DAYS_MAX),
+        meter=meter,
+        every_s=_integer(values, "FARTHING_STRIPE_EVERY_S", 300, 1, 3_600),
     )
 
 

@@ -18,6 +18,7 @@ from gateway.api import (
     reports,
     reservations,
     routes,
+    stripe,
     usage,
 )
 from gateway.api.endpoint import Handler
@@ -45,6 +46,7 @@ _OWN_ROOTS = frozenset(
         "pipelines",
         "routes",
         "upstreams",
+        "stripe",
         "reservations",
         "check",
         "estimate",
@@ -149,5 +151,6 @@ ENDPOINTS: tuple[tuple[str, str, Handler, Callable[[Key], bool]], ...] = (
     ("PATCH", "/v1/routes/{id}", routes.change, _operates),
     ("DELETE", "/v1/routes/{id}", routes.remove, _operates),
     ("GET", "/v1/upstreams", routes.upstreams, _operates),
+    ("GET", "/v1/stripe", stripe.standing, _operates),
 )
 """The management API: method, path, handler, and which keys are let in."""

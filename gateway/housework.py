@@ -92,6 +92,14 @@ async def catch_up(services: Services) -> None:
         await services.stripe.catch_up()
 
 
+async def tell_usage(services: Services) -> None:
+    """Tell Stripe what its customers have used, and wait for the next time."""
+    if services.sending is not None:
+        with contextlib.suppress(LedgerUnavailable):
+            await services.sending.send()
+    await asyncio.sleep(services.settings.stripe.every_s)
+
+
 def _asks_stripe(services: Services) -> bool:
     return services.stripe is not None
 
@@ -107,6 +115,7 @@ CHORES = (
     Chore(do=settle_customers, every_s=SWEEP_INTERVAL_S, first=True),
     Chore(do=look_up, every_s=SWEEP_INTERVAL_S, needed=_asks_stripe),
     Chore(do=catch_up, every_s=STRIPE_MISSED_INTERVAL_S, first=True, needed=_asks_stripe),
+    Chore(do=tell_usage, every_s=0, needed=lambda services: services.sending is not None),
     Chore(do=lambda services: services.batches.watch(), every_s=0),
     Chore(do=lambda services: services.deliveries.run(), every_s=0),
     Chore(do=drop_messages, every_s=RETENTION_INTERVAL_S, first=True),

@@ -13,6 +13,7 @@ from gateway.outbox.deliveries import Deliveries
 from gateway.rates import Rate
 from gateway.stored.batches import Batches
 from gateway.stripe.looking import Looking
+from gateway.stripe.sending import Sending
 from gateway.switching.known import KnownRoutes
 from gateway.switching.rests import Rests
 from gateway.upstream.health import Health
@@ -26,7 +27,8 @@ class Services(CallServices, frozen=True, kw_only=True):
     """The parts.
 
     `makes` is how fast a key may make keys, secrets, plans and end users; `models` is how models at upstreams are doing
-    that routes lead to; `stripe` looks at Stripe itself, where there is a key for it.
+    that routes lead to; `stripe` looks at Stripe itself, where there is a key for it; `sending` tells it of
+    usage, where there is a meter.
     """
 
     settings: Settings
@@ -43,6 +45,7 @@ class Services(CallServices, frozen=True, kw_only=True):
     models: Health
     deliveries: Deliveries
     stripe: Looking | None = None
+    sending: Sending | None = None
 
     def cut_account(self, account_id: int) -> int:
         """End the calls of a key that is revoked, and of all under it; how many."""

@@ -18,6 +18,7 @@ from ledger.accounts import Accounts
 from ledger.billing.deciding import GRACE_DAYS
 from ledger.calls import Calls
 from ledger.engine import Engine
+from ledger.metered import Metered
 from ledger.objects import Objects
 from ledger.outgoing import Hooks, Outbox
 from ledger.portal import Portal
@@ -49,6 +50,7 @@ class Ledger:
         sessions: Who is signed in.
         portal: Whose page is shown to whom.
         stripe: What is bought at Stripe.
+        metered: What Stripe is told of usage.
         repeats: What requests were answered that may come again.
         tending: What dead processes left, and what time is over for.
     """
@@ -64,6 +66,7 @@ class Ledger:
         grace_ms = grace_days * DAY_MS
         self.accounts = Accounts(self._access, grace_ms)
         self.stripe = Stripe(self._access, grace_ms)
+        self.metered = Metered(self._access, owner)
         self.objects = Objects(self._access)
         self.reports = Reports(self._access, self.calls.write_refusals)
         self.runs = Runs(self._access)

@@ -362,6 +362,12 @@ ENTRIES: dict[tuple[str, str], Entry] = {
             *("request_too_large", "headers_too_large"),
         ),
     ),
+    ("GET", "/v1/stripe"): Entry(
+        name="getStripe",
+        summary="How it stands with what Stripe is told of usage, and with the prices that it tells of.",
+        answers=(shapes.StripeStanding,),
+        scopes=("master",),
+    ),
     ("GET", "/healthz"): Entry(name="live", summary="Whether the process lives.", answers=(sums.Health,), is_open=True),
     ("GET", "/readyz"): Entry(
         name="ready",

@@ -148,6 +148,33 @@ class Received(Struct, kw_only=True):
     used: bool
 
 
+class StripeRefusal(Struct, kw_only=True):
+    """A customer's hour that Stripe does not take, and why."""
+
+    customer: str
+    hour_ms: Ms
+    price_micros: int
+    reason: str
+
+
+class StripeStanding(Struct, kw_only=True):
+    """What Stripe is told of usage: hours that wait, that it has taken, that it has refused.
+
+    `unmapped`: prices that are paid for and belong to no plan. `without_customer_micros`: usage that is nobody's.
+    """
+
+    object: Literal["stripe"]
+    meter: str | None
+    mode: Literal["hourly"] | None
+    since_ms: Ms | None
+    waiting: int
+    sent: int
+    refused: int
+    refusals: list[StripeRefusal]
+    unmapped: list[str]
+    without_customer_micros: int
+
+
 class EndUser(_Capped, kw_only=True):
     """One of a key's own users; `id` is the key's own name for him."""
 

@@ -1,4 +1,7 @@
-"""`/v1/inbound/stripe`: what Stripe tells. No key opens it, but the signature of each request does."""
+"""`/v1/inbound/stripe`: what Stripe tells. No key opens it, but the signature of each request does.
+
+`/v1/stripe`: how it stands with what Stripe is told.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from gateway.api.endpoint import error_response, json_response
+from gateway.api.endpoint import Call, error_response, json_response
 from gateway.bounds import STRIPE_BODY_BYTES_MAX
 from gateway.edge.headers import too_large
 from gateway.problems import PROBLEMS, CallError, as_problem
@@ -38,6 +41,35 @@ def inbound(services: Services) -> Callable[[Request], Awaitable[Response]]:
         return response
 
     return run
+
+
+async def standing(call: Call) -> Response:
+    """GET /v1/stripe."""
+    call.parameters()
+    ledger, settings = call.services.ledger, call.services.settings.stripe
+    found, unmapped = await ledger.metered.standing(), await ledger.stripe.unmapped()
+    return json_response(
+        {
+            "object": "stripe",
+            "meter": settings.meter or None,
+            "mode": "hourly" if settings.meter else None,
+            "since_ms": found.since_ms,
+            "waiting": found.waiting,
+            "sent": found.sent,
+            "refused": found.refused,
+            "refusals": [
+                {
+                    "customer": each.customer_id,
+                    "hour_ms": each.hour_ms,
+                    "price_micros": each.price_micros,
+                    "reason": each.reason,
+                }
+                for each in found.refusals
+            ],
+            "unmapped": unmapped,
+            "without_customer_micros": found.without_customer_micros,
+        }
+    )
 
 
 async def _taken(request: Request, services: Services) -> bool:

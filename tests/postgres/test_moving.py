@@ -136,6 +136,7 @@ async def test_every_row_of_every_table_is_moved(
         *CARRIED,
         "stripe_standings",
         "stripe_terms",
+        *STRIPE_USAGE,
     }
     assert len(rows) >= 10
 
@@ -179,6 +180,8 @@ STRIPE = tuple(
     f"stripe_{name}"
     for name in ("events", "customers", "standings", "terms", "credits", "payments", "reversals", "fetches")
 )
+STRIPE_USAGE = ("stripe_usage", "stripe_hours")
+WITHOUT_STRIPE_USAGE = tuple(f"DROP TABLE {table}" for table in STRIPE_USAGE)
 WITHOUT_STRIPE = (*(f"DROP TABLE {table}" for table in STRIPE), "ALTER TABLE accounts DROP COLUMN anchor_ms")
 UNDO = {
     "sqlite": {
@@ -192,6 +195,7 @@ UNDO = {
         "0009_routes.sql": WITHOUT_ROUTES,
         "0010_customers.sql": CUSTOMERS,
         "0011_stripe.sql": WITHOUT_STRIPE,
+        "0012_stripe_usage.sql": WITHOUT_STRIPE_USAGE,
     },
     "postgresql": {
         "0002_objects.sql": ("DROP TABLE objects",),
@@ -205,6 +209,7 @@ UNDO = {
         "0010_routes.sql": WITHOUT_ROUTES,
         "0011_customers.sql": CUSTOMERS,
         "0012_stripe.sql": WITHOUT_STRIPE,
+        "0013_stripe_usage.sql": WITHOUT_STRIPE_USAGE,
     },
 }
 """What takes a step of a schema back, so that a database of today becomes one of an earlier version, with its rows."""

@@ -128,6 +128,7 @@ export class Farthing {
     this.pipelines = new Pipelines(this);
     this.routes = new Routes(this);
     this.upstreams = new Upstreams(this);
+    this.stripe = new Stripe(this);
     // </resources>
   }
 
@@ -784,6 +785,17 @@ export class Upstreams extends Resource {
    */
   list() {
     return new Pages(this._client, "/v1/upstreams", {});
+  }
+}
+
+/** `/v1/stripe`. */
+export class Stripe extends Resource {
+  /**
+   * How it stands with what Stripe is told of usage, and with the prices that it tells of.
+   * @returns {Promise<any>}
+   */
+  retrieve() {
+    return this._client.ask("GET", "/v1/stripe", {}, undefined);
   }
 }
 

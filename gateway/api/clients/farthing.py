@@ -175,6 +175,7 @@ class Farthing:
         self.pipelines = Pipelines(self)
         self.routes = Routes(self)
         self.upstreams = Upstreams(self)
+        self.stripe = Stripe(self)
         # </resources>
 
     # <methods>
@@ -700,6 +701,17 @@ class Upstreams:
     def list(self) -> Page:
         """How the providers are doing, as calls of this process have met them."""
         return Page(self._client, "/v1/upstreams", {})
+
+
+class Stripe:
+    """`/v1/stripe`."""
+
+    def __init__(self, client: Farthing) -> None:
+        self._client = client
+
+    def retrieve(self) -> Any:
+        """How it stands with what Stripe is told of usage, and with the prices that it tells of."""
+        return self._client.ask("GET", "/v1/stripe", {}, None, None)
 
 
 # </operations>
