@@ -9,7 +9,7 @@ from ledger import audit, events, glance, history, purchases, repricing, usage
 from ledger.access import Access
 from ledger.audit import Audit
 from ledger.events import EventQuery, EventView, HoldView
-from ledger.glance import Glance
+from ledger.glance import Glance, Summed, Wanted
 from ledger.history import ChangeQuery, Recorded
 from ledger.purchases import Purchase
 from ledger.replays import Origin
@@ -46,6 +46,11 @@ class Reports:
         """Sums of whole days, and the last event in them; see `ledger.glance`."""
         await self._written()
         return await self._access.read(lambda: glance.glance(owner_id, livemode, from_ms, to_ms, month_ms), long=True)
+
+    async def summed(self, wanted: Wanted, from_ms: int, to_ms: int) -> tuple[Summed, int]:
+        """Sums of whole days, and the last event in them. Raises NotFound."""
+        await self._written()
+        return await self._access.read(lambda: glance.summed(wanted, from_ms, to_ms), long=True)
 
     async def settled_since(self, seq: int, before_ms: int) -> tuple[bool, int]:
         """Whether an event after this one is of a call from before; and the last event."""

@@ -128,9 +128,15 @@ def report(query: Query) -> Script[UsageReport]:
     return UsageReport(groups=groups, names=names)
 
 
-def scope_of(owner_id: int, *, livemode: bool) -> Script[tuple[str, tuple[Any, ...], int | None]]:
-    """The same for all of an owner's subtree."""
-    return (yield from _scope(Query(owner_id=owner_id, from_ms=0, to_ms=0, livemode=livemode), owner_id))
+def scope_of(
+    owner_id: int, *, livemode: bool, key: str | None = None, end_user: str | None = None
+) -> Script[tuple[str, tuple[Any, ...], int | None]]:
+    """The same for an owner's subtree, or a key's in it, or an end user's calls there. Raises NotFound."""
+    account_id = owner_id
+    if key is not None:
+        account_id = yield from find(owner_id, key)
+    query = Query(owner_id=owner_id, from_ms=0, to_ms=0, livemode=livemode, end_user=end_user)
+    return (yield from _scope(query, account_id))
 
 
 def _scope(query: Query, account_id: int) -> Script[tuple[str, tuple[Any, ...], int | None]]:

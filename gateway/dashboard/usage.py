@@ -9,42 +9,66 @@ from starlette.responses import Response
 
 from gateway.api import usage
 from gateway.api.tables import csv_response
-from gateway.dashboard import charts
+from gateway.dashboard import charts, words
 from gateway.dashboard.days import Days, calendar_ms, days_of, month_start_ms
 from gateway.dashboard.page import Page
 from gateway.problems import CallError
+from ledger.glance import By, Sum, Summed, Wanted
 from ledger.windows import DAY_MS
 
 BY = {"key": "key", "model": "model", "day": "day", "end_user": "end user"}
 SUMS = ("requests", "blocked", "input_tokens", "output_tokens", "cost_micros", "price_micros")
 _TAG = "tag:"
+_TABLED: dict[str, By] = {"key": "key", "model": "model", "day": "day", "end_user": "end_user"}
+ROWS_MAX = 500  # of a table; the file has all
 
 
 async def show(page: Page) -> Response:
     """GET /dashboard/usage."""
     days = days_of(page.query, page.now_ms)
     rows = await _rows(page, days)
-    daily = await _report(page, days, "day,model")
     series: dict[str, dict[int, int]] = {}
-    for row in filter(_wanted(page), daily["groups"]):
-        of = series.setdefault(row["model"] or "other", {})
-        day_ms = calendar_ms(row["day"])
-        of[day_ms] = of.get(day_ms, 0) + row["cost_micros"]
+    for day_ms, model, micros in await _daily(page, days):
+        of = series.setdefault(model or "other", {})
+        of[day_ms] = of.get(day_ms, 0) + micros
+    shown = rows[:ROWS_MAX]
+    await _name(page, shown)
     return page.show(
         "usage.html",
         by=_by(page),
         bys=BY,
         days=days,
-        rows=rows,
+        rows=shown,
+        more=len(rows) - len(shown),
         total={name: sum(row[name] for row in rows) for name in SUMS},
         chart=charts.stacked(days.each, series),
         spans=_spans(days_of({"timezone": days.timezone}, page.now_ms).last_ms),
     )
 
 
+async def _daily(page: Page, days: Days) -> list[tuple[int, str, int]]:
+    """Day, model and cost in micros."""
+    if not days.timezone:
+        sums = await _summed(page, days, "day_model")
+        return [(day_ms, model, of.cost_micros) for (day_ms, model), of in sums.items()]
+    groups = filter(_wanted(page), (await _report(page, days, "day,model"))["groups"])
+    return [(calendar_ms(row["day"]), row["model"], row["cost_micros"]) for row in groups]
+
+
+async def _summed(page: Page, days: Days, by: By) -> Summed:
+    wanted = Wanted(
+        owner_id=page.key.account_id,
+        livemode=not page.test,
+        by=by,
+        **{name: page.query.get(name) or None for name in ("key_id", "end_user", "provider", "model")},
+    )
+    return await page.means.glances.summed(wanted, days.from_ms, days.to_ms, page.now_ms)
+
+
 async def show_csv(page: Page) -> Response:
     """GET /dashboard/usage.csv: the rows of the table."""
     rows = await _rows(page, days_of(page.query, page.now_ms))
+    await _name(page, rows)
     names = [name for name in (rows[0] if rows else {}) if name not in (*SUMS, "label", "params")]
     return csv_response([*names, *SUMS], rows, "usage")
 
@@ -77,17 +101,61 @@ def _wanted(page: Page) -> Any:
 
 
 async def _rows(page: Page, days: Days) -> list[dict[str, Any]]:
-    """Sums by what is asked for, those that cost most first; days in their order."""
+    """Sums by what is asked for, those that cost most first; days in their order. Keys are named by `_name`."""
     by = _by(page)
+    if by in _TABLED and not days.timezone:
+        rows = await _tabled(page, days, by)
+    else:
+        rows = await _reported(page, days, by)
+    rows = [row for row in rows if row["requests"] or row["blocked"] or row["cost_micros"]]
+    return sorted(rows, key=lambda row: row["label"] if by == "day" else -row["cost_micros"])
+
+
+async def _tabled(page: Page, days: Days, by: str) -> list[dict[str, Any]]:
+    """The same from the sums of whole days."""
+    sums = await _summed(page, days, _TABLED[by])
+    if by == "key":
+        return [{"label": "", "account_id": account_id} | _figures(of) for (account_id,), of in sums.items()]
+    groups: list[dict[str, Any]] = []
+    names = {}
+    if by == "end_user":
+        names = await page.services.ledger.reports.called([subject_id for (subject_id,) in sums if subject_id])
+    for at, of in sums.items():
+        if by == "model":
+            said: dict[str, Any] = {"provider": at[0], "model": at[1]}
+        elif by == "day":
+            said = {"day": words.day(at[0])}
+        else:
+            said = {"end_user": names[at[0]][1] if at[0] else None}
+        groups.append(said | _figures(of))
+    return _merged(groups, by)
+
+
+def _figures(of: Sum) -> dict[str, int]:
+    return {name: getattr(of, name) for name in SUMS}
+
+
+async def _name(page: Page, rows: list[dict[str, Any]]) -> None:
+    """Say of rows by key whose they are."""
+    unnamed = {row["account_id"]: row for row in rows if "account_id" in row}
+    names = await page.services.ledger.reports.called(list(unnamed)) if unnamed else {}
+    for account_id, row in unnamed.items():
+        key_id, _, profile = names[account_id]
+        figures = {name: row[name] for name in SUMS}
+        name, external_id = profile.get("name", ""), profile.get("external_id")
+        row.clear()
+        row.update({"label": name or external_id or key_id, "params": {"key_id": key_id}})
+        row.update({"key_id": key_id, "name": name, "external_id": external_id} | figures)
+
+
+async def _reported(page: Page, days: Days, by: str) -> list[dict[str, Any]]:
+    """The same from the bill: by local days, or by a tag."""
     narrow = bool(page.query.get("model") or page.query.get("provider"))
     report = await _report(page, days, "model" if by == "key" or by == "model" else f"{by},model" if narrow else by)
     if by == "key":
-        rows = [_of_key(page, row, narrow) for row in report["by_key"]]
-    else:
-        groups = filter(_wanted(page), report["groups"]) if narrow or by == "model" else report["groups"]
-        rows = _merged(groups, by)
-    rows = [row for row in rows if row["requests"] or row["blocked"] or row["cost_micros"]]
-    return sorted(rows, key=lambda row: row["label"] if by == "day" else -row["cost_micros"])
+        return [_of_key(page, row, narrow) for row in report["by_key"]]
+    groups = filter(_wanted(page), report["groups"]) if narrow or by == "model" else report["groups"]
+    return _merged(groups, by)
 
 
 def _of_key(page: Page, row: dict[str, Any], narrow: bool) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.dashboard.days import month_start_ms
 from gateway.dashboard.glances import Glances
+from ledger.glance import Wanted
 from ledger.usage import Query
 from ledger.windows import DAY_MS, day_start_ms
 from tests.ledger.world import World, opened
@@ -34,6 +35,21 @@ async def agree(world: World, glances: Glances) -> None:
     }
 
 
+async def same_rows(world: World, glances: Glances, dice: random.Random) -> None:
+    """A table's sums, beside the bill of the same days."""
+    now_ms = world.clock()
+    to_ms = day_start_ms(now_ms) + dice.choice((0, 1, 1, -3)) * DAY_MS
+    from_ms = max(to_ms - dice.choice((1, 7, 40)) * DAY_MS, 0)
+    wanted = Wanted(owner_id=1, livemode=True, by="key")
+    sums = await glances.summed(wanted, from_ms, to_ms, now_ms)
+    expected: dict[tuple[int], tuple[int, int]] = {}
+    bill = (await world.ledger.reports.usage(Query(owner_id=1, from_ms=from_ms, to_ms=to_ms))).groups
+    for (account_id, *_), each in bill.items():
+        cost_micros, requests = expected.get((account_id,), (0, 0))
+        expected[account_id,] = cost_micros + each.cost_micros, requests + each.requests
+    assert {at: (of.cost_micros, of.requests) for at, of in sums.items()} == expected
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_what_is_settled_late_is_seen_at_the_next_look(tmp_path: Path, seed: int) -> None:
     """Calls of yesterday and of last month end today; days turn, months turn; every look agrees with the bill."""
@@ -55,4 +71,5 @@ async def test_what_is_settled_late_is_seen_at_the_next_look(tmp_path: Path, see
                 await world.spend(dice.choice(keys), dice.randrange(1, 50))
             else:
                 await agree(world, glances)
+                await same_rows(world, glances, dice)
         await agree(world, glances)
