@@ -19,6 +19,8 @@ from ledger.windows import zone
 RANGE_MS_MAX = 10**14
 _COUNTS = ("requests", "blocked", "cost_micros", "price_micros")
 _LATENCIES = ("latency_ms_avg", "latency_ms_p50", "latency_ms_p95")
+_INVOICE = ("markup_micros", "period_start_ms", "period_end_ms", "currency")
+CURRENCY = "USD"  # of the ledger, and of every amount in a file
 _BY = ("model", "end_user", "day")
 
 
@@ -50,7 +52,7 @@ async def usage(call: Call) -> Response:
     tz = zone(timezone) if timezone is not None else UTC
     # A bill of many thousand keys takes a while to write: the calls need not wait for it.
     if form == "csv":
-        return await asyncio.to_thread(_csv, report, by, tag, tz)
+        return await asyncio.to_thread(_csv, report, (from_ms, to_ms), by, tag, tz)
     return await asyncio.to_thread(lambda: json_response(_json(report, from_ms, to_ms, by, tag, tz)))
 
 
@@ -93,6 +95,16 @@ def _figures(sums: Sums) -> dict[str, Any]:
         "latency_ms_avg": sums.latency_ms_sum // timed if timed else None,
         "latency_ms_p50": percentile_ms(sums.histogram, 50),
         "latency_ms_p95": percentile_ms(sums.histogram, 95),
+    }
+
+
+def _invoiced(sums: Sums, span: tuple[int, int]) -> dict[str, Any]:
+    """What an invoice's line says beside: how much of the price is markup, of which period, in which currency."""
+    return {
+        "markup_micros": sums.price_micros - sums.cost_micros,
+        "period_start_ms": span[0],
+        "period_end_ms": span[1],
+        "currency": CURRENCY,
     }
 
 
@@ -172,15 +184,27 @@ def _day(day_ms: int, tz: tzinfo) -> str:
     return datetime.fromtimestamp(day_ms // 1000, tz).date().isoformat()
 
 
-def _csv(report: UsageReport, by: tuple[str, ...], tag: str | None, tz: tzinfo) -> Response:
-    """One line a key and model, and every further dimension that was asked for."""
+def _csv(report: UsageReport, span: tuple[int, int], by: tuple[str, ...], tag: str | None, tz: tzinfo) -> Response:
+    """One line a key and model, and every further dimension that was asked for: as an invoice's lines."""
     extra = [name for name in ("day", "end_user") if name in by] + ([f"tag:{tag}"] if tag is not None else [])
-    columns = ["key_id", "name", "external_id", *extra, "provider", "model", *_COUNTS, *MEASURES, *_LATENCIES]
+    columns = [
+        "key_id",
+        "name",
+        "external_id",
+        *extra,
+        "provider",
+        "model",
+        *_COUNTS,
+        *MEASURES,
+        *_LATENCIES,
+        *_INVOICE,
+    ]
     rows = [
         _key_names(report.names[group[0]])
         | _labels(report, group, by, tag, tz)
         | {"provider": group[1], "model": group[2]}
         | _figures(sums)
+        | _invoiced(sums, span)
         for group, sums in report.groups.items()
     ]
     rows.sort(key=lambda row: (row["key_id"], row.get("day", ""), row["provider"], row["model"]))
