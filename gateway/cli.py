@@ -150,7 +150,8 @@ def _add_stripe(add: Callable[..., argparse.ArgumentParser], names: Any) -> None
     text = "the price of each customer's hours against Stripe's own sums; exit 4 where they differ"
     check = add("check", stripe.check, text, at_stripe)
     check.add_argument("--month", type=stripe.month, required=True, metavar="MONTH", help="2026-11")
-    add("retry", stripe.retry, "let the gateway tell again what Stripe has refused", at_stripe)
+    again = add("retry", stripe.retry, "let the gateway tell again what Stripe has refused", at_stripe)
+    again.add_argument("--month", type=stripe.month, metavar="MONTH", help="all hours of a month, whatever was told")
 
 
 def _add_span(sub: argparse.ArgumentParser) -> None:

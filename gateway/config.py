@@ -48,7 +48,7 @@ class StripeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What we know of the operator's account at Stripe; "" is nothing.
 
     Attributes:
-        webhook_secret: What it signs its events with.
+        webhook_secret: What it signs its events with; several, one for each endpoint there, with commas between them.
         api_key: What we ask it with.
         origin: Where it is.
         grace_days: How long a late payment keeps its plan.
@@ -201,6 +201,9 @@ def _stripe(values: Mapping[str, str]) -> StripeSettings:
     for name in ("STRIPE_WEBHOOK_SECRET", "STRIPE_API_KEY"):
         if not re.fullmatch(r"[!-~]*", values.get(name, "")):
             raise BadSetting(f"{name} must be visible ASCII characters")
+    secrets = values.get("STRIPE_WEBHOOK_SECRET", "")
+    if secrets and not all(secrets.split(",")):
+        raise BadSetting("STRIPE_WEBHOOK_SECRET must be one secret, or several with a comma between them")
     meter = values.get("FARTHING_STRIPE_METER", "")
     if not re.fullmatch(r"[!-~]{0,100}", meter):
         raise BadSetting(

@@ -55,6 +55,15 @@ class Metered:
         """Let what was refused be told again; how many hours. Raises LedgerUnavailable."""
         return await self._access.write(lambda touched: hours.retry())
 
+    async def again(self, from_ms: int, to_ms: int) -> int:
+        """Let all hours of a span be told again; how many. Raises LedgerUnavailable."""
+        return await self._access.write(lambda touched: hours.again(from_ms, to_ms))
+
+    async def reported(self, event_id: str, meter_id: str) -> bool:
+        """Stripe says that it did not count what it had taken; whether that is new. Raises LedgerUnavailable."""
+        now_ms = self._access.clock_ms()
+        return await self._access.write(lambda touched: hours.reported(event_id, meter_id, now_ms))
+
     async def standing(self) -> Standing:
         """How it stands. Raises LedgerUnavailable."""
         return await self._access.read(lambda: hours.standing(REFUSALS_SHOWN), long=True)

@@ -21,6 +21,7 @@ from gateway.stripe import shapes
 from gateway.stripe.signature import BadSignature, verify
 from keys.ids import new_body, new_id
 
+ID_MAX = 255
 THIN = "v2.core.event"
 METERS = "v1.billing.meter."
 """Thin events that are taken all the same: what became of usage that was sent."""
@@ -80,15 +81,11 @@ async def _taken(request: Request, services: Services) -> bool:
     if too_large(request.scope["headers"]):
         raise CallError(431, "headers_too_large", "The request has too many header fields.")
     body = await _body(request)
-    try:
-        now_s = services.clock_ms() // 1000
-        verify(request.headers.get("stripe-signature", ""), body, settings.webhook_secret, now_s)
-    except BadSignature as error:
-        raise CallError(400, "invalid_signature", str(error), param="Stripe-Signature") from None
+    _verified(request, body, services)
     event = _event(body)
     if event.get("object") == THIN:
         if str(event.get("type")).startswith(METERS):
-            return False
+            return await _reported(event, services)
         message = "This is a thin event: give the endpoint at Stripe snapshot payloads."
         raise CallError(400, "thin_event", message, param="object")
     try:
@@ -100,6 +97,28 @@ async def _taken(request: Request, services: Services) -> bool:
     return await services.ledger.stripe.take(
         found, lambda prefix: new_id(prefix, services.clock_ms()), fetch=bool(settings.api_key)
     )
+
+
+def _verified(request: Request, body: bytes, services: Services) -> None:
+    """Each endpoint at Stripe signs with a secret of its own; any of ours will do. Raises CallError."""
+    why = ""
+    for secret in services.settings.stripe.webhook_secret.split(","):
+        try:
+            verify(request.headers.get("stripe-signature", ""), body, secret, services.clock_ms() // 1000)
+        except BadSignature as error:
+            why = why or str(error)
+        else:
+            return
+    raise CallError(400, "invalid_signature", why, param="Stripe-Signature")
+
+
+async def _reported(event: dict[str, Any], services: Services) -> bool:
+    """Whether a thin event says of a meter, and for the first time, that events were not counted. It holds no more."""
+    meter = event.get("related_object")
+    event_id, meter_id = event.get("id"), meter.get("id") if isinstance(meter, dict) else None
+    if not isinstance(event_id, str) or not isinstance(meter_id, str) or max(len(event_id), len(meter_id)) > ID_MAX:
+        return False
+    return await services.ledger.metered.reported(event_id, meter_id)
 
 
 async def _body(request: Request) -> bytes:

@@ -82,10 +82,10 @@ async def _theirs(
 
 
 async def retry(options: argparse.Namespace, settings: config.Settings) -> int:
-    """`stripe retry`: let the gateway tell again what Stripe has refused."""
+    """`stripe retry`: let the gateway tell again what Stripe has refused, or all hours of a month."""
     ledger = await Ledger.open(settings.database_url, clock_ms=clock_ms, owner="stripe-retry", serving=False)
     try:
-        hours = await ledger.metered.retry()
+        hours = await (ledger.metered.again(*options.month) if options.month else ledger.metered.retry())
     finally:
         await ledger.close()
     emit(options, {"hours": hours}, [f"{hours} hours are told again"])

@@ -254,6 +254,26 @@ def retry() -> Script[int]:
     return len(rows)
 
 
+def again(from_ms: int, to_ms: int) -> Script[int]:
+    """Let all hours of a span be told again, whatever Stripe was told of them; how many."""
+    span = (from_ms, to_ms)
+    ((count,),) = yield "SELECT COUNT(*) FROM stripe_hours WHERE hour_ms >= ? AND hour_ms < ?", span
+    yield (
+        "UPDATE stripe_hours SET state = 'waiting', tries = 0, due_ms = 0 WHERE hour_ms >= ? AND hour_ms < ?",
+        span,
+    )
+    return int(count)
+
+
+def reported(event_id: str, meter_id: str, now_ms: int) -> Script[bool]:
+    """Stripe has found later that something it had taken is wrong: tell the operator, once; whether it was new."""
+    name = f"stripe_report:{event_id}"
+    rows = yield "SELECT 1 FROM settings WHERE name = ?", (name,)
+    facts: dict[str, Any] = {"reason": f"events of meter {meter_id} were not counted", "meter": meter_id}
+    yield from messages.turned(name, REJECTED, facts, now_ms)
+    return not rows
+
+
 def standing(limit: int) -> Script[Standing]:
     """How it stands; the newest refusals, at most so many."""
     since_ms = yield from since()

@@ -20,6 +20,7 @@ from gateway.terminal import CANNOT_START, DIFFERENCE, FAILED, OK, USAGE
 from ledger.records import Facts, Report
 from tests.gateway.stripe.conftest import made_plan, soon
 from tests.gateway.stripe.meters import API_KEY, HOUR_S, METER, Meters
+from tests.gateway.stripe.said import SECRET, tell
 from tests.harness import MASTER, Running, running
 from tests.ledger.conftest import database  # noqa: F401 - both engines
 from tests.ledger.world import Clock as LedgerClock
@@ -41,6 +42,7 @@ async def told(tmp_path: Path, clock: Clock, meters: Meters, monkeypatch: pytest
     """A gateway that tells the meters, looked at each second; the command line beside it has the same settings."""
     values = {
         "STRIPE_API_KEY": API_KEY,
+        "STRIPE_WEBHOOK_SECRET": f"whsec_of_the_other_endpoint,{SECRET}",
         "FARTHING_STRIPE_URL": meters.url,
         "FARTHING_STRIPE_METER": METER,
         "FARTHING_STRIPE_EVERY_S": "1",
@@ -60,6 +62,13 @@ async def standing(farthing: Running, *names: str) -> Any:
     assert status == 200, found
     values = [found[name] for name in names]
     return values[0] if len(values) == 1 else values
+
+
+async def rung(farthing: Running, hook_id: str) -> list[str]:
+    """The types of what a hook was told."""
+    status, page = await farthing.api("GET", f"/v1/hooks/{hook_id}/deliveries")
+    assert status == 200, page
+    return [each["type"] for each in page["data"]]
 
 
 async def sold(farthing: Running, customers: dict[tuple[str, str | None], str]) -> dict[tuple[str, int], int]:
@@ -117,7 +126,7 @@ async def test_customers_are_billed_to_the_micro(
     expected = await sold(told, customers)
     await soon(_sums(meters), expected)
     assert len(expected) == 9
-    assert await standing(told, "waiting", "refused", "sent") == [0, 0, 9]
+    await soon(lambda: standing(told, "waiting", "refused", "sent"), [0, 0, 9])
     assert await standing(told, "without_customer_micros") > 0
     await told.api("PATCH", f"/v1/keys/{key['id']}", {"stripe_customer_id": "cus_late"})
     customers[key["id"], None] = "cus_late"
@@ -209,8 +218,7 @@ async def test_stripe_may_be_away_and_refuse(
     (refusal,) = await standing(told, "refusals")
     assert (refusal["customer"], refusal["price_micros"]) == ("cus_bad", sum(expected.values()) // 2)
     assert "No such customer" in refusal["reason"]
-    rung = await told.api("GET", f"/v1/hooks/{made['id']}/deliveries")
-    assert [each["type"] for each in rung[1]["data"]] == ["stripe.rejected"]
+    await soon(lambda: rung(told, made["id"]), ["stripe.rejected"])
     assert (await check(capsys))[0] == DIFFERENCE
     meters.unknown.clear()
     assert await asyncio.to_thread(main, ["stripe", "retry"]) == OK
@@ -223,10 +231,37 @@ async def test_stripe_may_be_away_and_refuse(
 HOOK = {"kind": "webhook", "url": "https://example.com/hook", "events": ["stripe.rejected"]}
 
 
+async def test_what_was_lost_there_is_told_again(
+    told: Running, meters: Meters, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stripe reports later that it did not count something: it rings once, the check says what, a retry mends it."""
+    key = await told.mint(stripe_customer_id="cus_1")
+    status, made = await told.api("POST", "/v1/hooks", HOOK)
+    assert status == 201, made
+    assert (await told.call(key["secret"], CHAT))[0] == 200
+    expected = await sold(told, {(key["id"], None): "cus_1"})
+    await soon(_sums(meters), expected)
+    meters.events.clear()
+    report = {
+        "id": "evt_report",
+        "object": "v2.core.event",
+        "type": "v1.billing.meter.error_report_triggered",
+        "related_object": {"id": "mtr_1", "type": "billing.meter", "url": "/v1/billing/meters/mtr_1"},
+    }
+    assert await tell(told, report, times=2)
+    await soon(lambda: rung(told, made["id"]), ["stripe.rejected"])
+    assert (await check(capsys))[0] == DIFFERENCE
+    assert await asyncio.to_thread(main, ["stripe", "retry", "--month", "2026-01"]) == OK
+    await soon(_sums(meters), expected)
+    assert (await check(capsys))[0] == OK
+
+
 async def test_settings_that_cannot_be(meters: Meters, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A meter without a key, a mode that there is not; and a check without a meter, or with one that Stripe has not."""
     with pytest.raises(config.BadSetting, match="STRIPE_API_KEY"):
         config.load({"FARTHING_STRIPE_METER": METER})
+    with pytest.raises(config.BadSetting, match="STRIPE_WEBHOOK_SECRET"):
+        config.load({"STRIPE_WEBHOOK_SECRET": "whsec_1,"})
     with pytest.raises(config.BadSetting, match="FARTHING_STRIPE_MODE"):
         config.load({"FARTHING_STRIPE_MODE": "weekly"})
     with pytest.MonkeyPatch.context() as patch:
