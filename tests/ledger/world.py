@@ -25,12 +25,6 @@ START_MS = 1_767_225_600_000 - 36 * 3_600_000
 """36 hours before the end of the year 2025, so that month, year and week edges are near."""
 
 
-WITHOUT_OUTBOX = (
-    *(f"DROP TABLE {table}" for table in ("deliveries", "hooks", "messages", "changes")),
-    *(f"ALTER TABLE accounts DROP COLUMN {column}" for column in ("hooks", "alert_at")),
-    "ALTER TABLE limits DROP COLUMN alert_at",
-    "DROP INDEX accounts_by_end",
-)
 """Takes back the step of the schema that made the outbox."""
 
 

@@ -20,7 +20,8 @@ from ledger.objects import Object
 from ledger.records import Held, LedgerLost, LedgerUnavailable, Refused
 from ledger.sqlite.files import AlreadyOpen
 from ledger.sqlite.reading import READERS
-from tests.ledger.world import WITHOUT_OUTBOX, Clock, World, assert_sound, opened, outside, settlement, ticks
+from tests.ledger.older import UNDO
+from tests.ledger.world import Clock, World, assert_sound, opened, outside, settlement, ticks
 
 ROOT = Path(__file__).parents[3]
 
@@ -171,12 +172,9 @@ async def test_an_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
         await world.spend(key, 7)
         kept = world.rows("SELECT rest_picos, cost_micros FROM rollups")
     with outside(path) as connection:
-        connection.execute("ALTER TABLE rollups RENAME COLUMN rest_picos TO cost_picos")
-        connection.execute("UPDATE rollups SET cost_picos = cost_picos + cost_micros * 1000000")
-        for table in ("objects", "carried", "carried_days", "carried_legs", "sessions", "portal_sessions", "routes"):
-            connection.execute(f"DROP TABLE {table}")
-        for statement in (*WITHOUT_OUTBOX, "ALTER TABLE events DROP COLUMN upstream"):
-            connection.execute(statement)
+        for step in reversed(UNDO["sqlite"].values()):
+            for statement in step:
+                connection.execute(statement)
         connection.execute("PRAGMA user_version = 1")
     async with opened(path) as world:
         world.accounts[key] = (await world.ledger.accounts.root()) or 0
