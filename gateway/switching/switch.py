@@ -24,7 +24,7 @@ from gateway.edge.head import Head
 from gateway.places import Places
 from gateway.problems import CallError, as_problem
 from gateway.switching.choices import Choice, Choices
-from gateway.switching.rests import ACCOUNT_REST_S, Rests
+from gateway.switching.rests import ACCOUNT_REST_S, SILENCE_REST_S, Rests
 from gateway.switching.spec import RouteBody
 from gateway.telemetry import Metrics
 from gateway.upstream.health import Health
@@ -57,6 +57,7 @@ class Switch:
         self._metrics = metrics
         self._now = now
         self.rests, self.health = rests, health
+        self.silences = Rests(now)  # by model at an upstream, and caller: what is slow for one need not be for others
 
     async def fly(
         self,
@@ -85,7 +86,7 @@ class Switch:
                 told(admitted.call_id)
             began = started if missed is None else self._now()
             latest = await self._relay.fly(admitted, inbound.head, connection, send, began)
-            self._note(choice, latest)
+            self._note(choice, aliased, latest)
             if latest is None:
                 return choice.route
             missed = latest
@@ -108,8 +109,8 @@ class Switch:
         name, path = head.mounted()
         return (name, head.at(path)) if name in self._elsewhere.upstreams else None
 
-    def _note(self, choice: Choice, missed: Missed | None) -> None:
-        """Remember how it went."""
+    def _note(self, choice: Choice, aliased: Aliased, missed: Missed | None) -> None:
+        """Remember how it went. What one caller's request can bring about alone tells the others little."""
         if missed is None:
             self.health.heard(choice.name, 200)
             return
@@ -118,8 +119,10 @@ class Switch:
             self.rests.rest(choice.account, missed.wait_s)
         elif missed.why == "account":
             self.rests.rest(choice.account, ACCOUNT_REST_S)
-        else:
-            self.health.failed(choice.name, missed.why, at_once=missed.silent or missed.why == "model")
+        elif missed.why != "model":  # which a request's own words may look like, and which costs no time
+            if missed.silent:
+                self.silences.rest(_to(choice, aliased), SILENCE_REST_S)
+            self.health.failed(choice.name, missed.why)
 
     def _all_rest(self, choices: Sequence[Choice]) -> CallError:
         """Nobody can be asked: as the one would say who may be asked the soonest."""
@@ -127,6 +130,11 @@ class Switch:
         message = "Every provider that could answer this has asked to be left alone for a while."
         wait_s = max(1, min(-int(-left_s // 1), _NOBODY_WAITS_S))
         return CallError(429, "rate_limited", message, retry=True, retry_after_s=wait_s)
+
+
+def _to(choice: Choice, aliased: Aliased) -> str:
+    """A model at an upstream, as one caller knows it."""
+    return f"{choice.name}@{aliased.key.account_id}"
 
 
 class _Flight:
@@ -156,7 +164,8 @@ class _Flight:
         while self._number < ATTEMPTS_MAX:
             rests, health = self._switch.rests, self._switch.health
             awake = [choice for choice in self._left if not rests.left_s(choice.account)]
-            well = next((choice for choice in awake if health.may_ask(choice.name)), None)
+            heard = [c for c in awake if not self._switch.silences.left_s(_to(c, self._aliased))]
+            well = next((choice for choice in heard if health.may_ask(choice.name)), None)
             if well is None and awake and not self._number:
                 well = awake[0]  # all are down, as far as is known here; somebody has to be asked
             if well is not None:

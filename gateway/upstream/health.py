@@ -56,18 +56,15 @@ class Health:
         elif self._troubles and (trouble := self._troubles.pop(name, None)) is not None and trouble.down:
             self._turned(name, "")
 
-    def failed(self, name: str, why: str, *, at_once: bool = False) -> None:
-        """An upstream has failed: "unreachable", "timeout", "broken", or the status that it answered.
-
-        `at_once`: it is down with this, for to ask it again would cost too much.
-        """
+    def failed(self, name: str, why: str) -> None:
+        """An upstream has failed: "unreachable", "timeout", "broken", or the status that it answered."""
         now = self._now()
         trouble = self._troubles.setdefault(name, _Trouble())
         trouble.failures = trouble.failures + 1 if now - trouble.last < TOGETHER_S else 1
         trouble.last, trouble.why = now, why
         if trouble.down:
             trouble.probe_at = now + PROBE_EVERY_S
-        elif at_once or trouble.failures >= DOWN_AFTER:
+        elif trouble.failures >= DOWN_AFTER:
             trouble.down, trouble.probe_at = True, now + PROBE_EVERY_S
             self._turned(name, why)
 

@@ -403,3 +403,19 @@ async def test_a_large_request_is_routed_too(farthing: Running, path: str) -> No
     status, headers, answer = await farthing.call(key["secret"], body, path)
     assert (status, headers["x-farthing-attempts"]) == (200, "1"), answer
     await farthing.audited()
+
+
+async def test_what_one_caller_meets_moves_no_other(farthing: Running) -> None:
+    """A long request of one key, and an error in which a provider repeats his words, are his own affair."""
+    await route(farthing, retry_ambiguous=True, first_byte_timeout_s=0.5)
+    slow, other = await farthing.mint(), await farthing.mint()
+    farthing.upstream.script("delay_ms=1500", model=FIRST)
+    assert (await farthing.call(slow["secret"], CHAT))[1]["x-farthing-upstream"] == "mistral"
+    assert (await farthing.call(slow["secret"], CHAT))[1]["x-farthing-attempts"] == "1"  # not again by him
+    assert (await farthing.call(other["secret"], CHAT))[1]["x-farthing-upstream"] == "openai"
+    farthing.upstream.script(*["status=404"] * 6, model=FIRST)
+    strange = await farthing.mint()
+    for _ in range(6):
+        assert (await farthing.call(strange["secret"], CHAT))[1]["x-farthing-attempts"] == "2"
+    status, headers, _ = await farthing.call(other["secret"], CHAT)
+    assert (status, headers["x-farthing-upstream"], headers["x-farthing-attempts"]) == (200, "openai", "1")
