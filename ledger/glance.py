@@ -12,10 +12,8 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from ledger.engine import Script
-from ledger.rows import marks
 from ledger.usage import scope_of
 
-NAMED_AT_ONCE = 1_000
 K = TypeVar("K")
 
 
@@ -142,14 +140,3 @@ def settled_since(seq: int, before_ms: int) -> Script[tuple[bool, int]]:
     ((last,),) = yield "SELECT COALESCE(MAX(seq), 0) FROM events", ()
     rows = yield "SELECT 1 FROM events WHERE seq > ? AND seq <= ? AND created_ms < ? LIMIT 1", (seq, last, before_ms)
     return bool(rows), int(last)
-
-
-def called(account_ids: list[int]) -> Script[dict[int, tuple[str, str | None, dict[str, Any]]]]:
-    """Public id, an end user's own name, and profile of accounts."""
-    names: dict[int, tuple[str, str | None, dict[str, Any]]] = {}
-    for start in range(0, len(account_ids), NAMED_AT_ONCE):
-        part = tuple(account_ids[start : start + NAMED_AT_ONCE])
-        rows = yield f"SELECT id, public_id, subject, profile FROM accounts WHERE id IN ({marks(part)})", part  # noqa: S608
-        for account_id, public_id, subject, profile in rows:
-            names[account_id] = public_id, subject, msgspec.json.decode(profile)
-    return names

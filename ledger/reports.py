@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from ledger import audit, events, glance, history, purchases, repricing, usage
@@ -14,7 +14,7 @@ from ledger.history import ChangeQuery, Recorded
 from ledger.purchases import Purchase
 from ledger.replays import Origin
 from ledger.repricing import Charged
-from ledger.usage import Query, UsageReport
+from ledger.usage import Names, Query, UsageReport
 
 
 class Reports:
@@ -56,9 +56,9 @@ class Reports:
         """Whether an event after this one is of a call from before; and the last event."""
         return await self._access.read(lambda: glance.settled_since(seq, before_ms), long=True)
 
-    async def called(self, account_ids: list[int]) -> dict[int, tuple[str, str | None, dict[str, Any]]]:
-        """Public id, an end user's own name, and profile of accounts."""
-        return await self._access.read(lambda: glance.called(account_ids))
+    async def names(self, account_ids: Collection[int]) -> dict[int, Names]:
+        """What accounts are called."""
+        return await self._access.read(lambda: usage.names_of(account_ids))
 
     async def events(self, query: EventQuery) -> tuple[list[EventView], bool]:
         """A page of events and whether there are more. Raises NotFound."""

@@ -6,6 +6,7 @@ A call belongs to the moment in which it was held, so the bill's months are the 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import msgspec
@@ -124,7 +125,7 @@ def report(query: Query) -> Script[UsageReport]:
         yield from _from_rollups(query, where, parameters, listed, first_day, end_day, groups)
         if end_day < query.to_ms:
             yield from _from_events(query, where, parameters, end_day, query.to_ms, groups)
-    names = yield from _names({group[0] for group in groups} | {group[4] for group in groups if group[4]})
+    names = yield from names_of({group[0] for group in groups} | {group[4] for group in groups if group[4]})
     return UsageReport(groups=groups, names=names)
 
 
@@ -260,7 +261,8 @@ def _day_of(query: Query, at_ms: int) -> int:
     return day_start_ms(at_ms) if query.timezone is None else local_day_start_ms(at_ms, query.timezone)
 
 
-def _names(account_ids: set[int]) -> Script[dict[int, Names]]:
+def names_of(account_ids: Collection[int]) -> Script[dict[int, Names]]:
+    """What accounts are called."""
     names: dict[int, Names] = {}
     ids = sorted(account_ids)
     for start in range(0, len(ids), 1000):

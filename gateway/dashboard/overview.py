@@ -89,16 +89,15 @@ async def _named(page: Page, sums: Glance) -> tuple[list[dict[str, Any]], list[d
     """Keys, and end users by their own names, that cost the most this month."""
     keys = nlargest(TOP, sums.keys.items(), key=lambda each: each[1].cost_micros)
     people = nlargest(PEOPLE_LOOKED_AT_MAX, sums.people.items(), key=lambda each: each[1].cost_micros)
-    names = await page.services.ledger.reports.called([account_id for account_id, _ in (*keys, *people)])
+    names = await page.services.ledger.reports.names([account_id for account_id, _ in (*keys, *people)])
     shown = [
-        {"key_id": public_id, "cost_micros": of.cost_micros}
-        | {name: profile.get(name) for name in ("name", "external_id")}
+        {"key_id": names[account_id].public_id, "cost_micros": of.cost_micros}
+        | {name: names[account_id].profile.get(name) for name in ("name", "external_id")}
         for account_id, of in keys
-        for public_id, _, profile in (names[account_id],)
     ]
     by_name: dict[str, int] = {}
     for account_id, of in people:
-        if (subject := names[account_id][1]) is not None:
+        if (subject := names[account_id].subject) is not None:
             by_name[subject] = by_name.get(subject, 0) + of.cost_micros
     return shown, [{"end_user": name, "cost_micros": cost_micros} for name, cost_micros in by_name.items()]
 
@@ -112,8 +111,8 @@ def _top(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 async def _near(page: Page, sums: Glance) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Keys with a limit that is nearly full, the fullest first; and those that went over what was held."""
     first = nsmallest(LOOKED_AT_MAX, sums.keys.items(), key=lambda each: (not each[1].blocked, -each[1].cost_micros))
-    names = await page.services.ledger.reports.called([account_id for account_id, _ in first])
-    public_ids = [public_id for public_id, _, _ in names.values()]
+    names = await page.services.ledger.reports.names([account_id for account_id, _ in first])
+    public_ids = [each.public_id for each in names.values()]
     views = await page.services.ledger.accounts.several(page.key.account_id, public_ids)
     near: list[dict[str, Any]] = []
     overrun = []

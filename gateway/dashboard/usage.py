@@ -119,14 +119,14 @@ async def _tabled(page: Page, days: Days, by: str) -> list[dict[str, Any]]:
     groups: list[dict[str, Any]] = []
     names = {}
     if by == "end_user":
-        names = await page.services.ledger.reports.called([subject_id for (subject_id,) in sums if subject_id])
+        names = await page.services.ledger.reports.names([subject_id for (subject_id,) in sums if subject_id])
     for at, of in sums.items():
         if by == "model":
             said: dict[str, Any] = {"provider": at[0], "model": at[1]}
         elif by == "day":
             said = {"day": words.day(at[0])}
         else:
-            said = {"end_user": names[at[0]][1] if at[0] else None}
+            said = {"end_user": names[at[0]].subject if at[0] else None}
         groups.append(said | _figures(of))
     return _merged(groups, by)
 
@@ -138,9 +138,9 @@ def _figures(of: Sum) -> dict[str, int]:
 async def _name(page: Page, rows: list[dict[str, Any]]) -> None:
     """Say of rows by key whose they are."""
     unnamed = {row["account_id"]: row for row in rows if "account_id" in row}
-    names = await page.services.ledger.reports.called(list(unnamed)) if unnamed else {}
+    names = await page.services.ledger.reports.names(list(unnamed)) if unnamed else {}
     for account_id, row in unnamed.items():
-        key_id, _, profile = names[account_id]
+        key_id, profile = names[account_id].public_id, names[account_id].profile
         figures = {name: row[name] for name in SUMS}
         name, external_id = profile.get("name", ""), profile.get("external_id")
         row.clear()
